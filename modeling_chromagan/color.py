@@ -1,0 +1,160 @@
+"""Color arithmetic: sRGB <-> CIE Lab on tensors, and the encodings between Lab and network units.
+
+Constants are scikit-image's, so that figures agree with its `rgb2lab`: its six-digit sRGB matrix (the standard's
+four-digit one misses by 0.02 Lab units), the inverse computed from it, and the D65 white 0.95047, 1, 1.08883.
+Everything is channels-first, differentiable with finite gradients everywhere, and uses elementwise arithmetic only:
+matrix products would drop to half precision under autocast and to TF32 on GPUs.
+"""
+
+import numpy as np
+import torch
+
+RGB_TO_XYZ = (
+    (0.412453, 0.357580, 0.180423),
+    (0.212671, 0.715160, 0.072169),
+    (0.019334, 0.119193, 0.950227),
+)
+XYZ_TO_RGB = tuple(tuple(row) for row in np.linalg.inv(RGB_TO_XYZ).tolist())
+WHITE = (0.95047, 1.0, 1.08883)
+LUMINANCE_WEIGHTS = RGB_TO_XYZ[1]
+
+# The joints between the linear and the power parts of the two curves, as scikit-image has them.
+SRGB_CODED_JOINT, SRGB_LINEAR_JOINT = 0.04045, 0.0031308
+LAB_JOINT, LAB_ROOT_JOINT, LAB_SLOPE, LAB_OFFSET = 0.008856, 0.2068966, 7.787, 16.0 / 116.0
+
+# The encodings between Lab and network units: (value - shift) / scale, for the lightness and for a and b.
+_ENCODINGS = {
+    "unit8": {"lightness": (0.0, 100.0), "ab": (-128.0, 255.0)},  # OpenCV's 8-bit Lab divided by 255
+    "symmetric": {"lightness": (50.0, 50.0), "ab": (0.0, 110.0)},
+}
+COLOR_ENCODINGS = tuple(_ENCODINGS)
+
+
+def rgb_to_lab(rgb: torch.Tensor) -> torch.Tensor:
+    """Convert sRGB to CIE Lab (D65).
+
+    `rgb` is (..., 3, H, W) in 0..1; the result has its shape and dtype, L in 0..100, a and b about -110..110.
+    Half types are computed in float32. Raises ValueError if there is no axis of three channels before H and W.
+    """
+    _require_three_channels(rgb, "rgb")
+    red, green, blue = _srgb_to_linear(_at_least_float32(rgb)).unbind(-3)
+    root_x, root_y, root_z = (
+        # Dividing the weights by the white saves a pass over the picture.
+        _lab_root((red * (row[0] / white)).add_(green, alpha=row[1] / white).add_(blue, alpha=row[2] / white))
+        for row, white in zip(RGB_TO_XYZ, WHITE, strict=True)
+    )
+    lab = torch.stack((116.0 * root_y - 16.0, 500.0 * (root_x - root_y), 200.0 * (root_y - root_z)), dim=-3)
+    return lab.to(rgb.dtype)
+
+
+def lab_to_rgb(lab: torch.Tensor) -> torch.Tensor:
+    """Convert CIE Lab (D65) to sRGB, the inverse of `rgb_to_lab`, without clipping.
+
+    `lab` is (..., 3, H, W); the result has its shape and dtype, in 0..1 for colors inside sRGB and outside of it for
+    others. Where a = b = 0 the three channels are equal to the bit. Half types are computed in float32.
+    Raises ValueError if there is no axis of three channels before H and W.
+    """
+    _require_three_channels(lab, "lab")
+    lightness, a, b = _at_least_float32(lab).unbind(-3)
+    return _linear_to_srgb(torch.stack(_lab_to_linear(lightness, a, b), dim=-3)).to(lab.dtype)
+
+
+def gray_to_lightness(gray: torch.Tensor) -> torch.Tensor:
+    """Convert sRGB-coded gray in 0..1 (any shape) to CIE lightness L in 0..100."""
+    return (116.0 * _lab_root(_srgb_to_linear(_at_least_float32(gray))) - 16.0).to(gray.dtype)
+
+
+def lightness_to_gray(lightness: torch.Tensor) -> torch.Tensor:
+    """Convert CIE lightness L in 0..100 (any shape) to sRGB-coded gray in 0..1, the inverse of `gray_to_lightness`."""
+    luminance = _lab_unroot((_at_least_float32(lightness) + 16.0) / 116.0)
+    return _linear_to_srgb(luminance).to(lightness.dtype)
+
+
+def encode_luminance(lightness: torch.Tensor, encoding: str) -> torch.Tensor:
+    """Bring L in 0..100 to network units: L / 100 (`unit8`) or L / 50 - 1 (`symmetric`)."""
+    shift, scale = _encoding_of(encoding)["lightness"]
+    return (lightness - shift) / scale
+
+
+def decode_luminance(encoded: torch.Tensor, encoding: str) -> torch.Tensor:
+    """Bring encoded luminance back to L in 0..100, the inverse of `encode_luminance`."""
+    shift, scale = _encoding_of(encoding)["lightness"]
+    return encoded * scale + shift
+
+
+def encode_ab(ab: torch.Tensor, encoding: str) -> torch.Tensor:
+    """Bring a and b to network units: (ab + 128) / 255 (`unit8`) or ab / 110 (`symmetric`)."""
+    shift, scale = _encoding_of(encoding)["ab"]
+    return (ab - shift) / scale
+
+
+def decode_ab(encoded: torch.Tensor, encoding: str) -> torch.Tensor:
+    """Bring encoded a and b back to Lab units, the inverse of `encode_ab`."""
+    shift, scale = _encoding_of(encoding)["ab"]
+    return encoded * scale + shift
+
+
+def luminance_to_unit(encoded: torch.Tensor, encoding: str) -> torch.Tensor:
+    """Bring encoded luminance to 0..1 (L / 100), what a generator feeds its trunk whatever the encoding."""
+    shift, scale = _encoding_of(encoding)["lightness"]
+    return encoded * (scale / 100.0) + shift / 100.0
+
+
+def _encoding_of(encoding: str) -> dict[str, tuple[float, float]]:
+    if encoding not in COLOR_ENCODINGS:
+        raise ValueError(f"unknown color encoding {encoding!r}; accepted: {', '.join(COLOR_ENCODINGS)}")
+    return _ENCODINGS[encoding]
+
+
+def _require_three_channels(tensor: torch.Tensor, name: str) -> None:
+    if tensor.ndim < 3 or tensor.shape[-3] != 3 or not tensor.is_floating_point():
+        raise ValueError(
+            f"{name} must be a floating point tensor of shape (..., 3, H, W), "
+            f"got {tensor.dtype} of shape {tuple(tensor.shape)}"
+        )
+
+
+def _at_least_float32(tensor: torch.Tensor) -> torch.Tensor:
+    return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
+
+
+# Each curve is two-part. `torch.where` differentiates both parts everywhere, and the power part has no finite
+# derivative at or below zero: clamping its argument to the joint keeps the unused derivative finite.
+# The in-place steps act on fresh temporaries whose values no gradient formula needs.
+
+
+def _srgb_to_linear(coded: torch.Tensor) -> torch.Tensor:
+    power = coded.clamp(min=SRGB_CODED_JOINT).add_(0.055).div_(1.055).pow(2.4)
+    return torch.where(coded > SRGB_CODED_JOINT, power, coded / 12.92)
+
+
+def _linear_to_srgb(linear: torch.Tensor) -> torch.Tensor:
+    power = linear.clamp(min=SRGB_LINEAR_JOINT).pow(1.0 / 2.4).mul(1.055).sub_(0.055)
+    return torch.where(linear > SRGB_LINEAR_JOINT, power, linear * 12.92)
+
+
+def _lab_root(ratio: torch.Tensor) -> torch.Tensor:
+    power = ratio.clamp(min=LAB_JOINT).pow(1.0 / 3.0)
+    return torch.where(ratio > LAB_JOINT, power, ratio * LAB_SLOPE + LAB_OFFSET)
+
+
+def _lab_unroot(root: torch.Tensor) -> torch.Tensor:
+    return torch.where(root > LAB_ROOT_JOINT, root * root * root, (root - LAB_OFFSET) / LAB_SLOPE)
+
+
+def _lab_to_linear(lightness: torch.Tensor, a: torch.Tensor, b: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    """Linear-light red, green and blue of Lab planes, equal to the bit where a = b = 0."""
+    root_y = (lightness + 16.0) / 116.0
+    luminance = _lab_unroot(root_y)
+    # Written as gray plus what a and b add, so that nothing is added where they are zero.
+    excess_x = (_lab_unroot(root_y + a / 500.0) - luminance) * WHITE[0]
+    excess_z = (_lab_unroot(root_y - b / 200.0) - luminance) * WHITE[2]
+    # The matrix' own white differs from WHITE in the fifth digit; gray is exempt from that tint.
+    tinted = luminance * ((a != 0) | (b != 0))
+    return tuple(
+        luminance + excess_x * row[0] + excess_z * row[2] + tinted * (_dot(row, WHITE) - 1.0) for row in XYZ_TO_RGB
+    )
+
+
+def _dot(row: tuple[float, ...], column: tuple[float, ...]) -> float:
+    return sum(left * right for left, right in zip(row, column, strict=True))
