@@ -18,9 +18,14 @@ XYZ_TO_RGB = tuple(tuple(row) for row in np.linalg.inv(RGB_TO_XYZ).tolist())
 WHITE = (0.95047, 1.0, 1.08883)
 LUMINANCE_WEIGHTS = RGB_TO_XYZ[1]
 
-# The joints between the linear and the power parts of the two curves, as scikit-image has them.
-SRGB_CODED_JOINT, SRGB_LINEAR_JOINT = 0.04045, 0.0031308
-LAB_JOINT, LAB_ROOT_JOINT, LAB_SLOPE, LAB_OFFSET = 0.008856, 0.2068966, 7.787, 16.0 / 116.0
+# The joints between the line and the power of the two curves. The slope of each line is the one that meets the power
+# at the joint, so that every curve and its inverse agree: 1 / 12.92 and 7.787 to five digits.
+SRGB_CODED_JOINT = 0.04045
+SRGB_LINEAR_JOINT = ((SRGB_CODED_JOINT + 0.055) / 1.055) ** 2.4
+SRGB_SLOPE = SRGB_CODED_JOINT / SRGB_LINEAR_JOINT
+LAB_JOINT = 0.008856
+LAB_ROOT_JOINT = LAB_JOINT ** (1.0 / 3.0)
+LAB_SLOPE = (LAB_ROOT_JOINT - 16.0 / 116.0) / LAB_JOINT
 
 # The encodings between Lab and network units: (value - shift) / scale, for the lightness and for a and b.
 _ENCODINGS = {
@@ -118,28 +123,32 @@ def _at_least_float32(tensor: torch.Tensor) -> torch.Tensor:
     return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
 
 
-# Each curve is two-part. `torch.where` differentiates both parts everywhere, and the power part has no finite
-# derivative at or below zero: clamping its argument to the joint keeps the unused derivative finite.
+# Each curve is a power above its joint and a line below. Written as the power of the clamped argument plus the line of
+# what was clamped away, both parts have finite derivatives everywhere (the power of zero has none), no `where` is
+# needed (slow on CPUs), and the parts meet without a step.
 # The in-place steps act on fresh temporaries whose values no gradient formula needs.
 
 
 def _srgb_to_linear(coded: torch.Tensor) -> torch.Tensor:
-    power = coded.clamp(min=SRGB_CODED_JOINT).add_(0.055).div_(1.055).pow(2.4)
-    return torch.where(coded > SRGB_CODED_JOINT, power, coded / 12.92)
+    clamped = coded.clamp(min=SRGB_CODED_JOINT)
+    power = (clamped + 0.055).div_(1.055).pow(2.4)
+    return power.add_(coded - clamped, alpha=1.0 / SRGB_SLOPE)
 
 
 def _linear_to_srgb(linear: torch.Tensor) -> torch.Tensor:
-    power = linear.clamp(min=SRGB_LINEAR_JOINT).pow(1.0 / 2.4).mul(1.055).sub_(0.055)
-    return torch.where(linear > SRGB_LINEAR_JOINT, power, linear * 12.92)
+    clamped = linear.clamp(min=SRGB_LINEAR_JOINT)
+    power = clamped.pow(1.0 / 2.4).mul(1.055).sub_(0.055)
+    return power.add_(linear - clamped, alpha=SRGB_SLOPE)
 
 
 def _lab_root(ratio: torch.Tensor) -> torch.Tensor:
-    power = ratio.clamp(min=LAB_JOINT).pow(1.0 / 3.0)
-    return torch.where(ratio > LAB_JOINT, power, ratio * LAB_SLOPE + LAB_OFFSET)
+    clamped = ratio.clamp(min=LAB_JOINT)
+    return clamped.pow(1.0 / 3.0).add(ratio - clamped, alpha=LAB_SLOPE)
 
 
 def _lab_unroot(root: torch.Tensor) -> torch.Tensor:
-    return torch.where(root > LAB_ROOT_JOINT, root * root * root, (root - LAB_OFFSET) / LAB_SLOPE)
+    clamped = root.clamp(min=LAB_ROOT_JOINT)
+    return (clamped * clamped * clamped).add_(root - clamped, alpha=1.0 / LAB_SLOPE)
 
 
 def _lab_to_linear(lightness: torch.Tensor, a: torch.Tensor, b: torch.Tensor) -> tuple[torch.Tensor, ...]:
