@@ -1,0 +1,175 @@
+"""Picture in, color picture out: the `image-to-image` pipeline of a ChromaGAN folder or repository."""
+
+import os
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sized
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from transformers import Pipeline
+from transformers.dynamic_module_utils import custom_object_save
+from transformers.modeling_outputs import ImageSuperResolutionOutput
+from transformers.utils import logging
+
+from .image_processing_chromagan import ChromaGANImageProcessor, check_settings, name_in_list
+
+logger = logging.get_logger(__name__)
+
+TASK = "image-to-image"
+
+# To fill batches, pictures are read ahead until one of these is reached; then all that was read is colorized.
+AHEAD_BATCHES = 4
+AHEAD_PIXELS = 100_000_000  # of the originals, which wait at one or two bytes a pixel
+
+
+class ChromaGANPipeline(Pipeline):
+    r"""
+    Colorizes photographs at their full size.
+
+    ```python
+    pipe = pipeline("image-to-image", model="ORG/NAME", trust_remote_code=True)
+    pipe("photograph.tif").save("photograph.png")
+    ```
+
+    Args:
+        model: a `ChromaGANGenerator`, on any device, in any float type; it is put in evaluation mode.
+        image_processor: a `ChromaGANImageProcessor`; by default one of the model's encoding.
+        working_size, borders, upsampling: used in every call, instead of the image processor's own.
+        kwargs: `device`, `batch_size` and whatever else `transformers.Pipeline` takes.
+
+    Raises:
+        ValueError: if model and image processor use different color encodings.
+    """
+
+    _load_processor = False
+    _load_image_processor = True
+    _load_video_processor = False
+    _load_feature_extractor = False
+    _load_tokenizer = False
+
+    def __init__(self, model, image_processor=None, task: str = TASK, **kwargs: Any):
+        if image_processor is None:
+            image_processor = ChromaGANImageProcessor(encoding=model.config.encoding)
+        if image_processor.encoding != model.config.encoding:
+            raise ValueError(
+                f"encoding of the image processor is {image_processor.encoding!r}; "
+                f"accepted: {model.config.encoding!r}, the model's"
+            )
+        kwargs.pop("local_files_only", None)  # `transformers.pipeline` hands its own argument on
+        super().__init__(model, image_processor=image_processor, task=task, **kwargs)
+        self.model.eval()
+
+    def __call__(
+        self, inputs: Any, batch_size: int | None = None, **kwargs: Any
+    ) -> Image.Image | list[Image.Image] | Iterator[Image.Image]:
+        """Colorizes one picture or several.
+
+        Args:
+            inputs: a path, bytes, PIL picture, array, tensor or `LoadedImage`; a list of them; or a generator or data
+                set of them, which is worked off as its results are taken.
+            batch_size: most pictures that go through the network at a time. Only pictures of the same padded network
+                size share a batch, so the result does not depend on it.
+            working_size: pixels of the short side of what the network sees.
+            borders: `"auto"` or `"keep"`.
+            upsampling: `"guided"` or `"bilinear"`.
+
+        Returns:
+            A picture of the input's size, RGB or (where the input has alpha) RGBA; for several, in the order of the
+            inputs, a list, or an iterator for a generator or data set.
+
+        Raises:
+            ImageLoadError: naming the picture that could not be read, and why.
+            ValueError: naming a wrong setting.
+        """
+        if isinstance(inputs, list | tuple):
+            inputs = list(inputs)
+            if not inputs:  # the base class looks at the first of them
+                return []
+        return super().__call__(inputs, batch_size=batch_size, **kwargs)
+
+    def _sanitize_parameters(self, working_size=None, borders=None, upsampling=None, **unknown):
+        if unknown:
+            raise TypeError(
+                f"{', '.join(unknown)} is unknown; accepted: working_size, borders, upsampling, batch_size"
+            )
+        given = {"working_size": working_size, "borders": borders, "upsampling": upsampling}
+        given = {name: value for name, value in given.items() if value is not None}
+        check_settings(**given)
+        postprocess_params = {name: given.pop(name) for name in ("upsampling",) if name in given}
+        return given, {}, postprocess_params
+
+    def preprocess(self, image, name=None, **settings):
+        prepared = self.image_processor.prepare(image, name=name, **settings)
+        pixel_values = prepared.pixel_values[None].to(self.model.dtype)  # (1, 1, h, w)
+        # As the generator itself does; done here, pictures of one padded size can share a batch.
+        multiple = self.model.network.size_multiple
+        rows, columns = (-side % multiple for side in pixel_values.shape[-2:])
+        return {"pixel_values": F.pad(pixel_values, (0, columns, 0, rows), mode="reflect"), "originals": [prepared]}
+
+    def _forward(self, model_inputs):
+        reconstruction = self.model(pixel_values=model_inputs["pixel_values"]).reconstruction
+        return {"reconstruction": reconstruction.float(), "originals": model_inputs["originals"]}
+
+    def postprocess(self, model_outputs, **settings):
+        (original,) = model_outputs["originals"]
+        height, width = original.pixel_values.shape[-2:]
+        outputs = ImageSuperResolutionOutput(reconstruction=model_outputs["reconstruction"][..., :height, :width])
+        return self.image_processor.post_process_colorization(outputs, [original], **settings)[0]
+
+    def get_iterator(
+        self, inputs, num_workers, batch_size, preprocess_params, forward_params, postprocess_params
+    ) -> Iterator[Image.Image]:
+        """Colorizes the pictures of `inputs` one after the other, reading ahead only as far as batches need it."""
+        if num_workers:
+            logger.warning_once(f"num_workers={num_workers} is ignored: pictures are read one after the other")
+        count = len(inputs) if isinstance(inputs, Sized) else None
+        items = inputs if isinstance(inputs, Iterable) else (inputs[i] for i in range(count))
+        window, pixels = [], 0
+        for i, item in enumerate(items):
+            window.append(self.preprocess(item, name=name_in_list(item, i, count), **preprocess_params))
+            pixels += window[-1]["originals"][0].original.gray.size
+            if len(window) >= (AHEAD_BATCHES * batch_size if batch_size > 1 else 1) or pixels >= AHEAD_PIXELS:
+                yield from self.colorize_window(window, batch_size, forward_params, postprocess_params)
+                window, pixels = [], 0
+        yield from self.colorize_window(window, batch_size, forward_params, postprocess_params)
+
+    def colorize_window(self, window, batch_size, forward_params, postprocess_params) -> Iterator[Image.Image]:
+        """Runs prepared pictures in batches of equal network size; gives results in their order.
+
+        Never padded to the largest: the global features are pooled over the whole picture and would see the padding.
+        """
+        groups = defaultdict(list)
+        for position, model_inputs in enumerate(window):
+            groups[model_inputs["pixel_values"].shape].append(position)
+        reconstructions = {}
+        for positions in groups.values():
+            for start in range(0, len(positions), batch_size):
+                chunk = positions[start : start + batch_size]
+                batch = {
+                    "pixel_values": torch.cat([window[position]["pixel_values"] for position in chunk]),
+                    "originals": [window[position]["originals"][0] for position in chunk],
+                }
+                outputs = self.forward(batch, **forward_params)
+                reconstructions |= zip(chunk, outputs["reconstruction"].split(1), strict=True)
+        for position, model_inputs in enumerate(window):
+            model_outputs = {"reconstruction": reconstructions[position], "originals": model_inputs["originals"]}
+            yield self.postprocess(model_outputs, **postprocess_params)
+
+    def save_pretrained(self, save_directory: str | os.PathLike, **kwargs: Any) -> None:
+        """Writes weights, settings and code: what `pipeline(model=save_directory, trust_remote_code=True)` needs.
+
+        The task is written here rather than registered with transformers, which removed its own `image-to-image` in
+        version 5 and finds ours in a folder's config.json only.
+        """
+        module = type(self).__module__.rpartition(".")[2]
+        self.model.config.custom_pipelines = {
+            TASK: {"impl": f"{module}.{type(self).__name__}", "pt": ["AutoModelForImageToImage"], "type": "image"}
+        }
+        os.makedirs(save_directory, exist_ok=True)
+        custom_object_save(self, save_directory)
+        super().save_pretrained(save_directory, **kwargs)
+
+
+__all__ = ["ChromaGANPipeline"]
