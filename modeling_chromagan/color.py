@@ -6,6 +6,9 @@ Everything is channels-first, differentiable with finite gradients everywhere, a
 matrix products would drop to half precision under autocast and to TF32 on GPUs.
 """
 
+import itertools
+from typing import NamedTuple
+
 import numpy as np
 import torch
 
@@ -75,6 +78,87 @@ def lightness_to_gray(lightness: torch.Tensor) -> torch.Tensor:
     return _linear_to_srgb(luminance).to(lightness.dtype)
 
 
+def fit_gamut(lab: torch.Tensor) -> torch.Tensor:
+    """Bring colors inside sRGB by reducing chroma at constant lightness and hue angle; others are left as they are.
+
+    `lab` is (..., 3, H, W) with L in 0..100; the result has its shape and dtype. Chroma is reduced no further than
+    needed, to within 1/4096 of what it was. Raises ValueError for another shape or values that are not finite.
+    """
+    _require_three_channels(lab, "lab")
+    lightness, a, b = _at_least_float32(lab).unbind(-3)
+    _require_finite(lightness, a, b)
+    root, luminance, *_ = luminance_target(lightness_to_gray(lightness.detach()))
+    outside, scale = _gamut_scale(root, luminance, a.detach(), b.detach())
+    fitted = torch.ones_like(lightness).masked_scatter_(outside, scale)
+    return torch.stack((lightness, a * fitted, b * fitted), dim=-3).to(lab.dtype)
+
+
+def lab_to_rgb8(lab: torch.Tensor) -> torch.Tensor:
+    """Convert CIE Lab to 8-bit sRGB that keeps the luminance: see `chroma_to_rgb8`.
+
+    `lab` is (..., 3, H, W) with L in 0..100; the result is uint8 of the same shape. Raises ValueError for another
+    shape or values that are not finite.
+    """
+    _require_three_channels(lab, "lab")
+    lightness, a, b = lab.detach().float().unbind(-3)
+    _require_finite(lightness, a, b)
+    return torch.stack(chroma_to_rgb8(luminance_target(lightness_to_gray(lightness)), a, b), dim=-3)
+
+
+class LuminanceTarget(NamedTuple):
+    """What `chroma_to_rgb8` needs to know of the luminance, four float32 planes of one shape.
+
+    `root` is f(Y) of the Lab formulas, `luminance` the linear-light Y in 0..1, `lowest` and `highest` the Y half an
+    8-bit step of sRGB-coded gray below and above it. It depends on the gray alone: pictures of 256 or 65,536 gray
+    levels look it up.
+    """
+
+    root: torch.Tensor
+    luminance: torch.Tensor
+    lowest: torch.Tensor
+    highest: torch.Tensor
+
+
+def luminance_target(gray: torch.Tensor) -> LuminanceTarget:
+    """Compute the luminance target of sRGB-coded gray in 0..1 (any shape; clamped to this range)."""
+    gray = gray.double().clamp(0.0, 1.0)
+    luminance = _srgb_to_linear(gray)
+    # A little inside of the half step, so that whoever measures in single precision agrees.
+    half_step = 0.4999 / 255.0
+    lowest, highest = _srgb_to_linear(gray - half_step), _srgb_to_linear(gray + half_step)
+    return LuminanceTarget(*(plane.float() for plane in (_lab_root(luminance), luminance, lowest, highest)))
+
+
+def chroma_to_rgb8(target: LuminanceTarget, a: torch.Tensor, b: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    """Give gray pixels the Lab chroma `a`, `b`: three uint8 planes of sRGB that keep the luminance.
+
+    All planes have one shape, `a` and `b` are float32 in Lab units. Colors outside sRGB lose chroma at constant L and
+    hue angle (`fit_gamut`). Every channel is rounded to the nearest of its 256 levels; where that would move the
+    sRGB-coded luminance by half an 8-bit step or more, the neighbors above and below are searched for the nearest
+    color that does not. So 8-bit gray g comes back as round(255 * coded(Y)) = g from every pixel, and is (g, g, g)
+    where a = b = 0. Only sums, products and look-ups, so that a pixel's result depends on nothing but the pixel.
+    """
+    outside, scale = _gamut_scale(target.root, target.luminance, a, b)
+    if len(scale):
+        fitted = torch.ones_like(a).masked_scatter_(outside, scale)
+        a, b = a * fitted, b * fitted
+    linear = _root_to_linear(target.root, target.luminance, a, b)
+    nearest = tuple(_nearest_level(channel) for channel in linear)
+    rounded = sum(
+        _look_up(_LEVEL_TO_LINEAR, level).mul_(weight)
+        for level, weight in zip(nearest, LUMINANCE_WEIGHTS, strict=True)
+    )
+    missed = ((rounded < target.lowest) | (rounded > target.highest)).flatten().nonzero().squeeze(1)
+    if len(missed):
+        neighbors = _neighbor_keeping_luminance(
+            *(torch.stack([plane.flatten()[missed] for plane in planes]) for planes in (linear, nearest)),
+            *(plane.flatten()[missed] for plane in target[1:]),
+        )
+        for level, neighbor in zip(nearest, neighbors, strict=True):
+            level.view(-1)[missed] = neighbor
+    return tuple(level.byte() for level in nearest)
+
+
 def encode_luminance(lightness: torch.Tensor, encoding: str) -> torch.Tensor:
     """Bring L in 0..100 to network units: L / 100 (`unit8`) or L / 50 - 1 (`symmetric`)."""
     shift, scale = _encoding_of(encoding)["lightness"]
@@ -119,6 +203,11 @@ def _require_three_channels(tensor: torch.Tensor, name: str) -> None:
         )
 
 
+def _require_finite(*planes: torch.Tensor) -> None:
+    if not all(torch.isfinite(plane).all() for plane in planes):
+        raise ValueError("lab must be finite, got NaN or infinite values")
+
+
 def _at_least_float32(tensor: torch.Tensor) -> torch.Tensor:
     return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
 
@@ -152,18 +241,92 @@ def _lab_unroot(root: torch.Tensor) -> torch.Tensor:
 
 
 def _lab_to_linear(lightness: torch.Tensor, a: torch.Tensor, b: torch.Tensor) -> tuple[torch.Tensor, ...]:
-    """Linear-light red, green and blue of Lab planes, equal to the bit where a = b = 0."""
-    root_y = (lightness + 16.0) / 116.0
-    luminance = _lab_unroot(root_y)
+    root = (lightness + 16.0) / 116.0
+    return _root_to_linear(root, _lab_unroot(root), a, b)
+
+
+def _root_to_linear(
+    root: torch.Tensor, luminance: torch.Tensor, a: torch.Tensor, b: torch.Tensor
+) -> tuple[torch.Tensor, ...]:
+    """Linear-light red, green and blue from f(Y), Y and chroma, equal to the bit where a = b = 0."""
     # Written as gray plus what a and b add, so that nothing is added where they are zero.
-    excess_x = (_lab_unroot(root_y + a / 500.0) - luminance) * WHITE[0]
-    excess_z = (_lab_unroot(root_y - b / 200.0) - luminance) * WHITE[2]
+    neutral = _lab_unroot(root)
+    excess_x = (_lab_unroot(root.add(a, alpha=1.0 / 500.0)) - neutral).mul_(WHITE[0])
+    excess_z = (_lab_unroot(root.sub(b, alpha=1.0 / 200.0)) - neutral).mul_(WHITE[2])
     # The matrix' own white differs from WHITE in the fifth digit; gray is exempt from that tint.
     tinted = luminance * ((a != 0) | (b != 0))
     return tuple(
-        luminance + excess_x * row[0] + excess_z * row[2] + tinted * (_dot(row, WHITE) - 1.0) for row in XYZ_TO_RGB
+        luminance.add(excess_x, alpha=row[0]).add_(excess_z, alpha=row[2]).add_(tinted, alpha=_dot(row, WHITE) - 1.0)
+        for row in XYZ_TO_RGB
     )
 
 
 def _dot(row: tuple[float, ...], column: tuple[float, ...]) -> float:
     return sum(left * right for left, right in zip(row, column, strict=True))
+
+
+_GAMUT_TOLERANCE = 1e-6  # in linear light; rounding alone takes white this far outside
+
+
+@torch.no_grad()
+def _gamut_scale(
+    root: torch.Tensor, luminance: torch.Tensor, a: torch.Tensor, b: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Mask of the pixels outside sRGB, and for these, in order, the factor in 0..1 that brings their chroma inside."""
+
+    def is_outside(*planes: torch.Tensor) -> torch.Tensor:
+        red, green, blue = _root_to_linear(*planes)
+        lowest = torch.minimum(torch.minimum(red, green), blue)
+        highest = torch.maximum(torch.maximum(red, green), blue)
+        return (lowest < -_GAMUT_TOLERANCE) | (highest > 1.0 + _GAMUT_TOLERANCE)
+
+    outside = is_outside(root, luminance, a, b)
+    root, luminance, a, b = (plane[outside] for plane in (root, luminance, a, b))
+    scale = torch.zeros_like(a)
+    step = 0.5
+    while len(scale) and step >= 1.0 / 4096.0:
+        candidate = scale + step
+        scale = torch.where(is_outside(root, luminance, a * candidate, b * candidate), scale, candidate)
+        step /= 2.0
+    return outside, scale
+
+
+_LEVEL_TO_LINEAR = _srgb_to_linear(torch.arange(256, dtype=torch.float64, device="cpu") / 255.0).float()
+# The nearest level of linear light in steps of 1 / 65535, fine enough to miss by 0.05 of a level at most.
+_LINEAR_TO_LEVEL = (
+    _linear_to_srgb(torch.arange(65536, dtype=torch.float64, device="cpu") / 65535.0).mul_(255.0).round_().int()
+)
+
+
+def _look_up(table: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
+    return table.to(index.device).index_select(0, index.flatten()).view(index.shape)
+
+
+def _nearest_level(linear: torch.Tensor) -> torch.Tensor:
+    return _look_up(_LINEAR_TO_LEVEL, linear.mul(65535.0).add_(0.5).clamp_(0.0, 65535.0).int())
+
+
+def _neighbor_keeping_luminance(
+    linear: torch.Tensor,
+    nearest: torch.Tensor,
+    luminance: torch.Tensor,
+    lowest: torch.Tensor,
+    highest: torch.Tensor,
+) -> torch.Tensor:
+    """Of the eight levels around each color (3, N), the nearest whose luminance lies in lowest..highest (N)."""
+    below = (nearest - (_look_up(_LEVEL_TO_LINEAR, nearest) > linear).int()).clamp_(0, 254)
+    corners = torch.stack((below, below + 1))
+    corner_linear = _look_up(_LEVEL_TO_LINEAR, corners)
+    fraction = (linear - corner_linear[0]) / (corner_linear[1] - corner_linear[0])
+    distance = torch.stack((fraction, 1.0 - fraction)).square_()
+    best_cost = torch.full_like(luminance, float("inf"))
+    best = nearest.clone()
+    for choice in itertools.product((0, 1), repeat=3):
+        rounded = sum(corner_linear[choice[i], i] * LUMINANCE_WEIGHTS[i] for i in range(3))
+        # If no neighbor were within the half step, the one nearest in luminance would win.
+        missed = (rounded < lowest) | (rounded > highest)
+        cost = sum(distance[choice[i], i] for i in range(3)) + missed * (10.0 + (rounded - luminance).abs())
+        better = cost < best_cost
+        best_cost = torch.where(better, cost, best_cost)
+        best = torch.where(better, torch.stack([corners[choice[i], i] for i in range(3)]), best)
+    return best
