@@ -88,7 +88,9 @@ def fit_gamut(lab: torch.Tensor) -> torch.Tensor:
     lightness, a, b = _at_least_float32(lab).unbind(-3)
     _require_finite(lightness, a, b)
     root, luminance, *_ = luminance_target(lightness_to_gray(lightness.detach()))
-    outside, scale = _gamut_scale(root, luminance, a.detach(), b.detach())
+    with torch.no_grad():
+        outside = _is_outside(*_root_to_linear(root, luminance, a, b))
+        scale = _gamut_scale(*(plane[outside] for plane in (root, luminance, a, b)))
     fitted = torch.ones_like(lightness).masked_scatter_(outside, scale)
     return torch.stack((lightness, a * fitted, b * fitted), dim=-3).to(lab.dtype)
 
@@ -138,11 +140,13 @@ def chroma_to_rgb8(target: LuminanceTarget, a: torch.Tensor, b: torch.Tensor) ->
     color that does not. So 8-bit gray g comes back as round(255 * coded(Y)) = g from every pixel, and is (g, g, g)
     where a = b = 0. Only sums, products and look-ups, so that a pixel's result depends on nothing but the pixel.
     """
-    outside, scale = _gamut_scale(target.root, target.luminance, a, b)
-    if len(scale):
-        fitted = torch.ones_like(a).masked_scatter_(outside, scale)
-        a, b = a * fitted, b * fitted
     linear = _root_to_linear(target.root, target.luminance, a, b)
+    outside = _is_outside(*linear).flatten().nonzero().squeeze(1)
+    if len(outside):
+        root, luminance, a, b = (plane.flatten()[outside] for plane in (target.root, target.luminance, a, b))
+        scale = _gamut_scale(root, luminance, a, b)
+        for channel, fitted in zip(linear, _root_to_linear(root, luminance, a * scale, b * scale), strict=True):
+            channel.view(-1)[outside] = fitted
     nearest = tuple(_nearest_level(channel) for channel in linear)
     rounded = sum(
         _look_up(_LEVEL_TO_LINEAR, level).mul_(weight)
@@ -268,27 +272,23 @@ def _dot(row: tuple[float, ...], column: tuple[float, ...]) -> float:
 _GAMUT_TOLERANCE = 1e-6  # in linear light; rounding alone takes white this far outside
 
 
-@torch.no_grad()
-def _gamut_scale(
-    root: torch.Tensor, luminance: torch.Tensor, a: torch.Tensor, b: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Mask of the pixels outside sRGB, and for these, in order, the factor in 0..1 that brings their chroma inside."""
+def _is_outside(red: torch.Tensor, green: torch.Tensor, blue: torch.Tensor) -> torch.Tensor:
+    """Mask of linear-light colors outside sRGB."""
+    lowest = torch.minimum(torch.minimum(red, green), blue)
+    highest = torch.maximum(torch.maximum(red, green), blue)
+    return (lowest < -_GAMUT_TOLERANCE) | (highest > 1.0 + _GAMUT_TOLERANCE)
 
-    def is_outside(*planes: torch.Tensor) -> torch.Tensor:
-        red, green, blue = _root_to_linear(*planes)
-        lowest = torch.minimum(torch.minimum(red, green), blue)
-        highest = torch.maximum(torch.maximum(red, green), blue)
-        return (lowest < -_GAMUT_TOLERANCE) | (highest > 1.0 + _GAMUT_TOLERANCE)
 
-    outside = is_outside(root, luminance, a, b)
-    root, luminance, a, b = (plane[outside] for plane in (root, luminance, a, b))
+def _gamut_scale(root: torch.Tensor, luminance: torch.Tensor, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    """The factors in 0..1, by bisection, that bring the chroma of colors outside sRGB just inside."""
     scale = torch.zeros_like(a)
     step = 0.5
     while len(scale) and step >= 1.0 / 4096.0:
         candidate = scale + step
-        scale = torch.where(is_outside(root, luminance, a * candidate, b * candidate), scale, candidate)
+        outside = _is_outside(*_root_to_linear(root, luminance, a * candidate, b * candidate))
+        scale = torch.where(outside, scale, candidate)
         step /= 2.0
-    return outside, scale
+    return scale
 
 
 _LEVEL_TO_LINEAR = _srgb_to_linear(torch.arange(256, dtype=torch.float64, device="cpu") / 255.0).float()

@@ -1,0 +1,168 @@
+"""Full-size composition: the input's own luminance, and chroma upsampled from the network's resolution.
+
+Upsampling is the fast guided filter (He, Sun and Tang, "Guided Image Filtering", 2010, equations 5 to 8; He and Sun,
+"Fast Guided Filter", 2015, algorithm 2): chroma is modeled as a linear function of gray in every window at low
+resolution, and the two coefficients, not the chroma, are upsampled bilinearly and applied to the full-size gray.
+So the edges of the chroma fall where the edges of the picture are.
+
+Everything full-size is done in blocks of rows: memory beyond input and output does not grow with the picture. A
+pixel's result is the same to the bit whatever the blocks are.
+"""
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from .color import LuminanceTarget, chroma_to_rgb8, luminance_target
+
+UPSAMPLINGS = ("guided", "bilinear")
+
+GUIDE_RADIUS = 1  # of the windows, in pixels of the chroma
+GUIDE_EPSILON = 0.02**2  # variance of gray (0..1) below which a window counts as flat
+BLOCK_PIXELS = 1 << 17  # of rows worked on at a time: 0.5 MB per plane stays in the cache
+
+
+def compose(
+    gray: np.ndarray,
+    ab: torch.Tensor,
+    *,
+    box: tuple[int, int, int, int] | None = None,
+    upsampling: str = "guided",
+    block_rows: int | None = None,
+) -> np.ndarray:
+    """Give a gray picture the chroma `ab`, keeping its luminance at full resolution.
+
+    `gray` is (H, W) sRGB-coded luminance: uint8, uint16, or float in 0..1. `ab` is (2, h, w) in Lab units and covers
+    `box` = (left, top, right, bottom) of the picture, or all of it; outside of the box R = G = B. `upsampling` is
+    `guided` or `bilinear`. `block_rows` changes memory and speed, never the result. Returns (H, W, 3) uint8 sRGB whose
+    luminance is the input's, to within half a level; every level of 8-bit input comes back exactly (`chroma_to_rgb8`).
+    Raises ValueError for any other input.
+    """
+    left, top, right, bottom = _checked_box(gray, box)
+    _check_ab(ab)
+    if upsampling not in UPSAMPLINGS:
+        raise ValueError(f"unknown upsampling {upsampling!r}; accepted: {', '.join(UPSAMPLINGS)}")
+    if block_rows is not None and block_rows < 1:
+        raise ValueError(f"block_rows must be at least 1, got {block_rows}")
+    height, width = gray.shape
+    block_rows = block_rows or max(1, BLOCK_PIXELS // width)
+    coded = torch.linspace(0.0, 1.0, _level_count(gray), dtype=torch.float64)
+    target_of_level = luminance_target(coded)
+    neutral_of_level = coded.mul(255.0).round_().byte()
+
+    result = np.empty((height, width, 3), np.uint8)
+    with torch.no_grad():
+        inside = gray[top:bottom, left:right]
+        chroma = _Chroma(ab.detach().to("cpu", torch.float32), inside, upsampling, block_rows)
+        for start in range(0, height, block_rows):
+            stop = min(start + block_rows, height)
+            if inside.shape != gray.shape:
+                neutral = _look_up(neutral_of_level, _levels(gray[start:stop]))
+                torch.from_numpy(result[start:stop]).copy_(neutral[..., None])
+            start, stop = max(start, top), min(stop, bottom)
+            if start < stop:
+                level = _levels(gray[start:stop, left:right])
+                a, b = chroma.rows(start - top, stop - top, level)
+                target = LuminanceTarget(*(_look_up(table, level) for table in target_of_level))
+                colored = torch.from_numpy(result[start:stop, left:right])
+                for channel, plane in enumerate(chroma_to_rgb8(target, a, b)):
+                    colored[..., channel].copy_(plane)
+    return result
+
+
+class _Chroma:
+    """Rows of the full-size chroma, from the low-resolution chroma and the gray that it belongs to."""
+
+    def __init__(self, ab: torch.Tensor, gray: np.ndarray, upsampling: str, block_rows: int):
+        self.height, self.width = gray.shape
+        self.level_count = _level_count(gray)
+        self.guided = upsampling == "guided"
+        size = min(ab.shape[1], self.height), min(ab.shape[2], self.width)
+        if size != ab.shape[1:]:  # finer than the picture itself
+            ab = F.adaptive_avg_pool2d(ab, size)
+        self.planes = _guided_planes(ab, _area_average(gray, size, block_rows)) if self.guided else ab
+
+    def rows(self, start: int, stop: int, level: torch.Tensor) -> torch.Tensor:
+        """a and b, (2, stop - start, W), of rows whose gray has the given levels."""
+        planes = self._upsampled(start, stop)
+        if not self.guided:
+            return planes
+        slope, offset, lowest, highest = planes.view(4, 2, *level.shape)
+        gray = level / (self.level_count - 1.0)
+        ab = slope.mul_(gray).add_(offset)
+        return torch.minimum(torch.maximum(ab, lowest, out=ab), highest, out=ab)
+
+    def _upsampled(self, start: int, stop: int) -> torch.Tensor:
+        """Bilinear upsampling with aligned pixel areas: along the columns here, along the rows by `interpolate`."""
+        count = self.planes.shape[1]
+        position = (torch.arange(start, stop, dtype=torch.float64) + 0.5) * count / self.height - 0.5
+        position = position.clamp_(0.0, count - 1.0)
+        above = position.long()
+        below = (above + 1).clamp_(max=count - 1)
+        rows = torch.lerp(self.planes[:, above], self.planes[:, below], (position - above).float()[:, None])
+        return F.interpolate(rows[None], size=(stop - start, self.width), mode="bilinear", align_corners=False)[0]
+
+
+def _guided_planes(ab: torch.Tensor, guide: torch.Tensor) -> torch.Tensor:
+    """Slope, offset, lowest and highest value of a and b, (8, h, w), from both at low resolution."""
+
+    def mean(planes: torch.Tensor) -> torch.Tensor:
+        return F.avg_pool2d(planes, 2 * GUIDE_RADIUS + 1, stride=1, padding=GUIDE_RADIUS, count_include_pad=False)
+
+    guide = guide[None]
+    mean_guide, mean_ab = mean(guide), mean(ab)
+    variance = mean(guide * guide) - mean_guide * mean_guide
+    covariance = mean(guide * ab) - mean_guide * mean_ab
+    slope = covariance / (variance + GUIDE_EPSILON)
+    offset = mean_ab - slope * mean_guide
+    # Full-size gray reaches further than its averages; the line is not followed beyond the chroma nearby.
+    highest = F.max_pool2d(ab, 3, stride=1, padding=1)
+    lowest = -F.max_pool2d(-ab, 3, stride=1, padding=1)
+    return torch.cat((mean(slope), mean(offset), lowest, highest))
+
+
+def _area_average(gray: np.ndarray, size: tuple[int, int], block_rows: int) -> torch.Tensor:
+    """Gray in 0..1, averaged over the areas of the pixels of a smaller picture of (h, w) = `size`."""
+    height = gray.shape[0]
+    # A row belongs to the small row that its middle falls into.
+    small_row = (2 * torch.arange(height) + 1) * size[0] // (2 * height)
+    total = torch.zeros(size)
+    for start in range(0, height, block_rows):
+        level = _levels(gray[start : start + block_rows]).float()
+        total.index_add_(0, small_row[start : start + block_rows], F.adaptive_avg_pool1d(level, size[1]))
+    return total / (small_row.bincount(minlength=size[0])[:, None] * (_level_count(gray) - 1.0))
+
+
+def _checked_box(gray: np.ndarray, box: tuple[int, int, int, int] | None) -> tuple[int, int, int, int]:
+    if gray.ndim != 2 or gray.size == 0 or not (gray.dtype in (np.uint8, np.uint16) or gray.dtype.kind == "f"):
+        raise ValueError(f"gray must be (H, W) of uint8, uint16 or float, got {gray.dtype} of shape {gray.shape}")
+    height, width = gray.shape
+    left, top, right, bottom = box = (0, 0, width, height) if box is None else tuple(int(edge) for edge in box)
+    if not (0 <= left < right <= width and 0 <= top < bottom <= height):
+        raise ValueError(f"box (left, top, right, bottom) must lie inside the {width}x{height} picture, got {box}")
+    return box
+
+
+def _check_ab(ab: torch.Tensor) -> None:
+    if ab.ndim != 3 or ab.shape[0] != 2 or 0 in ab.shape:
+        raise ValueError(f"ab must be of shape (2, h, w), got {tuple(ab.shape)}")
+    if not torch.isfinite(ab).all():
+        raise ValueError("ab must be finite, got NaN or infinite values")
+
+
+def _level_count(gray: np.ndarray) -> int:
+    """Levels that gray is looked up by; float gray is rounded to 65,536, a 500th of an output level at most."""
+    return 256 if gray.dtype == np.uint8 else 65536
+
+
+def _levels(gray: np.ndarray) -> torch.Tensor:
+    """Rows of gray as int32 levels."""
+    if gray.dtype.kind == "f":
+        if not (gray.min() >= 0.0 and gray.max() <= 1.0):  # so written, NaN is refused too
+            raise ValueError(f"float gray must lie in 0..1, got {gray.min()}..{gray.max()}")
+        gray = gray * np.float32(65535.0) + np.float32(0.5)
+    return torch.from_numpy(gray.astype(np.int32))
+
+
+def _look_up(table: torch.Tensor, level: torch.Tensor) -> torch.Tensor:
+    return table.index_select(0, level.flatten()).view(level.shape)
