@@ -1,0 +1,87 @@
+"""What rebuilds the weights of a generator and its critic, and nothing else."""
+
+from huggingface_hub.dataclasses import strict
+from transformers import PreTrainedConfig
+
+from .color import COLOR_ENCODINGS
+
+TRUNK_INPUTS = ("raw", "imagenet")
+NORM_ORDERS = ("relu_norm", "norm_relu")
+CHROMA_RESOLUTIONS = ("half", "full")
+
+
+@strict
+class ChromaGANConfig(PreTrainedConfig):
+    r"""
+    Architecture of `ChromaGANGenerator` and `ChromaGANCritic`. The defaults are the published network
+    (Vitoria, Raad, Ballester, WACV 2020, section 3): 171,171,722 weights, 47,528,866 without the class head.
+
+    Args:
+        generator: name of the generator in `modeling_chromagan.GENERATORS`.
+        encoding: network units of luminance and chroma, `"unit8"` (L/100, (ab+128)/255; sigmoid output; published) or
+            `"symmetric"` (L/50-1, ab/110; tanh output). The arithmetic is in `color.py`.
+        trunk_input: `"raw"` feeds the trunk L/100 in 0..1 (published); `"imagenet"` normalizes it with the mean and
+            deviation of ImageNet classifiers, required when ImageNet weights are loaded into the trunk.
+        image_size: training size in pixels. It fixes the grid of the dense layers; other sizes are pooled to it.
+        width_multiplier: factor on every channel count of the convolutions, 1 as published.
+        pooled_size: side of the grid that global and class features are pooled to before the dense layers; `None`
+            is `image_size / 32`, at which the pooling is the identity at the training size (published, 7 at 224).
+        global_hidden_sizes: widths of the dense layers of the global branch; the last is what is fused.
+        class_head: whether the class-distribution head exists. It serves training; colors do not depend on it.
+        class_hidden_sizes: widths of the hidden dense layers of the class head.
+        trunk_batch_norm: batch norm in the trunk. Off as published (the trunk starts from a trained VGG-16); without
+            it the trunk does not train from scratch.
+        norm_order: `"relu_norm"` is convolution, ReLU, batch norm (published); `"norm_relu"` the usual order.
+        chroma_resolution: `"half"` predicts chroma at half the size, enlarged by repetition (published); `"full"`
+            enlarges before the last convolution.
+        critic_width_multiplier: factor on the channel counts of the critic, 1 as published.
+
+    Raises:
+        ValueError: naming the field, what was given and what is accepted.
+    """
+
+    model_type = "chromagan"
+
+    generator: str = "chromagan"
+    encoding: str = "unit8"
+    trunk_input: str = "raw"
+    image_size: int = 224
+    width_multiplier: float | int = 1.0
+    pooled_size: int | None = None
+    global_hidden_sizes: list[int] | tuple[int, ...] = (1024, 512, 256)
+    class_head: bool = True
+    class_hidden_sizes: list[int] | tuple[int, ...] = (4096, 4096)
+    trunk_batch_norm: bool = False
+    norm_order: str = "relu_norm"
+    chroma_resolution: str = "half"
+    critic_width_multiplier: float | int = 1.0
+
+    def __post_init__(self, **kwargs):
+        # The library's own default is two classes; the published class head has ImageNet's thousand.
+        if self.id2label is None and kwargs.get("num_labels") is None:
+            kwargs["num_labels"] = 1000
+        super().__post_init__(**kwargs)
+        self._check_choice("encoding", COLOR_ENCODINGS)
+        self._check_choice("trunk_input", TRUNK_INPUTS)
+        self._check_choice("norm_order", NORM_ORDERS)
+        self._check_choice("chroma_resolution", CHROMA_RESOLUTIONS)
+        if self.image_size < 32 or self.image_size % 32:
+            raise ValueError(f"image_size is {self.image_size}; accepted: a multiple of 32 from 32 upwards")
+        if self.pooled_size is not None and self.pooled_size < 1:
+            raise ValueError(f"pooled_size is {self.pooled_size}; accepted: None or a whole number from 1 upwards")
+        for name in ("width_multiplier", "critic_width_multiplier"):
+            if not 0 < getattr(self, name) <= 4:
+                raise ValueError(f"{name} is {getattr(self, name)}; accepted: above 0, up to 4")
+        for name, least in (("global_hidden_sizes", 1), ("class_hidden_sizes", 0)):
+            sizes = getattr(self, name)
+            if len(sizes) < least or any(size < 1 for size in sizes):
+                raise ValueError(f"{name} is {list(sizes)}; accepted: {least} or more whole numbers from 1 upwards")
+        if self.class_head and self.num_labels < 2:
+            raise ValueError(f"num_labels is {self.num_labels}; accepted: 2 or more while class_head is true")
+
+    def _check_choice(self, name: str, accepted: tuple[str, ...]) -> None:
+        if getattr(self, name) not in accepted:
+            raise ValueError(f"{name} is {getattr(self, name)!r}; accepted: {', '.join(accepted)}")
+
+
+__all__ = ["ChromaGANConfig"]

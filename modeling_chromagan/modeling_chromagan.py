@@ -1,0 +1,180 @@
+"""The two models of ChromaGAN as transformers classes: a generator of chroma and a critic of Lab pictures."""
+
+import contextlib
+import functools
+import inspect
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+from transformers import PreTrainedModel
+from transformers import initialization as init
+from transformers.utils import ModelOutput
+
+from .configuration_chromagan import ChromaGANConfig
+from .critic_patchgan import PatchCritic
+from .generator_chromagan import FusionGenerator
+
+# A generator's constructor names the config fields that it takes; adding a generator is one file and one line here.
+GENERATORS = {"chromagan": FusionGenerator}
+
+
+def build_generator(config: ChromaGANConfig) -> nn.Module:
+    """The bare network that `config.generator` names, with random weights: no file, no network, no output.
+
+    Raises:
+        ValueError: if no generator of that name is registered.
+    """
+    if config.generator not in GENERATORS:
+        raise ValueError(f"generator is {config.generator!r}; accepted: {', '.join(GENERATORS)}")
+    network = GENERATORS[config.generator]
+    return network(**{name: getattr(config, name) for name in inspect.signature(network).parameters})
+
+
+@contextlib.contextmanager
+def frozen_running_statistics(model: nn.Module):
+    """Inside it, batch norms in training mode normalize as always but leave their running statistics alone."""
+    norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d) and module.track_running_stats]
+    for norm in norms:
+        norm.track_running_stats = False
+    try:
+        yield
+    finally:
+        for norm in norms:
+            norm.track_running_stats = True
+
+
+@dataclass
+class ColorizationOutput(ModelOutput):
+    """
+    Args:
+        loss: scalar, only with `labels`: mean squared error between `reconstruction` and `labels`.
+        reconstruction: encoded ab, (B, 2, H, W), in the units of `config.encoding`.
+        logits: class logits, (B, num_labels); `None` without a class head.
+        hidden_states: only with `output_hidden_states`: the features after every stage, first to last.
+    """
+
+    loss: torch.Tensor | None = None
+    reconstruction: torch.Tensor | None = None
+    logits: torch.Tensor | None = None
+    hidden_states: tuple[torch.Tensor, ...] | None = None
+
+
+@dataclass
+class CriticOutput(ModelOutput):
+    """
+    Args:
+        scores: (B, 1, ceil(H/8), ceil(W/8)), one real number per patch; higher is more like a real photograph.
+    """
+
+    scores: torch.Tensor | None = None
+
+
+class ChromaGANPreTrainedModel(PreTrainedModel):
+    config_class = ChromaGANConfig
+    base_model_prefix = "network"
+    main_input_name = "pixel_values"
+    input_modalities = ("image",)
+    supports_gradient_checkpointing = True
+    _no_split_modules = ["FusionGenerator", "PatchCritic"]  # noqa: RUF012 - read by transformers as a class attribute
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module) -> None:
+        if isinstance(module, nn.Conv2d):
+            init.kaiming_normal_(module.weight, nonlinearity="relu")
+            init.zeros_(module.bias)
+        elif isinstance(module, nn.Linear):  # no activation follows any of the dense layers
+            init.xavier_uniform_(module.weight)
+            init.zeros_(module.bias)
+        else:
+            super()._init_weights(module)
+
+    def _set_gradient_checkpointing(self, enable: bool = True, gradient_checkpointing_func=torch.utils.checkpoint.checkpoint):
+        # The second forward of a checkpointed stage would count its batch into the running statistics once more.
+        def contexts():
+            return contextlib.nullcontext(), frozen_running_statistics(self)
+
+        super()._set_gradient_checkpointing(
+            enable, functools.partial(gradient_checkpointing_func, context_fn=contexts)
+        )
+
+
+class ChromaGANGenerator(ChromaGANPreTrainedModel):
+    """From encoded luminance, the encoded chroma of a plausible color photograph, and the classes it sees."""
+
+    # A checkpoint with a class head loads into a generator without one: colors do not depend on it.
+    _keys_to_ignore_on_load_unexpected = [r"network\.class_head\."]  # noqa: RUF012
+
+    def __init__(self, config: ChromaGANConfig):
+        super().__init__(config)
+        self.network = build_generator(config)
+        self.post_init()
+
+    def forward(
+        self,
+        pixel_values: torch.Tensor,
+        labels: torch.Tensor | None = None,
+        output_hidden_states: bool | None = None,
+        return_dict: bool | None = None,
+        **kwargs,
+    ) -> ColorizationOutput | tuple:
+        """Predicts chroma from luminance.
+
+        Args:
+            pixel_values: encoded luminance, (B, 1, H, W), every side at least `network.minimum_size`.
+            labels: encoded ab of the true picture, (B, 2, H, W); gives `loss`.
+            output_hidden_states: also return the features after every stage.
+            return_dict: `False` returns a tuple of the fields that are not `None`.
+
+        Raises:
+            ValueError: for a wrong shape or too small a picture.
+        """
+        if pixel_values.ndim != 4 or pixel_values.shape[1] != 1:
+            raise ValueError(f"pixel_values has shape {tuple(pixel_values.shape)}; accepted: (B, 1, H, W) luminance")
+        prediction = self.network(pixel_values)
+        loss = None
+        if labels is not None:
+            if labels.shape != prediction.ab.shape:
+                raise ValueError(
+                    f"labels has shape {tuple(labels.shape)}; accepted: encoded ab of shape {tuple(prediction.ab.shape)}"
+                )
+            loss = F.mse_loss(prediction.ab.float(), labels.float())
+        if output_hidden_states is None:
+            output_hidden_states = self.config.output_hidden_states
+        output = ColorizationOutput(
+            loss=loss,
+            reconstruction=prediction.ab,
+            logits=prediction.class_logits,
+            hidden_states=prediction.hidden_states if output_hidden_states else None,
+        )
+        if return_dict is None:
+            return_dict = self.config.return_dict
+        return output if return_dict else output.to_tuple()
+
+
+class ChromaGANCritic(ChromaGANPreTrainedModel):
+    """Scores Lab pictures patch by patch: high for photographs, low for colorized ones."""
+
+    def __init__(self, config: ChromaGANConfig):
+        super().__init__(config)
+        self.network = PatchCritic(config.critic_width_multiplier)
+        self.post_init()
+
+    def forward(
+        self, pixel_values: torch.Tensor, return_dict: bool | None = None, **kwargs
+    ) -> CriticOutput | tuple[torch.Tensor]:
+        """Scores `pixel_values`, luminance and ab concatenated, encoded, (B, 3, H, W).
+
+        Raises:
+            ValueError: for a wrong shape.
+        """
+        if pixel_values.ndim != 4 or pixel_values.shape[1] != 3:
+            raise ValueError(f"pixel_values has shape {tuple(pixel_values.shape)}; accepted: (B, 3, H, W) Lab picture")
+        output = CriticOutput(scores=self.network(pixel_values))
+        if return_dict is None:
+            return_dict = self.config.return_dict
+        return output if return_dict else output.to_tuple()
+
+
+__all__ = ["GENERATORS", "ChromaGANCritic", "ChromaGANGenerator", "ColorizationOutput", "CriticOutput"]
