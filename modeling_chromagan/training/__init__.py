@@ -1,0 +1,1 @@
+"""Training of the models one level above, which import nothing from here."""

@@ -1,0 +1,338 @@
+"""Pictures of any data set or folder -> batches of encoded luminance and ab, the same at every run of a seed.
+
+What a batch holds is a function of (seed, phase, step) alone, not of how much was read before, so that a resumed run
+continues with the pictures an uninterrupted one would have seen. Streamed sources are the exception: they cannot be
+entered in the middle and start a newly shuffled pass instead.
+"""
+
+import io
+import os
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from datasets import Dataset, Image, IterableDataset, get_dataset_split_names, load_dataset
+from datasets.exceptions import DatasetNotFoundError
+from PIL import Image as PillowImage
+
+from modeling_chromagan.color import encode_ab, encode_luminance, rgb_to_lab
+
+from .metrics import colorfulness
+from .recipe import Batches, Data, Degradation, RecipeError, Source
+
+NO_LABEL = -1
+
+
+def locate(name: str, source: Source) -> str | None:
+    """The folder or Hub id that a source is read from; `None` for an optional source that is not to be had.
+
+    A local copy below the folder that CHROMAGAN_DATA names comes before the Hub.
+
+    Raises:
+        RecipeError: for a source that is neither local nor on the Hub.
+    """
+    root = os.environ.get("CHROMAGAN_DATA", "")
+    if root and source.local and (Path(root) / source.local).is_dir():
+        return str(Path(root) / source.local)
+    if source.path and (Path(source.path).is_dir() or not source.optional):
+        return source.path
+    if source.optional:
+        return None
+    raise RecipeError(
+        f"data.sources.{name}: no folder {source.local!r} in CHROMAGAN_DATA ({root or 'unset'}); "
+        "accepted: set CHROMAGAN_DATA to the folder that holds it, or give the source a path"
+    )
+
+
+def open_split(name: str, source: Source, split: str) -> Dataset | IterableDataset:
+    """One split of a source, its pictures still encoded.
+
+    Raises:
+        RecipeError: naming the source, for a data set, split or column that does not exist or cannot be reached.
+    """
+    where = locate(name, source)
+    try:
+        data = load_dataset(where, split=split, streaming=source.streaming)
+    except (DatasetNotFoundError, OSError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise RecipeError(f"data.sources.{name}: {where}, split {split!r}: {reason}") from error
+    columns = data.column_names or list(next(iter(data)))
+    if source.image_column not in columns:
+        raise RecipeError(
+            f"data.sources.{name}.image_column is {source.image_column!r}; accepted: one of {', '.join(columns)}"
+        )
+    if source.use_labels and source.label_column not in columns:
+        raise RecipeError(
+            f"data.sources.{name}.label_column is {source.label_column!r}; accepted: one of {', '.join(columns)}"
+        )
+    return data.cast_column(source.image_column, Image(decode=False))
+
+
+def decode_picture(cell: dict) -> PillowImage.Image:
+    """An undecoded `datasets` image cell as an RGB picture.
+
+    Raises:
+        OSError: if it is no readable picture.
+    """
+    content = io.BytesIO(cell["bytes"]) if cell["bytes"] is not None else cell["path"]
+    with PillowImage.open(content) as picture:
+        return picture.convert("RGB")
+
+
+def is_colorful(picture: PillowImage.Image, threshold: float) -> bool:
+    """Whether the Hasler-Suesstrunk colorfulness reaches `threshold`, on a copy of at most 64 pixels a side."""
+    small = picture.copy()
+    small.thumbnail((64, 64), PillowImage.Resampling.BOX)
+    pixels = torch.from_numpy(np.array(small)).permute(2, 0, 1)[None]
+    return float(colorfulness(pixels)[0]) >= threshold
+
+
+class Photographs:
+    """Pictures of one source that are worth learning color from, by position in an endless seeded order.
+
+    `rejected` counts what was passed over: "unreadable", "small" or "almost grey".
+    """
+
+    def __init__(self, data: Dataset | IterableDataset, source: Source, settings: Data, seed: int, rows=None):
+        self.source = source
+        self.threshold = settings.min_colorfulness
+        self.seed = seed
+        self.rejected: Counter[str] = Counter()
+        self.stream = data if isinstance(data, IterableDataset) else None
+        if self.stream is not None:
+            self.stream = self.stream.shuffle(seed=seed, buffer_size=settings.shuffle_buffer)
+            if source.max_samples:
+                self.stream = self.stream.take(source.max_samples)
+            self.stream_rows = None
+        else:
+            self.table = data
+            self.rows = np.arange(len(data)) if rows is None else rows
+            if source.max_samples:
+                self.rows = self.rows[: source.max_samples]
+            self.permutations: dict[int, np.ndarray] = {}
+
+    def row(self, position: int) -> dict:
+        if self.stream is not None:
+            return self._next_of_stream(position)
+        epoch, place = divmod(position, len(self.rows))
+        if epoch not in self.permutations:
+            self.permutations = {epoch: np.random.default_rng([self.seed, epoch]).permutation(len(self.rows))}
+        return self.table[int(self.rows[self.permutations[epoch][place]])]
+
+    def _next_of_stream(self, position: int) -> dict:
+        if self.stream_rows is None:
+            self.stream.set_epoch(position)
+            self.stream_rows = iter(self.stream)
+        try:
+            return next(self.stream_rows)
+        except StopIteration:
+            self.stream_rows = None
+            return self._next_of_stream(position)
+
+    def picture(self, position: int) -> tuple[PillowImage.Image, int]:
+        """The picture at a position and its label, `NO_LABEL` where the source teaches none.
+
+        An unsuitable picture is replaced by one drawn from (seed, position, attempt), so the order stays a function
+        of the position alone.
+
+        Raises:
+            RecipeError: if a hundred in a row are unsuitable.
+        """
+        row = self.row(position)
+        for attempt in range(100):
+            reason = "unreadable"
+            try:
+                picture = decode_picture(row[self.source.image_column])
+                reason = "small" if min(picture.size) < 32 else "almost grey"
+                if reason == "almost grey" and is_colorful(picture, self.threshold):
+                    label = row[self.source.label_column] if self.source.use_labels else NO_LABEL
+                    return picture, label
+            except (OSError, ValueError, SyntaxError):  # Pillow's ways of refusing a file
+                pass
+            self.rejected[reason] += 1
+            if self.stream is None:
+                place = np.random.default_rng([self.seed, position, attempt]).integers(len(self.rows))
+                row = self.table[int(self.rows[place])]
+            else:
+                row = self._next_of_stream(position)
+        raise RecipeError(f"source {self.source.path or self.source.local}: a hundred unsuitable pictures in a row")
+
+
+def open_sources(settings: Data, seed: int) -> tuple[dict[str, Photographs], list[PillowImage.Image], list[str] | None]:
+    """Every source of a recipe, the validation pictures, and the class names of the labelled source.
+
+    Prints where each source is read from, and which optional ones were left out.
+
+    Raises:
+        RecipeError: if a source that is not optional cannot be had.
+    """
+    opened, validation, class_names = {}, None, None
+    validation_name = settings.validation.source or next(iter(settings.sources))
+    for number, (name, source) in enumerate(settings.sources.items()):
+        if locate(name, source) is None:
+            print(f"data: {name} left out: optional and not found", flush=True)
+            continue
+        data = open_split(name, source, source.split)
+        print(f"data: {name} from {locate(name, source)}", flush=True)
+        rows = None
+        if name == validation_name:
+            rows, held_out = split_for_validation(name, source, settings, data, seed)
+            validation = collect_validation(held_out, source, settings)
+        if source.use_labels:
+            feature = data.features[source.label_column] if data.features else None
+            if not hasattr(feature, "names"):
+                raise RecipeError(f"data.sources.{name}: column {source.label_column!r} holds no class labels")
+            class_names = feature.names
+        opened[name] = Photographs(data, source, settings, seed * 1000 + number, rows)
+    if validation is None:
+        raise RecipeError(f"data.validation.source: {validation_name} is not to be had; accepted: {', '.join(opened)}")
+    return opened, validation, class_names
+
+
+def split_for_validation(name: str, source: Source, settings: Data, data, seed: int):
+    """Training rows (`None`: all) and the held-out data set of the validation source."""
+    wanted = settings.validation
+    if wanted.split is not None:
+        available = get_dataset_split_names(locate(name, source))
+        if wanted.split not in available:
+            raise RecipeError(f"data.validation.split is {wanted.split!r}; accepted: {', '.join(available)}")
+        return None, open_split(name, source.model_copy(update={"streaming": False}), wanted.split)
+    if isinstance(data, IterableDataset):
+        raise RecipeError(f"data.validation.split is null; accepted: a split's name while {name} is streamed")
+    order = np.random.default_rng([seed, 1]).permutation(len(data))
+    held_out = max(1, round(len(data) * wanted.fraction))
+    return np.sort(order[held_out:]), data.select(np.sort(order[:held_out]))
+
+
+def collect_validation(data: Dataset, source: Source, settings: Data) -> list[PillowImage.Image]:
+    """The first suitable pictures of a fixed shuffle (data sets are sorted by class)."""
+    pictures = []
+    for index in np.random.default_rng(0).permutation(len(data)):
+        try:
+            picture = decode_picture(data[int(index)][source.image_column])
+        except (OSError, ValueError, SyntaxError):
+            continue
+        if min(picture.size) >= 32 and is_colorful(picture, max(settings.min_colorfulness, 12.0)):
+            pictures.append(picture)
+        if len(pictures) == settings.validation.samples:
+            break
+    return pictures
+
+
+def center_crop(picture: PillowImage.Image, size: int) -> np.ndarray:
+    """The largest centered square of a picture, resized: (size, size, 3) uint8."""
+    side = min(picture.size)
+    left, top = (picture.width - side) // 2, (picture.height - side) // 2
+    box = (left, top, left + side, top + side)
+    return np.asarray(picture.resize((size, size), PillowImage.Resampling.BICUBIC, box=box))
+
+
+def random_crop(picture: PillowImage.Image, size: int, min_crop: float, random: np.random.Generator) -> np.ndarray:
+    """A random square of a picture, resized, mirrored half of the time: (size, size, 3) uint8."""
+    side = min(picture.size) * random.uniform(min_crop, 1)
+    left, top = random.uniform(0, picture.width - side), random.uniform(0, picture.height - side)
+    box = (left, top, left + side, top + side)
+    pixels = np.asarray(picture.resize((size, size), PillowImage.Resampling.BICUBIC, box=box))
+    return pixels[:, ::-1] if random.random() < 0.5 else pixels
+
+
+class BatchPlan(torch.utils.data.Dataset):
+    """The batches of one phase: item `step` is this process' share of the global batch of that step.
+
+    An item is {"rgb": (B, 3, S, S) uint8, "label": (B,) int64, "kind": index into the phase's batches}.
+    """
+
+    def __init__(
+        self, photographs: dict[str, Photographs], kinds: list[Batches], steps: int, seed: int, rank: int, ranks: int
+    ):
+        self.photographs = photographs
+        self.kinds = kinds
+        self.steps = steps
+        self.seed = seed
+        self.rank = rank
+        self.ranks = ranks
+        for kind in kinds:
+            if not any(kind.weights.get(name) for name in photographs):
+                raise RecipeError(f"none of {', '.join(kind.weights)} is to be had; accepted: at least one source")
+            if kind.batch_size % ranks:
+                raise RecipeError(f"batch_size is {kind.batch_size}; accepted: a multiple of the {ranks} processes")
+
+    def __len__(self) -> int:
+        return self.steps
+
+    def __getitem__(self, step: int) -> dict:
+        turn, number = divmod(step, len(self.kinds))
+        kind = self.kinds[number]
+        random = np.random.default_rng([self.seed, step])
+        order = random.permutation(kind.batch_size)
+        places = [place for place in self.places(kind, number, turn)]
+        rgb, labels = [], []
+        for row in order[self.rank :: self.ranks]:
+            name, position = places[row]
+            picture, label = self.photographs[name].picture(position)
+            own_random = np.random.default_rng([self.seed, step, int(row)])
+            rgb.append(random_crop(picture, kind.size, self.photographs[name].source.min_crop, own_random))
+            labels.append(label)
+        pixels = torch.from_numpy(np.stack(rgb)).permute(0, 3, 1, 2)
+        return {"rgb": pixels, "label": torch.tensor(labels), "kind": number}
+
+    def places(self, kind: Batches, number: int, turn: int) -> list[tuple[str, int]]:
+        """Source and position of every row of the `turn`-th batch of a kind; shares are kept exactly over time."""
+        weights = {name: kind.weights[name] for name in self.photographs if kind.weights.get(name)}
+        edges = np.cumsum(list(weights.values())) / sum(weights.values())
+        seen = [np.round(edges * kind.batch_size * t).astype(int) for t in (turn, turn + 1)]
+        places = []
+        for i, name in enumerate(weights):
+            first, last = (int(at[i] - (at[i - 1] if i else 0)) for at in seen)
+            # Kinds of batches draw from the same seeded order at interleaved positions.
+            places += [(name, position * len(self.kinds) + number) for position in range(first, last)]
+        return places
+
+
+def degrade(lab: torch.Tensor, settings: Degradation, generator: torch.Generator) -> torch.Tensor:
+    """Makes the luminance of (B, 3, S, S) Lab pictures look scanned, each fault with its own probability.
+
+    The colors stay those of the clean picture, except in drawn frames, which are neutral.
+    """
+    count, size = lab.shape[0], lab.shape[-1]
+
+    def uniform(low: float, high: float) -> torch.Tensor:
+        return low + (high - low) * torch.rand(count, 1, 1, 1, generator=generator)
+
+    def chosen(probability: float) -> torch.Tensor:
+        return torch.rand(count, 1, 1, 1, generator=generator) < probability
+
+    lightness, ab = lab[:, :1] / 100, lab[:, 1:]
+    exponent = torch.where(chosen(settings.gamma), torch.exp(uniform(-0.36, 0.34)), 1.0)
+    lightness = lightness.clamp(min=0) ** exponent
+    black, white = uniform(0, 0.15), uniform(0.8, 1)
+    lightness = torch.where(chosen(settings.fade), black + (white - black) * lightness, lightness)
+    if settings.blur:
+        smooth = F.avg_pool2d(F.pad(lightness, (1, 1, 1, 1), mode="replicate"), 3, 1)
+        lightness = torch.where(chosen(settings.blur), smooth, lightness)
+    if settings.grain:
+        noise = torch.randn(lightness.shape, generator=generator) * uniform(0, 0.04)
+        lightness = torch.where(chosen(settings.grain), lightness + noise, lightness)
+    if settings.frame:
+        margins = torch.rand(count, 4, generator=generator) * size / 8 * chosen(settings.frame).flatten(1)
+        at = torch.arange(size)
+        left, top, right, bottom = (margins[:, i, None] for i in range(4))
+        columns = (at < left.round()) | (at >= size - right.round())
+        rows = (at < top.round()) | (at >= size - bottom.round())
+        frame = columns[:, None, None, :] | rows[:, None, :, None]
+        shade = torch.where(chosen(0.75), uniform(0, 0.15), uniform(0.8, 1))
+        lightness = torch.where(frame, shade, lightness)
+        ab = torch.where(frame, 0.0, ab)
+    return torch.cat([100 * lightness.clamp(0, 1), ab], dim=1)
+
+
+def to_network_units(
+    rgb: torch.Tensor, encoding: str, degradation: Degradation | None = None, generator: torch.Generator | None = None
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """uint8 RGB (B, 3, S, S) -> encoded luminance (B, 1, S, S) and encoded ab (B, 2, S, S)."""
+    lab = rgb_to_lab(rgb.float() / 255)
+    if degradation is not None:
+        lab = degrade(lab, degradation, generator)
+    return encode_luminance(lab[:, :1], encoding), encode_ab(lab[:, 1:], encoding)

@@ -1,0 +1,273 @@
+"""Recipes: defaults, then the YAML file, then `key=value` from the command line; checked before any work starts."""
+
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from modeling_chromagan.configuration_chromagan import ChromaGANConfig
+
+
+class RecipeError(ValueError):
+    """One line naming the setting, what was given and what is accepted."""
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", validate_default=True)
+
+
+class Source(Section):
+    """Where pictures come from: a data set on the Hub, a local copy of the same layout, or a folder of pictures."""
+
+    path: str = ""  # Hub id or local folder; empty: only `local`
+    local: str = ""  # name of a folder inside $CHROMAGAN_DATA, taken instead of `path` when it is there
+    optional: bool = False  # left out, with a printed line, when neither is to be had
+    split: str = "train"
+    streaming: bool = False
+    image_column: str = "image"
+    label_column: str = "label"
+    use_labels: bool = False  # its labels teach the class head (one source at most)
+    max_samples: int | None = Field(None, gt=0)
+    min_crop: float = Field(1.0, gt=0, le=1)  # crops keep at least this share of the short side
+
+
+class Validation(Section):
+    """The fixed pictures that progress is measured on."""
+
+    source: str = ""  # name of one of the sources; empty: the first
+    split: str | None = None  # null: held out from that source's training split
+    fraction: float = Field(0.02, gt=0, lt=1)  # held out where there is no split
+    samples: int = Field(256, gt=0)
+
+
+class Degradation(Section):
+    """What makes a clean luminance look like an old scan; each a probability per picture. The colors stay as they are."""
+
+    gamma: float = Field(0.0, ge=0, le=1)  # tone curve, exponent 0.7 to 1.4
+    fade: float = Field(0.0, ge=0, le=1)  # black lifted up to L 15, white lowered down to L 80
+    blur: float = Field(0.0, ge=0, le=1)  # 3x3 box
+    grain: float = Field(0.0, ge=0, le=1)  # Gaussian noise, deviation up to L 4
+    frame: float = Field(0.0, ge=0, le=1)  # neutral dark or light margins up to an eighth of a side
+
+
+class Data(Section):
+    sources: dict[str, Source]
+    validation: Validation = Validation()
+    min_colorfulness: float = Field(6.0, ge=0)  # Hasler-Suesstrunk; pictures below it are left out and counted
+    shuffle_buffer: int = Field(10_000, gt=0)  # streamed sources only
+    workers: int = Field(0, ge=0)
+
+
+class Batches(Section):
+    """One kind of batch; a phase takes its kinds in turn."""
+
+    size: int = Field(224, ge=32)  # pixels a side
+    batch_size: int = Field(10, gt=0)  # over all processes
+    weights: dict[str, float]  # share of every source
+    degradation: Degradation = Degradation()
+
+
+class Optimizer(Section):
+    name: Literal["adam", "adamw"] = "adam"
+    learning_rate: float = Field(2e-5, gt=0)
+    betas: tuple[float, float] = (0.5, 0.999)
+    weight_decay: float = Field(0.0, ge=0)
+    warmup_steps: int = Field(0, ge=0)
+    schedule: Literal["constant", "cosine", "linear"] = "constant"  # cosine and linear end at zero
+    decay_fraction: float = Field(1.0, gt=0, le=1)  # last part of the phase in which the schedule falls
+    clip_norm: float | None = Field(None, gt=0)
+
+
+class Objective(Section):
+    """Weights of the terms (WACV 2020, equation 1); the published ones are the defaults."""
+
+    color_weight: float = Field(1.0, ge=0)
+    class_weight: float = Field(0.003, ge=0)
+    adversarial_weight: float = Field(0.1, ge=0)  # 0: no critic in this phase
+    # The adversarial weight is instead steered so that its gradient at the generator's output is this share of the
+    # color term's. The reduction of the penalty, the size of the patch map and the units of ab all move that share.
+    adversarial_gradient_ratio: float | None = Field(None, gt=0)
+    penalty_weight: float = Field(10.0, ge=0)
+    penalty_reduction: Literal["sum", "mean"] = "sum"  # over the patch map, before the gradient
+    reuse_forward: bool = False  # the critic step reuses the generator step's fakes; published: a fresh forward
+    critic_warmup_steps: int = Field(0, ge=0)  # steps at the phase's start in which only the critic sees the critic
+
+
+class Phase(Section):
+    name: str
+    steps: int = Field(gt=0)
+    batches: list[Batches] = Field(min_length=1)
+    objective: Objective = Objective()
+    generator_optimizer: Optimizer = Optimizer()
+    critic_optimizer: Optimizer = Optimizer()
+
+
+class Teacher(Section):
+    """Who supervises the class head: a frozen ImageNet classifier, the data set's own labels, or nobody."""
+
+    kind: Literal["vgg16", "auto", "labels", "none"] = "vgg16"
+    model: str = "timm/vgg16.tv_in1k"  # Hub id or folder with safetensors
+    input: Literal["luminance", "rgb"] = "luminance"
+    label_smoothing: float = Field(0.1, ge=0, lt=1)  # kind labels only
+
+
+class Recipe(Section):
+    name: str
+    seed: int = Field(0, ge=0)
+    output: str = ""  # run folder; empty: runs/NAME
+    resume: bool = True  # continue from the newest checkpoint of the run folder, if there is one
+    init_from: str | None = None  # run folder or model folder whose weights to start from
+    trunk_weights: str | None = None  # Hub id or folder of VGG-16 weights to start the trunk from
+    model: dict[str, Any] = {}  # fields of ChromaGANConfig
+    data: Data
+    teacher: Teacher = Teacher()
+    phases: list[Phase] = Field(min_length=1)
+    device: Literal["auto", "cpu"] = "auto"
+    precision: Literal["float32", "bfloat16"] = "float32"
+    threads: int | None = Field(None, gt=0)  # null: cores / local processes
+    compile: bool = False  # torch.compile of the generator
+    ema_decay: float = Field(0.999, ge=0, lt=1)  # 0: no average
+    checkpoint_every: int = Field(500, gt=0)
+    keep_checkpoints: int = Field(2, ge=1)
+    log_every: int = Field(20, gt=0)
+    sample_every: int = Field(500, gt=0)
+    report_to: Literal["none", "tensorboard", "trackio"] = "none"
+
+    @model_validator(mode="after")
+    def check_combinations(self) -> "Recipe":
+        names = ", ".join(self.data.sources)
+        if not self.data.sources:
+            raise ValueError("data.sources is empty; accepted: at least one source")
+        for name, source in self.data.sources.items():
+            if not source.path and not source.local:
+                raise ValueError(f"data.sources.{name} has neither path nor local; accepted: at least one of them")
+        if self.data.validation.source and self.data.validation.source not in self.data.sources:
+            raise ValueError(f"data.validation.source is {self.data.validation.source!r}; accepted: {names}")
+        teachers = [name for name, source in self.data.sources.items() if source.use_labels]
+        if len(teachers) > 1:
+            raise ValueError(f"use_labels is true for {', '.join(teachers)}; accepted: one source at most")
+        with_class_loss = any(phase.objective.class_weight > 0 for phase in self.phases)
+        if self.teacher.kind == "labels" and with_class_loss and not teachers:
+            raise ValueError("teacher.kind is labels but no source has use_labels: true; accepted: exactly one source")
+        config = self.build_config()
+        if with_class_loss and self.teacher.kind != "none" and not config.class_head:
+            raise ValueError("model.class_head is false; accepted: true, or class_weight: 0 in every phase")
+        if with_class_loss and self.teacher.kind == "none":
+            raise ValueError("teacher.kind is none; accepted: vgg16, auto or labels, or class_weight: 0 in every phase")
+        if self.trunk_weights and config.trunk_input != "imagenet":
+            raise ValueError(f"model.trunk_input is {config.trunk_input!r}; accepted with trunk_weights: imagenet")
+        if self.trunk_weights and (config.trunk_batch_norm or config.width_multiplier != 1):
+            raise ValueError("trunk_weights is set; accepted with model.trunk_batch_norm: false and width_multiplier: 1")
+        for i, phase in enumerate(self.phases):
+            for k, batches in enumerate(phase.batches):
+                where = f"phases.{i}.batches.{k}.weights"
+                for name, weight in batches.weights.items():
+                    if name not in self.data.sources:
+                        raise ValueError(f"{where} names {name!r}; accepted: {names}")
+                    if weight < 0:
+                        raise ValueError(f"{where}.{name} is {weight}; accepted: 0 or more")
+                if sum(batches.weights.values()) <= 0:
+                    raise ValueError(f"{where} adds up to 0; accepted: at least one weight above 0")
+        return self
+
+    def build_config(self, **labels: Any) -> ChromaGANConfig:
+        """The model's config; `labels` (id2label, label2id) come from the data. Unknown fields are refused."""
+        accepted = [name for name in ChromaGANConfig.__annotations__ if name != "model_type"] + ["num_labels"]
+        for name in self.model:
+            if name not in accepted:
+                raise ValueError(f"model.{name} is no field of the model; accepted: {', '.join(accepted)}")
+        if labels and self.model.get("num_labels", len(labels["id2label"])) != len(labels["id2label"]):
+            raise ValueError(
+                f"model.num_labels is {self.model['num_labels']}; accepted here: {len(labels['id2label'])}, the classes"
+            )
+        settings = {name: value for name, value in self.model.items() if not (labels and name == "num_labels")}
+        return ChromaGANConfig(**settings, **labels)
+
+    @property
+    def folder(self) -> Path:
+        return Path(self.output or f"runs/{self.name}")
+
+    @property
+    def total_steps(self) -> int:
+        return sum(phase.steps for phase in self.phases)
+
+
+def set_by_path(tree: Any, path: str, value: Any) -> None:
+    """Puts `value` at a dotted path into nested dictionaries and lists, making dictionaries on the way.
+
+    Raises:
+        RecipeError: where the path runs through something that holds no settings, or past a list's end.
+    """
+    keys = path.split(".")
+    for depth, key in enumerate(keys):
+        last = depth == len(keys) - 1
+        if isinstance(tree, list):
+            if not key.isdigit() or int(key) >= len(tree):
+                raise RecipeError(f"{path}: {key!r} is no place in this list; accepted: 0 to {len(tree) - 1}")
+            key = int(key)
+        elif not isinstance(tree, dict):
+            raise RecipeError(f"{path}: {'.'.join(keys[:depth])} is a single value and has no {key!r}")
+        if last:
+            tree[key] = value
+        else:
+            tree = tree[key] if isinstance(tree, list) else tree.setdefault(key, {})
+
+
+def accepted_keys(location: tuple) -> str:
+    """The settings of the recipe section at a pydantic error's location."""
+    section: Any = Recipe
+    for part in location:
+        if isinstance(section, type) and issubclass(section, BaseModel) and part in section.model_fields:
+            section = section.model_fields[part].annotation
+            while not (isinstance(section, type) and issubclass(section, BaseModel)):
+                inner = [argument for argument in getattr(section, "__args__", ()) if argument is not type(None)]
+                if not inner:
+                    break
+                section = inner[-1]
+    return ", ".join(section.model_fields) if isinstance(section, type) and issubclass(section, BaseModel) else ""
+
+
+def load_recipe(path: str | Path, overrides: list[str] | tuple[str, ...] = ()) -> Recipe:
+    """Reads a recipe file, applies `key=value` settings (dotted paths, YAML values) and checks the result.
+
+    Raises:
+        RecipeError: one line naming the file or setting, what was found and what is accepted.
+    """
+    try:
+        tree = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise RecipeError(f"{path}: {getattr(error, 'strerror', None) or error}; accepted: a YAML recipe") from error
+    except yaml.YAMLError as error:
+        raise RecipeError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(tree, dict):
+        raise RecipeError(f"{path}: holds {type(tree).__name__}; accepted: settings as `key: value`")
+    tree.setdefault("name", Path(path).stem)
+    for setting in overrides:
+        key, equals, value = setting.partition("=")
+        if not equals or not key:
+            raise RecipeError(f"{setting!r} is no setting; accepted: key=value")
+        try:
+            set_by_path(tree, key, yaml.safe_load(value))
+        except yaml.YAMLError as error:
+            raise RecipeError(f"{setting!r}: not a YAML value: {' '.join(str(error).split())}") from error
+    try:
+        return Recipe(**tree)
+    except ValidationError as failure:
+        error = failure.errors()[0]
+        where = ".".join(str(part) for part in error["loc"])
+        if error["type"] == "extra_forbidden":
+            raise RecipeError(
+                f"{path}: {where} is no setting; accepted: {accepted_keys(error['loc'][:-1])}"
+            ) from failure
+        if error["type"] == "missing":
+            raise RecipeError(f"{path}: {where} is missing; accepted: a value for it") from failure
+        if error["type"] == "value_error":
+            raise RecipeError(f"{path}: {error['ctx']['error']}") from failure
+        message = error["msg"].replace("Input should be", "accepted:")
+        raise RecipeError(f"{path}: {where} is {error['input']!r}; {message}") from failure
+
+
+def dump_recipe(recipe: Recipe) -> str:
+    """The resolved recipe as YAML that `load_recipe` reads back."""
+    return yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True)

@@ -1,0 +1,320 @@
+"""Trains a colorizer from a recipe: `accelerate launch --quiet train.py [recipes/NAME.yaml] [key=value ...]`."""
+
+import argparse
+import json
+import math
+import os
+import sys
+import time
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from accelerate.utils import set_seed
+from torch.optim.lr_scheduler import LambdaLR
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.utils.data import DataLoader
+from tqdm import tqdm
+
+from modeling_chromagan import ChromaGANCritic, ChromaGANGenerator, ChromaGANImageProcessor
+from modeling_chromagan.training import objectives
+from modeling_chromagan.training.checkpoint import list_checkpoints, load_checkpoint, save_checkpoint
+from modeling_chromagan.training.data import BatchPlan, center_crop, open_sources, to_network_units
+from modeling_chromagan.training.evaluate import evaluate_model, sample_grid
+from modeling_chromagan.training.recipe import Optimizer, Recipe, RecipeError, dump_recipe, load_recipe
+from modeling_chromagan.training.teacher import load_teacher, load_trunk_weights
+
+DEFAULT_RECIPE = Path(__file__).parent / "recipes" / "chromagan_tiny.yaml"
+OPTIMIZERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
+
+
+def schedule(settings: Optimizer, steps: int, step: int) -> float:
+    """Factor on the learning rate at a step of a phase: warm-up, plateau, then the schedule's fall to zero."""
+    warmup = min(1.0, (step + 1) / settings.warmup_steps) if settings.warmup_steps else 1.0
+    fall_from = steps * (1 - settings.decay_fraction)
+    progress = min(1.0, max(0.0, (step - fall_from) / max(1.0, steps - fall_from)))
+    fall = {"constant": 1.0, "linear": 1 - progress, "cosine": (1 + math.cos(math.pi * progress)) / 2}
+    return warmup * fall[settings.schedule]
+
+
+class Trainer:
+    """One run: what a recipe builds, and the order of events of a step."""
+
+    def __init__(self, recipe: Recipe, accelerator: Accelerator):
+        self.recipe, self.accelerator = recipe, accelerator
+        self.photographs, pictures, class_names = open_sources(recipe.data, recipe.seed)
+        size = recipe.phases[0].batches[0].size
+        self.validation = torch.from_numpy(np.stack([center_crop(picture, size) for picture in pictures]))
+        self.validation = self.validation.permute(0, 3, 1, 2).contiguous()
+        self.teacher = load_teacher(recipe.teacher)
+        labels = None
+        if recipe.teacher.kind == "labels" and class_names:
+            labels = dict(enumerate(class_names))
+        elif self.teacher is not None:
+            labels = self.teacher.id2label
+        names = {"id2label": labels, "label2id": {name: i for i, name in labels.items()}} if labels else {}
+        config = recipe.build_config(**names)
+        self.encoding = config.encoding
+        set_seed(recipe.seed)
+        self.generator, self.critic = ChromaGANGenerator(config), ChromaGANCritic(config)
+        if recipe.init_from:
+            self.load_initial_weights(Path(recipe.init_from))
+        elif recipe.trunk_weights:
+            load_trunk_weights(self.generator, recipe.trunk_weights)
+        self.average = None
+        if recipe.ema_decay:
+            # Running statistics are averaged like the weights they belong to.
+            average = get_ema_multi_avg_fn(recipe.ema_decay)
+            self.average = AveragedModel(self.generator, multi_avg_fn=average, use_buffers=True)
+            self.average.update_parameters(self.generator)
+            self.average.to(accelerator.device)
+        for network in (self.generator, self.critic):
+            network.to(accelerator.device, memory_format=torch.channels_last)
+        if self.teacher is not None:
+            self.teacher.to(accelerator.device)
+        self.step = 0  # over all phases
+
+    def load_initial_weights(self, folder: Path) -> None:
+        """Starts from the weights of a run folder or a model folder."""
+        folder = folder / "model" if (folder / "model").is_dir() else folder
+        try:
+            saved = ChromaGANGenerator.from_pretrained(folder, dtype=torch.float32)
+            self.generator.load_state_dict(saved.state_dict())
+            if (folder / "critic").is_dir():
+                saved = ChromaGANCritic.from_pretrained(folder / "critic", dtype=torch.float32)
+                self.critic.load_state_dict(saved.state_dict())
+        except (OSError, RuntimeError) as error:
+            reason = " ".join(str(error).split())[:300]
+            raise RecipeError(f"init_from: {folder}: {reason}; accepted: a model of the recipe's shape") from error
+
+    @property
+    def networks(self) -> dict[str, torch.nn.Module]:
+        networks = {"generator": self.generator, "critic": self.critic}
+        return networks | {"average": self.average} if self.average is not None else networks
+
+    def run(self) -> None:
+        recipe, folder = self.recipe, self.recipe.folder
+        checkpoints = list_checkpoints(folder) if recipe.resume else []
+        states = {}
+        if checkpoints:
+            states, position = load_checkpoint(checkpoints[-1], self.networks)
+            self.step = position["step"]
+            self.say(f"resumed from {checkpoints[-1]}")
+        if self.accelerator.is_main_process:
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / "recipe.yaml").write_text(dump_recipe(recipe), encoding="utf-8")
+        first = 0
+        for number, phase in enumerate(recipe.phases):
+            if self.step < first + phase.steps:
+                self.run_phase(number, first, states)
+                states = {}
+            first += phase.steps
+        self.save_model()
+        self.say(f"done: {folder / 'model'}")
+
+    def run_phase(self, number: int, first: int, states: dict) -> None:
+        """The steps of one phase that are still to do; `states` are its optimizers' if it was interrupted."""
+        recipe, phase = self.recipe, self.recipe.phases[number]
+        optimizers, schedulers = {}, {}
+        done = self.step - first
+        for name, settings in (("generator", phase.generator_optimizer), ("critic", phase.critic_optimizer)):
+            network = {"generator": self.generator, "critic": self.critic}[name]
+            options = {"lr": settings.learning_rate, "betas": settings.betas, "weight_decay": settings.weight_decay}
+            optimizers[name] = OPTIMIZERS[settings.name](network.parameters(), **options)
+        generator, critic = self.accelerator.prepare(self.generator, self.critic)
+        if recipe.compile:
+            generator = torch.compile(generator)
+        for name, settings in (("generator", phase.generator_optimizer), ("critic", phase.critic_optimizer)):
+            if done and name in states:
+                optimizers[name].load_state_dict(states[name])
+                for group in optimizers[name].param_groups:
+                    group["lr"] = group["initial_lr"] = settings.learning_rate
+            schedulers[name] = LambdaLR(
+                optimizers[name], partial(schedule, settings, phase.steps), last_epoch=done - 1 if done else -1
+            )
+        plan = BatchPlan(
+            self.photographs,
+            phase.batches,
+            phase.steps,
+            recipe.seed * 1000 + number,
+            self.accelerator.process_index,
+            self.accelerator.num_processes,
+        )
+        loader = DataLoader(plan, batch_size=None, sampler=range(done, phase.steps), num_workers=recipe.data.workers)
+        self.say(f"phase {phase.name}: steps {done} to {phase.steps}")
+        bar = tqdm(total=phase.steps, initial=done, desc=phase.name, disable=not sys.stderr.isatty())
+        started, pictures = time.monotonic(), 0
+        for batch in loader:
+            losses = self.train_step(number, generator, critic, optimizers, schedulers, batch)
+            self.step += 1
+            pictures += len(batch["rgb"]) * self.accelerator.num_processes
+            bar.update()
+            end = self.step == first + phase.steps
+            if self.step % recipe.log_every == 0 or end:
+                values = {name: float(value) for name, value in losses.items()}
+                bar.set_postfix({name: f"{value:.4g}" for name, value in values.items()})
+                values["learning_rate"] = schedulers["generator"].get_last_lr()[0]
+                values["pictures_per_second"] = pictures / (time.monotonic() - started)
+                self.log(phase.name, values)
+            if self.step % recipe.sample_every == 0 or end:
+                self.sample(phase.name)
+            if self.step % recipe.checkpoint_every == 0 or end:
+                kept = {} if end else {name: optimizer.state_dict() for name, optimizer in optimizers.items()}
+                self.save(kept)
+        bar.close()
+
+    def train_step(self, number: int, generator, critic, optimizers, schedulers, batch) -> dict[str, torch.Tensor]:
+        """Generator step, then critic step on detached fakes: the published order."""
+        recipe, phase = self.recipe, self.recipe.phases[number]
+        objective = phase.objective
+        device = self.accelerator.device
+        # Everything random in a step follows from (seed, step, process), so that a resumed run repeats nothing.
+        seed = (recipe.seed * 1_000_003 + self.step) * 1009 + self.accelerator.process_index
+        random = torch.Generator().manual_seed(seed)
+        kind = phase.batches[batch["kind"]]
+        luminance, real_ab = to_network_units(batch["rgb"], self.encoding, kind.degradation, random)
+        luminance, real_ab = luminance.to(device), real_ab.to(device)
+        adversarial = objective.adversarial_weight > 0
+        taught_by_critic = adversarial and self.step_in_phase(number) >= objective.critic_warmup_steps
+
+        # Generator
+        generator.train()
+        with self.precision():
+            output = generator(luminance)
+        class_loss = self.class_loss(objective, output.logits, batch)
+        total, losses = objectives.generator_loss(
+            objective, luminance, output.reconstruction, real_ab, class_loss, critic if taught_by_critic else None
+        )
+        self.descend(total, generator, optimizers["generator"], schedulers["generator"], phase.generator_optimizer)
+        if self.average is not None:
+            self.average.update_parameters(self.generator)
+        losses = {"total": total.detach()} | losses
+
+        # Critic
+        if adversarial:
+            fake_ab = output.reconstruction.detach()
+            if not objective.reuse_forward:
+                with self.precision(), torch.no_grad():
+                    fake_ab = generator(luminance).reconstruction
+            total, critic_losses = objectives.critic_loss(objective, critic, luminance, real_ab, fake_ab, random)
+            self.descend(total, critic, optimizers["critic"], schedulers["critic"], phase.critic_optimizer)
+            losses |= {"critic": total.detach()} | critic_losses
+        for name, value in losses.items():
+            if not torch.isfinite(value):
+                raise FloatingPointError(f"step {self.step}: {name} is {float(value)}; the last checkpoint stands")
+        return losses
+
+    def class_loss(self, objective, logits, batch) -> torch.Tensor | None:
+        if logits is None or not objective.class_weight:
+            return None
+        if self.teacher is None:
+            labels = batch["label"].to(logits.device)
+            return objectives.label_loss(logits, labels, self.recipe.teacher.label_smoothing)
+        rgb = batch["rgb"].to(logits.device).float() / 255
+        if self.recipe.teacher.input == "luminance":
+            rgb = to_network_units(batch["rgb"], "unit8")[0].to(logits.device)
+        return objectives.class_distribution_loss(logits, self.teacher(rgb))
+
+    def descend(self, total, network, optimizer, scheduler, settings: Optimizer) -> None:
+        optimizer.zero_grad(set_to_none=True)
+        self.accelerator.backward(total)
+        if settings.clip_norm:
+            self.accelerator.clip_grad_norm_(network.parameters(), settings.clip_norm)
+        optimizer.step()
+        scheduler.step()
+
+    def step_in_phase(self, number: int) -> int:
+        return self.step - sum(phase.steps for phase in self.recipe.phases[:number])
+
+    def precision(self):
+        # Only the generator runs in bfloat16: the double backward of the penalty loses too much there, and the critic
+        # is the smaller network.
+        enabled = self.recipe.precision == "bfloat16"
+        return torch.autocast(self.accelerator.device.type, torch.bfloat16, enabled=enabled)
+
+    @property
+    def best_generator(self) -> ChromaGANGenerator:
+        return self.average.module if self.average is not None else self.generator
+
+    def sample(self, phase: str) -> None:
+        """Measures the fixed validation pictures and draws the first of them: input, prediction, truth."""
+        if not self.accelerator.is_main_process:
+            return
+        generator = self.best_generator
+        result = evaluate_model(generator, [{"rgb": rgb} for rgb in self.validation.split(64)])
+        values = {f"validation_{name}": value for name, value in result["model"].items()}
+        self.log(phase, values | {f"validation_gain_{name}": value for name, value in result["gain"].items()})
+        path = self.recipe.folder / "samples" / f"{self.step:08d}.png"
+        path.parent.mkdir(exist_ok=True)
+        sample_grid(generator, self.validation[:32]).save(path)
+
+    def log(self, phase: str, values: dict[str, float]) -> None:
+        if self.accelerator.is_main_process:
+            with open(self.recipe.folder / "log.jsonl", "a", encoding="utf-8") as file:
+                file.write(json.dumps({"step": self.step, "phase": phase} | values) + "\n")
+            self.accelerator.log(values, step=self.step)
+
+    def save(self, states: dict) -> None:
+        if self.accelerator.is_main_process:
+            rejected = {name: dict(source.rejected) for name, source in self.photographs.items()}
+            keep = self.recipe.keep_checkpoints
+            position = {"rejected": rejected}
+            save_checkpoint(self.recipe.folder, self.step, self.networks, states, keep, position)
+            self.save_model()
+        self.accelerator.wait_for_everyone()
+
+    def save_model(self) -> None:
+        """The averaged generator, the critic and the image processor as a `from_pretrained` folder."""
+        if self.accelerator.is_main_process:
+            folder = self.recipe.folder / "model"
+            self.best_generator.save_pretrained(folder)
+            self.critic.save_pretrained(folder / "critic")
+            ChromaGANImageProcessor(encoding=self.encoding).save_pretrained(folder)
+
+    def say(self, text: str) -> None:
+        if self.accelerator.is_main_process:
+            print(text, flush=True)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("recipe", nargs="?", default=str(DEFAULT_RECIPE), help="a YAML recipe")
+    parser.add_argument("settings", nargs="*", help="key=value, dotted paths into the recipe")
+    parser.add_argument("--dry-run", action="store_true", help="print the resolved recipe and stop")
+    options = parser.parse_args(arguments)
+    if "=" in options.recipe:
+        options.settings.insert(0, options.recipe)
+        options.recipe = str(DEFAULT_RECIPE)
+    try:
+        recipe = load_recipe(options.recipe, options.settings)
+        if options.dry_run:
+            print(dump_recipe(recipe), end="")
+            return 0
+        accelerator = Accelerator(
+            cpu=recipe.device == "cpu",
+            log_with=None if recipe.report_to == "none" else recipe.report_to,
+            project_dir=recipe.folder,
+        )
+        # accelerate's launcher sets one thread per process where nobody said otherwise.
+        local_processes = int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+        threads = recipe.threads or max(1, len(os.sched_getaffinity(0)) // local_processes)
+        torch.set_num_threads(threads)
+        if accelerator.is_main_process:
+            print(f"{accelerator.num_processes} process(es) on {accelerator.device}, {threads} threads each", flush=True)
+        if recipe.report_to != "none":
+            accelerator.init_trackers(recipe.name, config={"recipe": dump_recipe(recipe)})
+        Trainer(recipe, accelerator).run()
+        accelerator.end_training()
+    except (RecipeError, FloatingPointError) as error:
+        print(f"train.py: {error}", file=sys.stderr)
+        return 2 if isinstance(error, RecipeError) else 1
+    except KeyboardInterrupt:
+        print("train.py: interrupted; the last checkpoint stands", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
