@@ -1,0 +1,282 @@
+"""Frozen ImageNet classifiers that teach the class head (WACV 2020, section 3.2), and VGG-16 weights for the trunk."""
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from huggingface_hub import hf_hub_download
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file
+from torch import nn
+from transformers import AutoImageProcessor, AutoModelForImageClassification
+
+from ..generator_chromagan import IMAGENET_DEVIATION, IMAGENET_MEAN
+from ..modeling_chromagan import ChromaGANGenerator
+from .recipe import RecipeError, Teacher
+
+WEIGHTS_NAME = "model.safetensors"
+CLASSES_FOLDER = Path(__file__).parent
+
+
+class VGG16Classifier(nn.Module):
+    """VGG-16 (Simonyan and Zisserman, 2015, configuration D), its weights named as in `timm/vgg16.tv_in1k`.
+
+    The dense layers are convolutions over the last grid. Their dropout is left out: a teacher never trains.
+
+    Args:
+        widths: channels of the five stages.
+        hidden_width: channels of the two hidden dense layers.
+        grid: side of the last feature grid, a 32nd of the picture's.
+        num_classes: number of logits.
+    """
+
+    CONVOLUTIONS_PER_STAGE = (2, 2, 3, 3, 3)
+    # Places in `features`, where every convolution is followed by its ReLU and every stage by its pooling.
+    FIRST_OF_STAGE = (0, 5, 10, 17, 24)
+
+    def __init__(
+        self,
+        widths: tuple[int, ...] = (64, 128, 256, 512, 512),
+        hidden_width: int = 4096,
+        grid: int = 7,
+        num_classes: int = 1000,
+    ):
+        super().__init__()
+        self.image_size = 32 * grid
+        self.num_classes = num_classes
+        layers, channels = [], 3
+        for width, convolutions in zip(widths, self.CONVOLUTIONS_PER_STAGE, strict=True):
+            for _ in range(convolutions):
+                layers += [nn.Conv2d(channels, width, 3, padding=1), nn.ReLU()]
+                channels = width
+            layers.append(nn.MaxPool2d(2))
+        self.features = nn.Sequential(*layers)
+        self.pre_logits = nn.ModuleDict(
+            {"fc1": nn.Conv2d(channels, hidden_width, grid), "fc2": nn.Conv2d(hidden_width, hidden_width, 1)}
+        )
+        self.head = nn.ModuleDict({"fc": nn.Linear(hidden_width, num_classes)})
+
+    def forward(self, rgb: torch.Tensor) -> torch.Tensor:
+        """`rgb`: normalized, (B, 3, image_size, image_size); logits (B, num_classes)."""
+        x = self.features(rgb)  # (B, 512, 7, 7)
+        x = F.relu(self.pre_logits["fc1"](x))  # (B, 4096, 1, 1)
+        x = F.relu(self.pre_logits["fc2"](x))  # (B, 4096, 1, 1)
+        return self.head["fc"](x.flatten(1))  # (B, 1000)
+
+    @classmethod
+    def from_tensors(cls, tensors: dict[str, torch.Tensor]) -> "VGG16Classifier":
+        """Builds the classifier that the tensors, named as above, belong to; widths are read off their shapes.
+
+        Raises:
+            KeyError: if a tensor is missing.
+            RuntimeError: if there are others, or if their shapes do not fit together.
+        """
+        hidden_width, _, grid, _ = tensors["pre_logits.fc1.weight"].shape
+        widths = tuple(len(tensors[f"features.{place}.weight"]) for place in cls.FIRST_OF_STAGE)
+        with torch.device("meta"):  # no time and memory for 138 million random numbers
+            classifier = cls(widths, hidden_width, grid, len(tensors["head.fc.weight"]))
+        classifier.load_state_dict({name: tensor.float() for name, tensor in tensors.items()}, assign=True)
+        return classifier
+
+
+class ClassTeacher(nn.Module):
+    """A frozen classifier of pictures: always in evaluation mode, never with gradients.
+
+    Args:
+        classifier: module from normalized RGB (B, 3, height, width) to logits, or to an output with `logits`.
+        id2label: names of its classes.
+        image_size: height and width that it takes.
+        mean: of its normalization (rgb - mean) / deviation, for rgb in 0..1; three numbers.
+        deviation: of the same.
+    """
+
+    def __init__(
+        self,
+        classifier: nn.Module,
+        id2label: dict[int, str],
+        image_size: tuple[int, int],
+        mean: tuple[float, ...] = IMAGENET_MEAN,
+        deviation: tuple[float, ...] = IMAGENET_DEVIATION,
+    ):
+        super().__init__()
+        self.classifier = classifier.requires_grad_(False)
+        self.id2label = id2label
+        self.image_size = image_size
+        self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32).view(1, 3, 1, 1))
+        self.register_buffer("deviation", torch.tensor(deviation, dtype=torch.float32).view(1, 3, 1, 1))
+        self.eval()
+
+    def train(self, mode: bool = True) -> "ClassTeacher":
+        """Stays in evaluation mode whatever `mode` says: dropout or batch statistics would change what is taught."""
+        return super().train(False)
+
+    @torch.no_grad()
+    def forward(self, picture: torch.Tensor) -> torch.Tensor:
+        """Class probabilities of pictures, float32, (B, classes), each row a distribution.
+
+        Args:
+            picture: RGB (B, 3, H, W) or luminance (B, 1, H, W), which is repeated three times; in 0..1, any size.
+                It is resized to the classifier's size as a whole, bilinearly.
+
+        Raises:
+            ValueError: for another shape.
+        """
+        if picture.ndim != 4 or picture.shape[1] not in (1, 3):
+            raise ValueError(f"picture has shape {tuple(picture.shape)}; accepted: (B, 3, H, W) or (B, 1, H, W)")
+        picture = picture.float()
+        if tuple(picture.shape[-2:]) != self.image_size:
+            picture = F.interpolate(picture, self.image_size, mode="bilinear", antialias=True)
+        normalized = (picture - self.mean) / self.deviation  # (B, 3, height, width)
+        output = self.classifier(normalized)
+        logits = output if isinstance(output, torch.Tensor) else output.logits
+        return logits.float().softmax(dim=1)
+
+
+def load_teacher(settings: Teacher) -> ClassTeacher | None:
+    """The teacher a recipe asks for, on the CPU; `None` where labels teach, or nobody.
+
+    Raises:
+        RecipeError: one line, if its weights cannot be had or are none of a classifier.
+    """
+    if settings.kind == "vgg16":
+        return load_vgg16_teacher(settings.model)
+    if settings.kind == "auto":
+        return load_auto_teacher(settings.model)
+    return None
+
+
+def load_vgg16_teacher(model: str) -> ClassTeacher:
+    """VGG-16 from `model`, a Hub id or a folder with model.safetensors."""
+    path = find_weights("teacher.model", model)
+    try:
+        classifier = VGG16Classifier.from_tensors(load_file(path))
+    except (OSError, SafetensorError, KeyError, ValueError, RuntimeError) as error:
+        raise RecipeError(
+            f"teacher.model: {path}: {one_line(error)}; accepted: weights named as in timm/vgg16.tv_in1k"
+        ) from error
+    names = imagenet_class_names()
+    if classifier.num_classes != len(names):
+        names = [f"LABEL_{i}" for i in range(classifier.num_classes)]
+    return ClassTeacher(classifier, dict(enumerate(names)), (classifier.image_size, classifier.image_size))
+
+
+def load_auto_teacher(model: str) -> ClassTeacher:
+    """Any image classifier of transformers from `model`, a Hub id or a folder, with its own size and normalization."""
+    accepted = "accepted: a Hub id or folder that AutoModelForImageClassification loads"
+    try:
+        classifier, info = AutoModelForImageClassification.from_pretrained(
+            model, dtype=torch.float32, output_loading_info=True
+        )
+        processor = AutoImageProcessor.from_pretrained(model)
+    except (OSError, ValueError, ImportError, RuntimeError, SafetensorError) as error:
+        raise RecipeError(f"teacher.model: {model}: {one_line(error)}; {accepted}") from error
+    if info["missing_keys"]:
+        # A backbone without its head loads too, and would teach random classes.
+        missing = ", ".join(sorted(info["missing_keys"])[:2])
+        raise RecipeError(f"teacher.model: {model}: has no weights for {missing}; {accepted}")
+    if getattr(processor, "do_flip_channel_order", False):
+        raise RecipeError(f"teacher.model: {model}: takes its channels as BGR; accepted: classifiers that take RGB")
+    size, mean, deviation = measure_processor(processor)
+    return ClassTeacher(classifier, classifier.config.id2label, size, mean, deviation)
+
+
+def measure_processor(processor) -> tuple[tuple[int, int], tuple[float, ...], tuple[float, ...]]:
+    """Size, mean and deviation of an image processor, seen from what it makes of a black and of a white picture.
+
+    Processors have a dozen fields that combine into these (crops, shortest edges, rescaling factors); this reads all
+    of them and runs none in training.
+
+    Returns:
+        The height and width that it gives, and the mean and deviation that turn rgb in 0..1 into its pixel values.
+    """
+    pictures = [np.full((512, 512, 3), level, dtype=np.uint8) for level in (0, 255)]
+    pixel_values = processor(images=pictures, return_tensors="pt")["pixel_values"]  # (2, 3, height, width)
+    height, width = pixel_values.shape[-2:]
+    black, white = pixel_values[:, :, height // 2, width // 2].double()
+    deviation = 1 / (white - black)
+    return (height, width), tuple((-black * deviation).tolist()), tuple(deviation.tolist())
+
+
+def load_trunk_weights(generator: ChromaGANGenerator, path_or_id: str) -> None:
+    """Fills the trunk with VGG-16's convolutions through conv4_3, from a Hub id or a folder with model.safetensors.
+
+    Only the tensors under `features.` are read, whose names timm and torchvision share.
+
+    Raises:
+        RecipeError: one line, if the config does not fit (ImageNet input, width 1 and no batch norm in the trunk are
+            needed) or the weights cannot be had or have other names or shapes.
+    """
+    config = generator.config
+    for field, needed in (("trunk_input", "imagenet"), ("width_multiplier", 1), ("trunk_batch_norm", False)):
+        if getattr(config, field) != needed:
+            raise RecipeError(f"model.{field} is {getattr(config, field)!r}; accepted with trunk_weights: {needed!r}")
+    path = find_weights("trunk_weights", path_or_id)
+    convolutions = [layer.conv for stage in generator.network.trunk for layer in stage.children()]
+    places = [
+        first + 2 * i
+        for first, count in zip(VGG16Classifier.FIRST_OF_STAGE, VGG16Classifier.CONVOLUTIONS_PER_STAGE, strict=True)
+        for i in range(count)
+    ]
+    try:
+        with safe_open(path, framework="pt") as file, torch.no_grad():
+            # Everything is read before anything is changed.
+            values = [
+                (getattr(convolution, kind), file.get_tensor(f"features.{place}.{kind}"))
+                for convolution, place in zip(convolutions, places, strict=False)  # conv5 is not part of the trunk
+                for kind in ("weight", "bias")
+            ]
+            for parameter, value in values:
+                if parameter.shape != value.shape:
+                    raise ValueError(f"a shape of {tuple(value.shape)} instead of {tuple(parameter.shape)}")
+            for parameter, value in values:
+                parameter.copy_(value)
+    except (OSError, SafetensorError, ValueError) as error:
+        raise RecipeError(
+            f"trunk_weights: {path}: {one_line(error)}; accepted: weights named as in timm/vgg16.tv_in1k"
+        ) from error
+
+
+def find_weights(setting: str, path_or_id: str) -> Path:
+    """The file model.safetensors of a local folder, or of a Hub repository, downloaded if it is not in the cache.
+
+    Raises:
+        RecipeError: one line naming `setting`, if there is none.
+    """
+    if Path(path_or_id).is_dir():
+        path = Path(path_or_id) / WEIGHTS_NAME
+        if not path.is_file():
+            raise RecipeError(
+                f"{setting}: {path_or_id}: has no {WEIGHTS_NAME}; accepted: a folder with it or a Hub id"
+            )
+        return path
+    try:
+        return Path(hf_hub_download(path_or_id, WEIGHTS_NAME))
+    except (OSError, ValueError) as error:
+        raise RecipeError(
+            f"{setting}: {path_or_id}: {one_line(error)}; accepted: a folder with {WEIGHTS_NAME} or a Hub id in reach"
+        ) from error
+
+
+def one_line(error: Exception, length: int = 200) -> str:
+    """What an exception says, on one line, shortened to `length` characters."""
+    text = " ".join(str(error).split()).rstrip(".")
+    if isinstance(error, KeyError):
+        text = f"has no tensor {text}"
+    return text if len(text) <= length else text[: length - 3] + "..."
+
+
+def imagenet_class_names() -> list[str]:
+    """English names of the 1,000 ImageNet classes, in the order of its classifiers; no two are equal."""
+    return [row["name"] for row in read_classes("imagenet_classes.csv")]
+
+
+def tiny_imagenet_to_imagenet() -> list[int]:
+    """For each of Tiny ImageNet's 200 classes the index of the same class among ImageNet's 1,000."""
+    return [int(row["imagenet1k_label"]) for row in read_classes("tiny_imagenet_classes.csv")]
+
+
+def read_classes(name: str) -> list[dict[str, str]]:
+    with open(CLASSES_FOLDER / name, encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
