@@ -9,10 +9,13 @@ import time
 from functools import partial
 from pathlib import Path
 
+import datasets
 import numpy as np
 import torch
+import transformers
 from accelerate import Accelerator
 from accelerate.utils import set_seed
+from safetensors import SafetensorError
 from torch.optim.lr_scheduler import LambdaLR
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader
@@ -74,6 +77,11 @@ class Trainer:
             network.to(accelerator.device, memory_format=torch.channels_last)
         if self.teacher is not None:
             self.teacher.to(accelerator.device)
+        # What calls go through: wrapped for several processes, compiled if the recipe says so. The bare networks are
+        # what is saved, averaged and asked for the adversarial gradient, which no process shares with the others.
+        self.prepared_generator, self.prepared_critic = accelerator.prepare(self.generator, self.critic)
+        if recipe.compile:
+            self.prepared_generator = torch.compile(self.prepared_generator)
         self.step = 0  # over all phases
 
     def load_initial_weights(self, folder: Path) -> None:
@@ -96,10 +104,19 @@ class Trainer:
 
     def run(self) -> None:
         recipe, folder = self.recipe, self.recipe.folder
-        checkpoints = list_checkpoints(folder) if recipe.resume else []
+        checkpoints = list_checkpoints(folder)
+        if checkpoints and not recipe.resume:
+            raise RecipeError(f"resume is false and {folder} holds checkpoints; accepted: an empty run folder")
         states = {}
         if checkpoints:
-            states, position = load_checkpoint(checkpoints[-1], self.networks)
+            try:
+                states, position = load_checkpoint(checkpoints[-1], self.networks)
+            except (OSError, RuntimeError, ValueError, SafetensorError) as error:
+                reason = " ".join(str(error).split())[:300]
+                raise RecipeError(
+                    f"resume: {checkpoints[-1]}: {reason}; accepted: a checkpoint of this recipe, or resume=false and "
+                    "an empty run folder"
+                ) from error
             self.step = position["step"]
             self.say(f"resumed from {checkpoints[-1]}")
         if self.accelerator.is_main_process:
@@ -123,9 +140,6 @@ class Trainer:
             network = {"generator": self.generator, "critic": self.critic}[name]
             options = {"lr": settings.learning_rate, "betas": settings.betas, "weight_decay": settings.weight_decay}
             optimizers[name] = OPTIMIZERS[settings.name](network.parameters(), **options)
-        generator, critic = self.accelerator.prepare(self.generator, self.critic)
-        if recipe.compile:
-            generator = torch.compile(generator)
         for name, settings in (("generator", phase.generator_optimizer), ("critic", phase.critic_optimizer)):
             if done and name in states:
                 optimizers[name].load_state_dict(states[name])
@@ -147,7 +161,7 @@ class Trainer:
         bar = tqdm(total=phase.steps, initial=done, desc=phase.name, disable=not sys.stderr.isatty())
         started, pictures = time.monotonic(), 0
         for batch in loader:
-            losses = self.train_step(number, generator, critic, optimizers, schedulers, batch)
+            losses = self.train_step(number, optimizers, schedulers, batch)
             self.step += 1
             pictures += len(batch["rgb"]) * self.accelerator.num_processes
             bar.update()
@@ -165,7 +179,7 @@ class Trainer:
                 self.save(kept)
         bar.close()
 
-    def train_step(self, number: int, generator, critic, optimizers, schedulers, batch) -> dict[str, torch.Tensor]:
+    def train_step(self, number: int, optimizers, schedulers, batch) -> dict[str, torch.Tensor]:
         """Generator step, then critic step on detached fakes: the published order."""
         recipe, phase = self.recipe, self.recipe.phases[number]
         objective = phase.objective
@@ -180,12 +194,13 @@ class Trainer:
         taught_by_critic = adversarial and self.step_in_phase(number) >= objective.critic_warmup_steps
 
         # Generator
+        generator, critic = self.prepared_generator, self.prepared_critic
         generator.train()
         with self.precision():
             output = generator(luminance)
         class_loss = self.class_loss(objective, output.logits, batch)
         total, losses = objectives.generator_loss(
-            objective, luminance, output.reconstruction, real_ab, class_loss, critic if taught_by_critic else None
+            objective, luminance, output.reconstruction, real_ab, class_loss, self.critic if taught_by_critic else None
         )
         self.descend(total, generator, optimizers["generator"], schedulers["generator"], phase.generator_optimizer)
         if self.average is not None:
@@ -196,6 +211,7 @@ class Trainer:
         if adversarial:
             fake_ab = output.reconstruction.detach()
             if not objective.reuse_forward:
+                generator.eval()  # the published fakes for the critic are predictions, with running statistics
                 with self.precision(), torch.no_grad():
                     fake_ab = generator(luminance).reconstruction
             total, critic_losses = objectives.critic_loss(objective, critic, luminance, real_ab, fake_ab, random)
@@ -287,6 +303,8 @@ def main(arguments: list[str] | None = None) -> int:
     if "=" in options.recipe:
         options.settings.insert(0, options.recipe)
         options.recipe = str(DEFAULT_RECIPE)
+    datasets.disable_progress_bars()
+    transformers.logging.disable_progress_bar()
     try:
         recipe = load_recipe(options.recipe, options.settings)
         if options.dry_run:
@@ -302,7 +320,9 @@ def main(arguments: list[str] | None = None) -> int:
         threads = recipe.threads or max(1, len(os.sched_getaffinity(0)) // local_processes)
         torch.set_num_threads(threads)
         if accelerator.is_main_process:
-            print(f"{accelerator.num_processes} process(es) on {accelerator.device}, {threads} threads each", flush=True)
+            print(
+                f"{accelerator.num_processes} process(es) on {accelerator.device}, {threads} threads each", flush=True
+            )
         if recipe.report_to != "none":
             accelerator.init_trackers(recipe.name, config={"recipe": dump_recipe(recipe)})
         Trainer(recipe, accelerator).run()

@@ -1,8 +1,8 @@
 """The ChromaGAN generator (Vitoria, Raad, Ballester, WACV 2020, section 3.1): luminance in, chroma and classes out.
 
-    luminance -> trunk (VGG-16 through conv4_3) -+-> mid-level features ------------------+-> fusion -> decoder -> ab
-                                                 +-> global features -+-> dense, repeated -+
-                                                                      +-> class head -> class logits
+luminance -> trunk (VGG-16 through conv4_3) -+-> mid-level features ------------------+-> fusion -> decoder -> ab
+                                             +-> global features -+-> dense, repeated -+
+                                                                  +-> class head -> class logits
 """
 
 from typing import NamedTuple
@@ -218,5 +218,9 @@ class FusionGenerator(nn.Module):
         if self.trunk_input == "raw":
             return unit_luminance.expand(-1, 3, -1, -1)
         return torch.cat(
-            [(unit_luminance - mean) / deviation for mean, deviation in zip(IMAGENET_MEAN, IMAGENET_DEVIATION)], dim=1
+            [
+                (unit_luminance - mean) / deviation
+                for mean, deviation in zip(IMAGENET_MEAN, IMAGENET_DEVIATION, strict=True)
+            ],
+            dim=1,
         )

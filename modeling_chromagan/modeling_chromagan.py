@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel
 from transformers import initialization as init
 from transformers.utils import ModelOutput
@@ -35,7 +36,7 @@ def build_generator(config: ChromaGANConfig) -> nn.Module:
 @contextlib.contextmanager
 def frozen_running_statistics(model: nn.Module):
     """Inside it, batch norms in training mode normalize as always but leave their running statistics alone."""
-    norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d) and module.track_running_stats]
+    norms = [module for module in model.modules() if getattr(module, "track_running_stats", False)]
     for norm in norms:
         norm.track_running_stats = False
     try:
@@ -90,14 +91,13 @@ class ChromaGANPreTrainedModel(PreTrainedModel):
         else:
             super()._init_weights(module)
 
-    def _set_gradient_checkpointing(self, enable: bool = True, gradient_checkpointing_func=torch.utils.checkpoint.checkpoint):
+    def _set_gradient_checkpointing(self, enable: bool = True, gradient_checkpointing_func=checkpoint, **kwargs):
         # The second forward of a checkpointed stage would count its batch into the running statistics once more.
         def contexts():
             return contextlib.nullcontext(), frozen_running_statistics(self)
 
-        super()._set_gradient_checkpointing(
-            enable, functools.partial(gradient_checkpointing_func, context_fn=contexts)
-        )
+        checkpoint_stage = functools.partial(gradient_checkpointing_func, context_fn=contexts)
+        super()._set_gradient_checkpointing(enable, checkpoint_stage, **kwargs)
 
 
 class ChromaGANGenerator(ChromaGANPreTrainedModel):
@@ -137,7 +137,7 @@ class ChromaGANGenerator(ChromaGANPreTrainedModel):
         if labels is not None:
             if labels.shape != prediction.ab.shape:
                 raise ValueError(
-                    f"labels has shape {tuple(labels.shape)}; accepted: encoded ab of shape {tuple(prediction.ab.shape)}"
+                    f"labels has shape {tuple(labels.shape)}; accepted: encoded ab, {tuple(prediction.ab.shape)}"
                 )
             loss = F.mse_loss(prediction.ab.float(), labels.float())
         if output_hidden_states is None:
@@ -155,6 +155,8 @@ class ChromaGANGenerator(ChromaGANPreTrainedModel):
 
 class ChromaGANCritic(ChromaGANPreTrainedModel):
     """Scores Lab pictures patch by patch: high for photographs, low for colorized ones."""
+
+    supports_gradient_checkpointing = False  # five layers, whose penalty is differentiated twice
 
     def __init__(self, config: ChromaGANConfig):
         super().__init__(config)

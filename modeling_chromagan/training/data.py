@@ -14,7 +14,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from datasets import Dataset, Image, IterableDataset, get_dataset_split_names, load_dataset
-from datasets.exceptions import DatasetNotFoundError
+from datasets.exceptions import DatasetsError
 from PIL import Image as PillowImage
 
 from modeling_chromagan.color import encode_ab, encode_luminance, rgb_to_lab
@@ -28,15 +28,17 @@ NO_LABEL = -1
 def locate(name: str, source: Source) -> str | None:
     """The folder or Hub id that a source is read from; `None` for an optional source that is not to be had.
 
-    A local copy below the folder that CHROMAGAN_DATA names comes before the Hub.
+    A folder that `path` names comes first, then a local copy below the folder that CHROMAGAN_DATA names, then the Hub.
 
     Raises:
         RecipeError: for a source that is neither local nor on the Hub.
     """
+    if source.path and Path(source.path).is_dir():
+        return source.path
     root = os.environ.get("CHROMAGAN_DATA", "")
     if root and source.local and (Path(root) / source.local).is_dir():
         return str(Path(root) / source.local)
-    if source.path and (Path(source.path).is_dir() or not source.optional):
+    if source.path and not source.optional:
         return source.path
     if source.optional:
         return None
@@ -53,9 +55,12 @@ def open_split(name: str, source: Source, split: str) -> Dataset | IterableDatas
         RecipeError: naming the source, for a data set, split or column that does not exist or cannot be reached.
     """
     where = locate(name, source)
+    options = {"path": where}
+    if Path(where).is_dir() and not any(Path(where).rglob("*.parquet")):
+        options = {"path": "imagefolder", "data_dir": where}
     try:
-        data = load_dataset(where, split=split, streaming=source.streaming)
-    except (DatasetNotFoundError, OSError, ValueError) as error:
+        data = load_dataset(**options, split=split, streaming=source.streaming)
+    except (DatasetsError, OSError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise RecipeError(f"data.sources.{name}: {where}, split {split!r}: {reason}") from error
     columns = data.column_names or list(next(iter(data)))
@@ -122,14 +127,14 @@ class Photographs:
         return self.table[int(self.rows[self.permutations[epoch][place]])]
 
     def _next_of_stream(self, position: int) -> dict:
-        if self.stream_rows is None:
+        row = next(self.stream_rows, None) if self.stream_rows is not None else None
+        if row is None:  # the first row, or a pass is over
             self.stream.set_epoch(position)
             self.stream_rows = iter(self.stream)
-        try:
-            return next(self.stream_rows)
-        except StopIteration:
-            self.stream_rows = None
-            return self._next_of_stream(position)
+            row = next(self.stream_rows, None)
+        if row is None:
+            raise RecipeError(f"source {self.source.path or self.source.local}: the stream is empty")
+        return row
 
     def picture(self, position: int) -> tuple[PillowImage.Image, int]:
         """The picture at a position and its label, `NO_LABEL` where the source teaches none.
@@ -160,7 +165,9 @@ class Photographs:
         raise RecipeError(f"source {self.source.path or self.source.local}: a hundred unsuitable pictures in a row")
 
 
-def open_sources(settings: Data, seed: int) -> tuple[dict[str, Photographs], list[PillowImage.Image], list[str] | None]:
+def open_sources(
+    settings: Data, seed: int
+) -> tuple[dict[str, Photographs], list[PillowImage.Image], list[str] | None]:
     """Every source of a recipe, the validation pictures, and the class names of the labelled source.
 
     Prints where each source is read from, and which optional ones were left out.
@@ -198,7 +205,7 @@ def split_for_validation(name: str, source: Source, settings: Data, data, seed: 
         available = get_dataset_split_names(locate(name, source))
         if wanted.split not in available:
             raise RecipeError(f"data.validation.split is {wanted.split!r}; accepted: {', '.join(available)}")
-        return None, open_split(name, source.model_copy(update={"streaming": False}), wanted.split)
+        return None, open_split(name, source, wanted.split)
     if isinstance(data, IterableDataset):
         raise RecipeError(f"data.validation.split is null; accepted: a split's name while {name} is streamed")
     order = np.random.default_rng([seed, 1]).permutation(len(data))
@@ -206,18 +213,24 @@ def split_for_validation(name: str, source: Source, settings: Data, data, seed: 
     return np.sort(order[held_out:]), data.select(np.sort(order[:held_out]))
 
 
-def collect_validation(data: Dataset, source: Source, settings: Data) -> list[PillowImage.Image]:
+def collect_validation(data: Dataset | IterableDataset, source: Source, settings: Data) -> list[PillowImage.Image]:
     """The first suitable pictures of a fixed shuffle (data sets are sorted by class)."""
+    if isinstance(data, IterableDataset):
+        rows = iter(data.shuffle(seed=0, buffer_size=settings.shuffle_buffer))
+    else:
+        rows = (data[int(index)] for index in np.random.default_rng(0).permutation(len(data)))
     pictures = []
-    for index in np.random.default_rng(0).permutation(len(data)):
+    for row in rows:
         try:
-            picture = decode_picture(data[int(index)][source.image_column])
+            picture = decode_picture(row[source.image_column])
         except (OSError, ValueError, SyntaxError):
             continue
         if min(picture.size) >= 32 and is_colorful(picture, max(settings.min_colorfulness, 12.0)):
             pictures.append(picture)
         if len(pictures) == settings.validation.samples:
             break
+    if not pictures:
+        raise RecipeError("data.validation: no readable color picture of 32 pixels or more")
     return pictures
 
 
@@ -267,7 +280,7 @@ class BatchPlan(torch.utils.data.Dataset):
         kind = self.kinds[number]
         random = np.random.default_rng([self.seed, step])
         order = random.permutation(kind.batch_size)
-        places = [place for place in self.places(kind, number, turn)]
+        places = self.places(kind, number, turn)
         rgb, labels = [], []
         for row in order[self.rank :: self.ranks]:
             name, position = places[row]

@@ -99,19 +99,23 @@ def gradient_penalty(
 ) -> torch.Tensor:
     """Mean over the pictures of (|gradient of the critic's score with respect to ab| - 1)^2 (equation 4).
 
-    The gradient is taken at ab' = epsilon * real + (1 - epsilon) * fake with one uniform epsilon per picture, under the
-    true luminance, which is not interpolated: both halves share it. The norm is over everything of one picture.
+    The gradient is taken at ab' = epsilon * real + (1 - epsilon) * fake with one uniform epsilon per picture, under
+    the true luminance, which is not interpolated: both halves share it. The norm is over everything of one picture.
 
-    The critic gives a map of patch scores. The published code differentiates the sum of that map (784 patches at 224
-    pixels, 64 at 64), which bounds the slope of the whole sum at one; `reduction="mean"` differentiates its mean,
-    which makes the penalty independent of the picture's size and allows the mean score, which the generator is
-    taught by, as many times more slope. `sum` is the default because it is what the published weights of the terms
-    belong to; a recipe that steers `adversarial_gradient_ratio` is indifferent to the scale.
+    The critic gives a map of N patch scores; `reduction` says what is differentiated. `sum` is what the published code
+    does (N is 784 at 224 pixels, 64 at 64) and what the published weights of the terms belong to. `mean` is the
+    textbook's scalar critic. For one and the same function of a patch the gradient's norm grows with sqrt(N) under
+    `sum` and falls with it under `mean`, so neither bound can hold at two picture sizes at once; `root`, the sum
+    divided by sqrt(N), does not depend on the size and is for recipes that mix sizes.
+
+    Raises:
+        KeyError: for another reduction.
     """
     epsilon = torch.rand(len(real_ab), 1, 1, 1, generator=generator).to(real_ab.device)
     mixed = (epsilon * real_ab.float() + (1 - epsilon) * fake_ab.detach().float()).requires_grad_()
     scores = critic(torch.cat([luminance.float(), mixed], dim=1)).scores.flatten(1)
-    score = scores.sum() if reduction == "sum" else scores.mean(dim=1).sum()
+    patches = scores.shape[1]
+    score = scores.sum() / {"sum": 1, "root": patches**0.5, "mean": patches}[reduction]
     (gradient,) = torch.autograd.grad(score, mixed, create_graph=True)
     # The square root has no finite slope at zero; the tiny constant keeps a dead critic trainable.
     norm = (gradient.flatten(1).square().sum(dim=1) + 1e-12).sqrt()

@@ -42,7 +42,7 @@ class Validation(Section):
 
 
 class Degradation(Section):
-    """What makes a clean luminance look like an old scan; each a probability per picture. The colors stay as they are."""
+    """What makes a clean luminance look like an old scan; each a probability per picture. Colors stay as they are."""
 
     gamma: float = Field(0.0, ge=0, le=1)  # tone curve, exponent 0.7 to 1.4
     fade: float = Field(0.0, ge=0, le=1)  # black lifted up to L 15, white lowered down to L 80
@@ -89,7 +89,7 @@ class Objective(Section):
     # color term's. The reduction of the penalty, the size of the patch map and the units of ab all move that share.
     adversarial_gradient_ratio: float | None = Field(None, gt=0)
     penalty_weight: float = Field(10.0, ge=0)
-    penalty_reduction: Literal["sum", "mean"] = "sum"  # over the patch map, before the gradient
+    penalty_reduction: Literal["sum", "root", "mean"] = "sum"  # of the patch map, before the gradient
     reuse_forward: bool = False  # the critic step reuses the generator step's fakes; published: a fresh forward
     critic_warmup_steps: int = Field(0, ge=0)  # steps at the phase's start in which only the critic sees the critic
 
@@ -154,11 +154,15 @@ class Recipe(Section):
         if with_class_loss and self.teacher.kind != "none" and not config.class_head:
             raise ValueError("model.class_head is false; accepted: true, or class_weight: 0 in every phase")
         if with_class_loss and self.teacher.kind == "none":
-            raise ValueError("teacher.kind is none; accepted: vgg16, auto or labels, or class_weight: 0 in every phase")
+            raise ValueError(
+                "teacher.kind is none; accepted: vgg16, auto or labels, or class_weight: 0 in every phase"
+            )
         if self.trunk_weights and config.trunk_input != "imagenet":
             raise ValueError(f"model.trunk_input is {config.trunk_input!r}; accepted with trunk_weights: imagenet")
         if self.trunk_weights and (config.trunk_batch_norm or config.width_multiplier != 1):
-            raise ValueError("trunk_weights is set; accepted with model.trunk_batch_norm: false and width_multiplier: 1")
+            raise ValueError(
+                "trunk_weights is set; accepted with model.trunk_batch_norm: false and width_multiplier: 1"
+            )
         for i, phase in enumerate(self.phases):
             for k, batches in enumerate(phase.batches):
                 where = f"phases.{i}.batches.{k}.weights"
