@@ -12,14 +12,14 @@ from transformers.image_processing_utils import BatchFeature
 
 from .borders import find_borders
 from .color import COLOR_ENCODINGS, decode_ab, encode_luminance, gray_to_lightness
-from .composition import compose
+from .composition import UPSAMPLINGS, compose
 from .image_loading import LoadedImage, load_image
 
-UPSAMPLINGS = ("guided", "bilinear")
-BORDERS = ("auto", "keep")
-WORKING_SIZES = (16, 2048)  # the generator's minimum; beyond the maximum a mistyped number takes all memory
+CHOICES = {"encoding": COLOR_ENCODINGS, "upsampling": UPSAMPLINGS, "borders": ("auto", "keep")}
+# Working sizes start at the generator's minimum; they end where a mistyped number would take all memory.
+RANGES = {"working_size": (16, 2048), "long_side_cap": (1.0, 64.0), "max_pixels": (1, 10**11)}
 
-STRIP_PIXELS = 4_000_000  # pixels of a large picture that exist as float32 at one time
+STRIP_PIXELS = 1_000_000  # pixels of a large picture that exist as float32 at one time
 
 
 class ChromaGANImageProcessorKwargs(TypedDict, total=False):
@@ -198,27 +198,16 @@ class ChromaGANImageProcessor(PilBackend):
 
 def check_settings(**settings: Any) -> None:
     """Raises ValueError naming the first wrong setting, what was given and what is accepted."""
-    least, most = WORKING_SIZES
-    accepted = {
-        "encoding": (lambda value: value in COLOR_ENCODINGS, ", ".join(COLOR_ENCODINGS)),
-        "working_size": (
-            lambda value: is_number(value, int) and least <= value <= most,
-            f"a whole number from {least} to {most}",
-        ),
-        "long_side_cap": (lambda value: is_number(value, int | float) and 1 <= value <= 64, "a number from 1 to 64"),
-        "upsampling": (lambda value: value in UPSAMPLINGS, ", ".join(UPSAMPLINGS)),
-        "borders": (lambda value: value in BORDERS, ", ".join(BORDERS)),
-        "max_pixels": (lambda value: is_number(value, int) and value >= 1, "a whole number from 1 upwards"),
-    }
     for name, value in settings.items():
-        is_accepted, description = accepted[name]
-        if not is_accepted(value):
-            raise ValueError(f"{name} is {value!r}; accepted: {description}")
-
-
-def is_number(value: Any, types: Any) -> bool:
-    """Whether `value` is of `types` and no bool, which Python counts as an int."""
-    return isinstance(value, types) and not isinstance(value, bool)
+        if name in CHOICES:
+            if value not in CHOICES[name]:
+                raise ValueError(f"{name} is {value!r}; accepted: {', '.join(CHOICES[name])}")
+            continue
+        least, most = RANGES[name]
+        kind = type(most)
+        if isinstance(value, bool) or not isinstance(value, int | kind) or not least <= value <= most:
+            number = "a whole number" if kind is int else "a number"
+            raise ValueError(f"{name} is {value!r}; accepted: {number} from {least} to {most}")
 
 
 def as_list(images: Any) -> list:
@@ -228,9 +217,10 @@ def as_list(images: Any) -> list:
     return [images]
 
 
-def name_in_list(image: Any, index: int, count: int) -> str | None:
+def name_in_list(image: Any, index: int, count: int | None) -> str | None:
     """What errors call picture `index` of `count`; `None` where it names itself, as files do."""
-    return None if count == 1 or isinstance(image, str | os.PathLike | LoadedImage) else f"picture {index + 1}"
+    named = isinstance(image, str | os.PathLike | LoadedImage) or getattr(image, "filename", "")
+    return None if named or count == 1 else f"picture {index + 1}"
 
 
 def to_array(tensor: torch.Tensor) -> np.ndarray:

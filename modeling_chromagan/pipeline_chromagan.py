@@ -87,6 +87,8 @@ class ChromaGANPipeline(Pipeline):
             inputs = list(inputs)
             if not inputs:  # the base class looks at the first of them
                 return []
+        if batch_size is not None and batch_size < 1:
+            raise ValueError(f"batch_size is {batch_size}; accepted: a whole number from 1 upwards")
         return super().__call__(inputs, batch_size=batch_size, **kwargs)
 
     def _sanitize_parameters(self, working_size=None, borders=None, upsampling=None, **unknown):

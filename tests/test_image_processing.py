@@ -1,0 +1,266 @@
+"""What the network sees of a picture, and how its prediction becomes a picture again."""
+
+import io
+import json
+import tracemalloc
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from transformers import AutoImageProcessor
+from transformers.modeling_outputs import ImageSuperResolutionOutput
+
+from modeling_chromagan import image_processing_chromagan
+from modeling_chromagan.color import encode_ab, gray_to_lightness
+from modeling_chromagan.image_loading import ImageLoadError, load_image
+from modeling_chromagan.image_processing_chromagan import ChromaGANImageProcessor, network_size, resize_gray
+
+
+def textured(height: int, width: int, seed: int = 0) -> np.ndarray:
+    """A gray picture (H, W), uint8, with detail up to its edges, so that no side looks like a margin."""
+    coarse = np.random.default_rng(seed).integers(20, 236, (height // 6 + 2, width // 6 + 2)).astype(np.uint8)
+    return np.array(Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC))
+
+
+def prediction(*ab: tuple[float, float], encoding: str = "unit8", size: int = 16) -> ImageSuperResolutionOutput:
+    """A model output of one even chroma per picture, in Lab units."""
+    lab = torch.tensor(ab, dtype=torch.float32)[:, :, None, None].expand(-1, -1, size, size)
+    return ImageSuperResolutionOutput(reconstruction=encode_ab(lab, encoding))
+
+
+@pytest.fixture
+def processor() -> ChromaGANImageProcessor:
+    return ChromaGANImageProcessor(working_size=32)
+
+
+@pytest.mark.parametrize(
+    ("size", "expected"),
+    [
+        ((300, 400), (128, 171)),  # landscape
+        ((400, 300), (171, 128)),
+        ((10, 20), (128, 256)),  # enlarged
+        ((100, 5000), (128, 1024)),  # squeezed to eight times the short side
+        ((5000, 100), (1024, 128)),
+        ((1, 1), (128, 128)),
+    ],
+)
+def test_network_size_keeps_the_aspect_ratio_up_to_the_cap(size, expected):
+    assert network_size(*size, working_size=128, long_side_cap=8) == expected
+
+
+@pytest.mark.parametrize(("dtype", "scale"), [("uint8", 255), ("uint16", 65535), ("float32", 1)])
+@pytest.mark.parametrize("target", [(40, 53), (300, 411)])
+def test_resizing_in_strips_is_pillows_antialiased_resize(monkeypatch, dtype, scale, target):
+    monkeypatch.setattr(image_processing_chromagan, "STRIP_PIXELS", 1000)
+    gray = (textured(190, 260) / 255 * scale).astype(dtype)
+    part = Image.fromarray(gray[9:170, 5:250].astype(np.float32))
+    expected = np.asarray(part.resize(target[::-1], Image.Resampling.BILINEAR)) / scale
+    np.testing.assert_allclose(resize_gray(gray, (5, 9, 250, 170), *target), expected, atol=1e-6)
+
+
+def test_fine_patterns_are_averaged_not_sampled():
+    stripes = np.zeros((600, 800), np.uint8)
+    stripes[:, ::2] = 255
+    resized = resize_gray(stripes, (0, 0, 800, 600), 32, 43)
+    assert np.abs(resized - 0.5).max() < 0.05
+
+
+def test_a_large_picture_is_never_copied_as_floats():
+    gray = np.tile(textured(100, 100), (50, 60))
+    tracemalloc.start()
+    resize_gray(gray, (0, 0, 6000, 5000), 64, 77)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < gray.size, f"{peak} bytes for a picture of {gray.size} pixels"
+
+
+def test_every_kind_of_source_gives_the_same_network_input(processor, tmp_path):
+    gray = textured(48, 64)
+    path = tmp_path / "picture.png"
+    Image.fromarray(gray).save(path)
+    sources = {
+        "path": path,
+        "text path": str(path),
+        "bytes": path.read_bytes(),
+        "PIL": Image.fromarray(gray),
+        "array": gray,
+        "array with one channel": gray[..., None],
+        "color array": np.repeat(gray[..., None], 3, axis=2),
+        "tensor": torch.from_numpy(gray),
+        "tensor with a channel": torch.from_numpy(gray)[None],
+        "color tensor": torch.from_numpy(gray)[None].expand(3, -1, -1),
+        "LoadedImage": load_image(path),
+    }
+    expected = processor(path).pixel_values
+    assert expected.shape == (1, 1, 32, 43)
+    assert expected.dtype == torch.float32
+    for kind, source in sources.items():
+        assert torch.equal(processor(source).pixel_values, expected), kind
+    for dtype, tolerance in ((torch.float32, 1e-4), (torch.float64, 1e-4), (torch.bfloat16, 5e-3)):
+        tensor = (torch.from_numpy(gray) / 255).to(dtype)[None].expand(3, -1, -1)
+        torch.testing.assert_close(processor(tensor).pixel_values, expected, atol=tolerance, rtol=0)
+
+
+def test_lists_and_stacked_pictures_become_one_batch(processor):
+    pictures = [textured(48, 64, seed) for seed in range(3)]
+    batch = processor(pictures).pixel_values
+    assert batch.shape == (3, 1, 32, 43)
+    assert torch.equal(batch[1:2], processor(pictures[1]).pixel_values)
+    assert torch.equal(processor(np.stack(pictures)[..., None]).pixel_values, batch)
+    assert torch.equal(processor(torch.from_numpy(np.stack(pictures))[:, None]).pixel_values, batch)
+
+
+def test_pictures_of_different_network_sizes_are_no_batch(processor):
+    pictures = [textured(48, 64), textured(64, 48)]
+    with pytest.raises(
+        ValueError, match=r"^images have network sizes 32x43, 43x32; accepted in one batch: one size .+$"
+    ):
+        processor(pictures)
+    arrays = processor(pictures, return_tensors=None).pixel_values
+    assert [array.shape for array in arrays] == [(1, 32, 43), (1, 43, 32)]
+
+
+@pytest.mark.parametrize(("encoding", "black", "white"), [("unit8", 0, 1), ("symmetric", -1, 1)])
+def test_luminance_is_encoded_as_the_model_wants_it(encoding, black, white):
+    gray = np.zeros((32, 64), np.uint8)
+    gray[:, 32:] = 255
+    processor = ChromaGANImageProcessor(working_size=32, encoding=encoding, borders="keep")
+    pixel_values = processor(gray).pixel_values
+    torch.testing.assert_close(pixel_values[..., :31], torch.full((1, 1, 32, 31), float(black)), atol=1e-4, rtol=0)
+    torch.testing.assert_close(pixel_values[..., 33:], torch.full((1, 1, 32, 31), float(white)), atol=1e-4, rtol=0)
+
+
+def test_sixteen_bit_scans_keep_their_tones(processor, tmp_path):
+    ramp = np.linspace(0, 65535, 64).round().astype(np.uint16)[None].repeat(64, axis=0)
+    Image.fromarray(ramp).save(tmp_path / "scan.tif")
+    seen = processor(tmp_path / "scan.tif", working_size=64, borders="keep").pixel_values[0, 0, 0]
+    expected = gray_to_lightness(torch.linspace(0, 1, 64)[None, None, None]).flatten() / 100
+    torch.testing.assert_close(seen, expected, atol=1e-3, rtol=0)
+
+
+def test_margins_are_left_out_of_what_the_network_sees(processor):
+    picture = textured(120, 160)
+    framed = np.full((160, 220), 8, np.uint8)
+    framed[20:140, 30:190] = picture
+    prepared = processor.prepare(framed)
+    np.testing.assert_allclose(prepared.box, (30, 20, 190, 140), atol=4)
+    assert prepared.pixel_values.min() > 0.05, "the dark frame is still in the network's input"
+    kept = processor.prepare(framed, borders="keep")
+    assert kept.box == (0, 0, 220, 160)
+    assert kept.pixel_values.min() < 0.05
+
+
+@pytest.mark.parametrize(
+    ("setting", "accepted"),
+    [
+        ({"working_size": 15}, "working_size is 15; accepted: a whole number from 16 to 2048"),
+        ({"working_size": 128.0}, "working_size is 128.0; accepted: a whole number from 16 to 2048"),
+        ({"working_size": True}, "working_size is True; accepted: a whole number from 16 to 2048"),
+        ({"long_side_cap": 0.5}, "long_side_cap is 0.5; accepted: a number from 1.0 to 64.0"),
+        ({"encoding": "rgb"}, "encoding is 'rgb'; accepted: unit8, symmetric"),
+        ({"upsampling": "nearest"}, "upsampling is 'nearest'; accepted: guided, bilinear"),
+        ({"borders": "cut"}, "borders is 'cut'; accepted: auto, keep"),
+        ({"max_pixels": 0}, "max_pixels is 0; accepted: a whole number from 1 to 100000000000"),
+    ],
+)
+def test_wrong_settings_are_refused_in_one_line(setting, accepted):
+    with pytest.raises(ValueError) as error:  # noqa: PT011 - the whole message is compared
+        ChromaGANImageProcessor(**setting)
+    assert str(error.value) == accepted
+
+
+def test_wrong_settings_of_one_call_are_refused_too(processor):
+    with pytest.raises(ValueError, match=r"^working_size is 3; accepted"):
+        processor(textured(48, 64), working_size=3)
+    with pytest.raises(ValueError, match=r"^upsampling is 'x'; accepted"):
+        processor.post_process_colorization(prediction((0, 0)), textured(48, 64), upsampling="x")
+    with pytest.raises(TypeError, match="working_sise"):
+        processor(textured(48, 64), working_sise=64)
+
+
+def test_unreadable_pictures_are_named(processor, tmp_path):
+    broken = tmp_path / "broken.jpg"
+    broken.write_bytes(b"no picture")
+    with pytest.raises(ImageLoadError, match=r"broken\.jpg: "):
+        processor([textured(48, 64), broken])
+    with pytest.raises(ImageLoadError, match=r"^picture 2: "):
+        processor([textured(48, 64), b"no picture"])
+    with pytest.raises(ImageLoadError, match="pixels"):
+        ChromaGANImageProcessor(max_pixels=1000)(Image.new("L", (64, 64)))
+
+
+def test_saved_processors_come_back_equal(tmp_path):
+    processor = ChromaGANImageProcessor(
+        encoding="symmetric", working_size=96, long_side_cap=4, upsampling="bilinear", borders="keep", max_pixels=10**6
+    )
+    processor.save_pretrained(tmp_path)
+    saved = json.loads((tmp_path / "preprocessor_config.json").read_text())
+    assert {name: saved[name] for name in processor.valid_kwargs.__annotations__} == {
+        "encoding": "symmetric",
+        "working_size": 96,
+        "long_side_cap": 4,
+        "upsampling": "bilinear",
+        "borders": "keep",
+        "max_pixels": 10**6,
+    }
+    assert ChromaGANImageProcessor.from_pretrained(tmp_path).to_dict() == processor.to_dict()
+    assert ChromaGANImageProcessor.from_pretrained(tmp_path, working_size=64).working_size == 64
+    with pytest.raises(ValueError, match="working_size is 1;"):
+        ChromaGANImageProcessor.from_pretrained(tmp_path, working_size=1)
+
+
+@pytest.mark.parametrize("backend", [None, "pil"])
+def test_the_auto_class_loads_it_without_remote_code(tmp_path, backend):
+    ChromaGANImageProcessor(working_size=96).save_pretrained(tmp_path)
+    loaded = AutoImageProcessor.from_pretrained(tmp_path, backend=backend)
+    assert type(loaded) is ChromaGANImageProcessor
+    assert loaded.working_size == 96
+    assert loaded.backend == "pil"
+
+
+@pytest.mark.parametrize("encoding", ["unit8", "symmetric"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_predicted_chroma_colors_the_picture_at_full_size(encoding, dtype):
+    processor = ChromaGANImageProcessor(encoding=encoding)
+    outputs = prediction((0, 60), (0, -60), encoding=encoding)
+    outputs.reconstruction = outputs.reconstruction.to(dtype).requires_grad_()
+    middle = np.full((90, 121), 128, np.uint8)
+    yellow, blue = processor.post_process_colorization(outputs, [middle, middle], borders="keep")
+    assert (yellow.size, yellow.mode) == ((121, 90), "RGB")
+    yellow, blue = (np.asarray(picture, np.int16)[45, 60] for picture in (yellow, blue))
+    assert yellow[0] > yellow[2] + 60
+    assert blue[2] > blue[0] + 60
+
+
+def test_no_chroma_gives_back_the_gray_picture(processor):
+    gray = textured(90, 121)
+    outputs = ImageSuperResolutionOutput(reconstruction=encode_ab(torch.zeros(1, 2, 32, 43), "unit8"))
+    (picture,) = processor.post_process_colorization(outputs, gray)
+    np.testing.assert_array_equal(np.asarray(picture), np.repeat(gray[..., None], 3, axis=2))
+
+
+def test_margins_stay_neutral(processor):
+    framed = np.full((160, 220), 8, np.uint8)
+    framed[20:140, 30:190] = textured(120, 160)
+    (picture,) = processor.post_process_colorization(prediction((50, 50)), [processor.prepare(framed)])
+    chroma = np.ptp(np.asarray(picture).astype(np.int16), axis=2)
+    assert chroma[:14].max() == 0
+    assert chroma[:, :24].max() == 0
+    assert np.median(chroma[30:130, 40:180]) > 20
+
+
+@pytest.mark.parametrize("mode", ["LA", "RGBA"])
+def test_alpha_comes_back(processor, mode):
+    alpha = textured(48, 64, seed=1)
+    original = Image.merge("LA", [Image.fromarray(textured(48, 64)), Image.fromarray(alpha)]).convert(mode)
+    stream = io.BytesIO()
+    original.save(stream, "PNG")
+    (picture,) = processor.post_process_colorization(prediction((10, 20)), stream.getvalue())
+    assert picture.mode == "RGBA"
+    np.testing.assert_array_equal(np.asarray(picture)[..., 3], alpha)
+
+
+def test_the_number_of_originals_must_match(processor):
+    with pytest.raises(ValueError, match=r"^originals has 1 pictures; accepted: 2$"):
+        processor.post_process_colorization(prediction((0, 0), (0, 0)), [textured(48, 64)])
