@@ -1,7 +1,31 @@
-"""ChromaGAN photo colorization as transformers models."""
+"""ChromaGAN photo colorization as transformers models.
+
+Importing it registers config, generator and image processor with transformers' auto classes, so that
+`AutoModelForImageToImage.from_pretrained(FOLDER)` needs no `trust_remote_code`; it does nothing else.
+"""
+
+from transformers import AutoConfig, AutoImageProcessor, AutoModelForImageToImage
 
 from .configuration_chromagan import ChromaGANConfig
+from .image_loading import ImageLoadError, LoadedImage, load_image
 from .image_processing_chromagan import ChromaGANImageProcessor
-from .modeling_chromagan import ChromaGANCritic, ChromaGANGenerator
+from .modeling_chromagan import GENERATORS, ChromaGANCritic, ChromaGANGenerator, ColorizationOutput, CriticOutput
+from .pipeline_chromagan import ChromaGANPipeline
 
-__all__ = ["ChromaGANConfig", "ChromaGANCritic", "ChromaGANGenerator", "ChromaGANImageProcessor"]
+AutoConfig.register(ChromaGANConfig.model_type, ChromaGANConfig, exist_ok=True)
+AutoModelForImageToImage.register(ChromaGANConfig, ChromaGANGenerator, exist_ok=True)
+AutoImageProcessor.register(ChromaGANConfig, image_processor_classes={"pil": ChromaGANImageProcessor}, exist_ok=True)
+
+__all__ = [
+    "GENERATORS",
+    "ChromaGANConfig",
+    "ChromaGANCritic",
+    "ChromaGANGenerator",
+    "ChromaGANImageProcessor",
+    "ChromaGANPipeline",
+    "ColorizationOutput",
+    "CriticOutput",
+    "ImageLoadError",
+    "LoadedImage",
+    "load_image",
+]

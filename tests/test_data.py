@@ -1,0 +1,261 @@
+"""Batches are a function of seed and step; unsuitable pictures are passed over and counted."""
+
+import io
+
+import numpy as np
+import pytest
+import torch
+from datasets import ClassLabel, Dataset, Features, Image
+from PIL import Image as PillowImage
+
+from modeling_chromagan.color import encode_ab, rgb_to_lab
+from modeling_chromagan.training.data import (
+    BatchPlan,
+    Photographs,
+    decode_picture,
+    degrade,
+    is_colorful,
+    open_sources,
+    random_crop,
+    to_network_units,
+)
+from modeling_chromagan.training.recipe import Batches, Data, Degradation, RecipeError, Source
+
+
+def picture_bytes(number: int, mode: str = "RGB", size: tuple[int, int] = (48, 40)) -> bytes:
+    random = np.random.default_rng(number)
+    colors = random.integers(0, 256, (3, 4, 3), dtype=np.uint8)
+    picture = PillowImage.fromarray(colors).resize(size, PillowImage.Resampling.BICUBIC).convert(mode)
+    file = io.BytesIO()
+    picture.save(file, "PNG")
+    return file.getvalue()
+
+
+def make_dataset(contents: list[bytes], labels: list[int] | None = None) -> Dataset:
+    columns = {"image": [{"bytes": content, "path": None} for content in contents]}
+    features = {"image": Image(decode=False)}
+    if labels is not None:
+        columns["label"], features["label"] = labels, ClassLabel(names=["first", "second", "third"])
+    return Dataset.from_dict(columns, features=Features(features))
+
+
+def write_parquet(folder, contents, labels=None, split="train"):
+    (folder / "data").mkdir(parents=True, exist_ok=True)
+    data = make_dataset(contents, labels).cast_column("image", Image())
+    data.to_parquet(folder / "data" / f"{split}-00000-of-00001.parquet")
+
+
+def settings_for(path, **source) -> Data:
+    return Data(sources={"pictures": Source(path=str(path), **source)}, validation={"fraction": 0.25, "samples": 4})
+
+
+def test_every_picture_once_per_epoch_in_a_new_order():
+    data = make_dataset([picture_bytes(i) for i in range(12)], labels=[i % 3 for i in range(12)])
+    photographs = Photographs(data, Source(path="x", use_labels=True), Data(sources={}), seed=3)
+    epochs = [[np.asarray(photographs.picture(12 * e + i)[0]).tobytes() for i in range(12)] for e in range(2)]
+    assert len(set(epochs[0])) == 12
+    assert set(epochs[0]) == set(epochs[1])
+    assert epochs[0] != epochs[1]
+    again = Photographs(data, Source(path="x", use_labels=True), Data(sources={}), seed=3)
+    assert np.asarray(again.picture(17)[0]).tobytes() == epochs[1][5]
+
+
+def test_unsuitable_pictures_are_replaced_and_counted():
+    bad = [picture_bytes(100, "L"), b"no picture at all", picture_bytes(101)[:200], picture_bytes(102, size=(48, 20))]
+    good = [picture_bytes(i) for i in range(4)]
+    photographs = Photographs(make_dataset(bad + good), Source(path="x"), Data(sources={}), seed=0)
+    allowed = {np.asarray(PillowImage.open(io.BytesIO(content))).tobytes() for content in good}
+    for position in range(8):
+        picture, label = photographs.picture(position)
+        assert picture.tobytes() in allowed
+        assert label == -1
+    assert photographs.rejected["almost grey"] >= 1
+    assert photographs.rejected["unreadable"] >= 2
+    assert photographs.rejected["small"] >= 1
+
+
+def test_nothing_but_gray_pictures_ends_with_one_line():
+    photographs = Photographs(make_dataset([picture_bytes(0, "L")]), Source(path="here"), Data(sources={}), seed=0)
+    with pytest.raises(RecipeError, match="here: a hundred unsuitable"):
+        photographs.picture(0)
+
+
+def test_colorfulness_threshold():
+    gray, color = (decode_picture({"bytes": picture_bytes(1, mode), "path": None}) for mode in ("L", "RGB"))
+    assert is_colorful(color, 12)
+    assert not is_colorful(gray, 1)
+    assert is_colorful(gray, 0)
+
+
+def plan(ranks=1, rank=0, **kinds) -> BatchPlan:
+    sources = {
+        name: Photographs(
+            make_dataset([picture_bytes(100 * k + i) for i in range(10)]),
+            Source(path=name, min_crop=0.5),
+            Data(sources={}),
+            seed=k,
+        )
+        for k, name in enumerate(("one", "two"))
+    }
+    batches = [
+        Batches(size=32, batch_size=8, weights={"one": 0.75, "two": 0.25}),
+        Batches(size=64, batch_size=2, weights={"two": 1}),
+    ]
+    return BatchPlan(sources, batches, steps=10, seed=0, rank=rank, ranks=ranks)
+
+
+def test_a_batch_depends_on_its_step_alone():
+    straight = plan()
+    batches = [straight[step] for step in range(5)]
+    torch.testing.assert_close(plan()[4]["rgb"], batches[4]["rgb"], rtol=0, atol=0)
+    assert batches[0]["rgb"].shape == (8, 3, 32, 32)
+    assert batches[1]["rgb"].shape == (2, 3, 64, 64)
+    assert (batches[0]["kind"], batches[1]["kind"]) == (0, 1)
+    assert not torch.equal(batches[0]["rgb"], batches[2]["rgb"])
+
+
+def test_processes_share_a_batch_without_overlap():
+    whole = plan()[2]["rgb"]
+    parts = torch.cat([plan(ranks=2, rank=rank)[2]["rgb"] for rank in range(2)])
+    key = [picture.numpy().tobytes() for picture in whole]
+    assert sorted(key) == sorted(picture.numpy().tobytes() for picture in parts)
+
+
+def test_sources_keep_their_shares():
+    batches = plan()
+    kind = Batches(size=32, batch_size=7, weights={"one": 0.75, "two": 0.25})
+    drawn = [name for turn in range(100) for name, _ in batches.places(kind, 0, turn)]
+    assert len(drawn) == 700
+    assert drawn.count("two") == 175
+    positions = [position for turn in range(100) for name, position in batches.places(kind, 0, turn) if name == "two"]
+    assert len(set(positions)) == 175
+
+
+def test_batch_size_must_divide():
+    with pytest.raises(RecipeError, match="batch_size is 8; accepted: a multiple of the 3 processes"):
+        plan(ranks=3)
+
+
+def test_crops_stay_inside_and_sometimes_mirror():
+    ramp = np.zeros((40, 60, 3), dtype=np.uint8)
+    ramp[..., 0] = np.arange(60) * 4
+    picture = PillowImage.fromarray(ramp)
+    crops = [random_crop(picture, 32, 0.6, np.random.default_rng(i)) for i in range(40)]
+    assert all(crop.shape == (32, 32, 3) for crop in crops)
+    mirrored = [crop[:, 0, 0].mean() > crop[:, -1, 0].mean() for crop in crops]
+    assert 8 < sum(mirrored) < 32
+    assert len({int(crop[0].astype(int).sum()) for crop in crops}) > 20
+
+
+@pytest.mark.parametrize("fault", ["gamma", "fade", "blur", "grain", "frame"])
+def test_each_degradation_changes_luminance_and_keeps_colors(fault):
+    rgb = torch.randint(0, 256, (16, 3, 32, 32), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    lab = rgb_to_lab(rgb.float() / 255)
+    degraded = degrade(lab, Degradation(**{fault: 1.0}), torch.Generator().manual_seed(1))
+    assert torch.isfinite(degraded).all()
+    assert degraded[:, 0].min() >= 0
+    assert degraded[:, 0].max() <= 100
+    assert ((degraded - lab)[:, 0].abs().flatten(1).amax(1) > 0.5).sum() >= 12
+    if fault == "frame":
+        changed = (degraded[:, 1:] != lab[:, 1:]).any(dim=1)
+        assert (degraded[:, 1:][changed[:, None].expand(-1, 2, -1, -1)] == 0).all()
+        assert not changed[:, 4:-4, 4:-4].any(), "at most an eighth of a side"
+    else:
+        assert torch.equal(degraded[:, 1:], lab[:, 1:])
+    untouched = degrade(lab, Degradation(), torch.Generator().manual_seed(1))
+    torch.testing.assert_close(untouched, lab, atol=1e-3, rtol=0)
+
+
+def test_network_units_are_those_of_the_encoding():
+    rgb = torch.randint(0, 256, (2, 3, 8, 8), dtype=torch.uint8)
+    lab = rgb_to_lab(rgb.float() / 255)
+    luminance, ab = to_network_units(rgb, "unit8")
+    torch.testing.assert_close(luminance, lab[:, :1] / 100)
+    torch.testing.assert_close(ab, encode_ab(lab[:, 1:], "unit8"))
+    assert to_network_units(rgb, "symmetric")[0].min() < 0
+
+
+def test_parquet_and_streamed_parquet_and_folder_are_equal_inputs(tmp_path):
+    contents = [picture_bytes(i) for i in range(8)]
+    write_parquet(tmp_path / "table", contents, labels=[0, 1, 2, 0, 1, 2, 0, 1])
+    write_parquet(tmp_path / "table", contents[:3], labels=[0, 1, 2], split="valid")
+    (tmp_path / "folder").mkdir()
+    for i, content in enumerate(contents):
+        (tmp_path / "folder" / f"{i}.png").write_bytes(content)
+
+    photographs, validation, names = open_sources(settings_for(tmp_path / "table", use_labels=True), seed=0)
+    assert names == ["first", "second", "third"]
+    assert len(validation) == 2
+    assert photographs["pictures"].picture(0)[1] in (0, 1, 2)
+
+    _, validation, names = open_sources(settings_for(tmp_path / "folder"), seed=0)
+    assert names is None
+    assert len(validation) == 2
+
+    streamed = settings_for(tmp_path / "table", streaming=True, use_labels=True)
+    streamed.validation.split = "valid"
+    photographs, validation, _ = open_sources(streamed, seed=0)
+    assert len(validation) == 3
+    seen = {photographs["pictures"].picture(i)[0].tobytes() for i in range(8)}
+    assert len(seen) == 8, "a whole pass of the stream"
+    photographs["pictures"].picture(8)  # and on into the next
+
+
+def test_held_out_pictures_are_not_trained_on(tmp_path):
+    write_parquet(tmp_path / "table", [picture_bytes(i) for i in range(8)])
+    photographs, validation, _ = open_sources(settings_for(tmp_path / "table"), seed=0)
+    trained = {photographs["pictures"].picture(i)[0].tobytes() for i in range(6)}
+    assert len(trained) == 6
+    assert not trained & {picture.tobytes() for picture in validation}
+
+
+def test_missing_data_is_named(tmp_path, monkeypatch):
+    monkeypatch.delenv("CHROMAGAN_DATA", raising=False)
+    with pytest.raises(RecipeError, match=r"data\.sources\.pictures: no folder 'nowhere' in CHROMAGAN_DATA \(unset\)"):
+        open_sources(Data(sources={"pictures": Source(local="nowhere")}), seed=0)
+    write_parquet(tmp_path / "table", [picture_bytes(i) for i in range(4)])
+    with pytest.raises(RecipeError, match="image_column is 'photo'; accepted: one of image"):
+        open_sources(settings_for(tmp_path / "table", image_column="photo"), seed=0)
+    with pytest.raises(RecipeError, match="label_column is 'label'; accepted: one of image"):
+        open_sources(settings_for(tmp_path / "table", use_labels=True), seed=0)
+    with pytest.raises(RecipeError, match="split 'test'"):
+        open_sources(settings_for(tmp_path / "table", split="test"), seed=0)
+    wrong_split = settings_for(tmp_path / "table")
+    wrong_split.validation.split = "val"
+    with pytest.raises(RecipeError, match=r"data\.validation\.split is 'val'; accepted: train"):
+        open_sources(wrong_split, seed=0)
+
+
+def test_optional_sources_are_left_out_with_a_line(tmp_path, capsys, monkeypatch):
+    monkeypatch.delenv("CHROMAGAN_DATA", raising=False)
+    write_parquet(tmp_path / "table", [picture_bytes(i) for i in range(4)])
+    settings = Data(
+        sources={"pictures": Source(path=str(tmp_path / "table")), "more": Source(local="more", optional=True)},
+        validation={"fraction": 0.25, "samples": 1},
+    )
+    photographs, _, _ = open_sources(settings, seed=0)
+    assert list(photographs) == ["pictures"]
+    assert "more left out" in capsys.readouterr().out
+
+
+def test_local_copy_comes_before_the_hub(tmp_path, monkeypatch):
+    monkeypatch.setenv("CHROMAGAN_DATA", str(tmp_path))
+    write_parquet(tmp_path / "pictures", [picture_bytes(i) for i in range(4)])
+    settings = Data(
+        sources={"pictures": Source(path="someone/on-the-hub", local="pictures")},
+        validation={"fraction": 0.25, "samples": 1},
+    )
+    photographs, _, _ = open_sources(settings, seed=0)
+    assert photographs["pictures"].picture(0)[0].size == (48, 40)
+
+
+def test_shared_data_sets_open(data_root, monkeypatch):
+    settings = Data(
+        sources={"tiny": Source(path=str(data_root / "tiny-imagenet"), streaming=True, use_labels=True)},
+        validation={"split": "valid", "samples": 2},
+        shuffle_buffer=10,
+    )
+    photographs, validation, names = open_sources(settings, seed=0)
+    assert len(names) == 200
+    assert [picture.size for picture in validation] == [(64, 64)] * 2
+    assert photographs["tiny"].picture(0)[0].size == (64, 64)

@@ -1,0 +1,205 @@
+"""What ports of the paper get wrong, each test red when the mistake is put back; and the formulas by hand."""
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from modeling_chromagan import ChromaGANConfig, ChromaGANCritic
+from modeling_chromagan.modeling_chromagan import CriticOutput
+from modeling_chromagan.training import objectives
+from modeling_chromagan.training.recipe import Objective
+
+
+class LinearCritic(nn.Module):
+    """Scores are a fixed linear map of the picture, so that every gradient is known by hand."""
+
+    def __init__(self, weight: torch.Tensor):
+        super().__init__()
+        self.weight = nn.Parameter(weight)
+
+    def forward(self, picture):
+        return CriticOutput(scores=(picture * self.weight).sum(dim=1, keepdim=True))
+
+
+class LuminanceRecorder(nn.Module):
+    """Remembers what it was shown."""
+
+    def __init__(self):
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(()))
+        self.seen = []
+
+    def forward(self, picture):
+        self.seen.append(picture.detach().clone())
+        return CriticOutput(scores=self.scale * picture.square().sum(dim=1, keepdim=True))
+
+
+@pytest.fixture
+def critic():
+    torch.manual_seed(0)
+    return ChromaGANCritic(ChromaGANConfig(critic_width_multiplier=0.125))
+
+
+@pytest.fixture
+def batch():
+    generator = torch.Generator().manual_seed(1)
+    luminance = torch.rand(3, 1, 32, 32, generator=generator)
+    return luminance, torch.rand(3, 2, 32, 32, generator=generator), torch.rand(3, 2, 32, 32, generator=generator)
+
+
+def test_class_loss_is_the_divergence_of_two_distributions():
+    logits = torch.tensor([[2.0, 0.0, -1.0], [0.5, 0.5, 3.0]])
+    teacher = torch.tensor([[0.7, 0.2, 0.1], [0.1, 0.1, 0.8]])
+    student = logits.softmax(dim=1)
+    by_hand = sum(
+        float(teacher[i, k]) * math.log(float(teacher[i, k]) / float(student[i, k]))
+        for i in range(2)
+        for k in range(3)
+    )
+    assert objectives.class_distribution_loss(logits, teacher).item() == pytest.approx(by_hand / 2, rel=1e-5)
+    # Zero where both agree, which neither raw logits nor probabilities in the place of logarithms give.
+    assert objectives.class_distribution_loss(teacher.log() + 5, teacher).item() == pytest.approx(0, abs=1e-6)
+
+
+def test_unlabeled_pictures_add_no_class_loss():
+    logits = torch.randn(4, 5)
+    labels = torch.tensor([1, -1, 3, -1])
+    expected = objectives.label_loss(logits[[0, 2]], labels[[0, 2]], 0.1)
+    assert objectives.label_loss(logits, labels, 0.1).item() == pytest.approx(expected.item(), rel=1e-5)
+    assert objectives.label_loss(logits, torch.full((4,), -1), 0.1).item() == 0
+
+
+def test_generator_receives_the_adversarial_gradient_that_autograd_gives(critic, batch):
+    luminance, real_ab, start = batch
+    settings = Objective(color_weight=1, class_weight=0, adversarial_weight=0.1)
+    fake_ab = start.clone().requires_grad_()
+    total, _ = objectives.generator_loss(settings, luminance, fake_ab, real_ab, None, critic)
+    total.backward()
+
+    reference = start.clone().requires_grad_()
+    scores = critic(torch.cat([luminance, reference], dim=1)).scores
+    ((reference - real_ab).square().mean() - 0.1 * scores.mean()).backward()
+    torch.testing.assert_close(fake_ab.grad, reference.grad)
+
+    without = start.clone().requires_grad_()
+    objectives.generator_loss(settings, luminance, without, real_ab, None, None)[0].backward()
+    assert (fake_ab.grad - without.grad).norm() > 1e-3 * without.grad.norm()
+
+
+def test_generator_step_leaves_no_gradient_in_the_critic(critic, batch):
+    luminance, real_ab, fake_ab = batch
+    fake_ab = fake_ab.clone().requires_grad_()
+    objectives.generator_loss(Objective(), luminance, fake_ab, real_ab, None, critic)[0].backward()
+    assert all(parameter.grad is None for parameter in critic.parameters())
+
+
+def test_steered_adversarial_weight_keeps_its_share_of_the_gradient(critic, batch):
+    luminance, real_ab, start = batch
+    settings = Objective(color_weight=3, class_weight=0, adversarial_gradient_ratio=0.4)
+    fake_ab = start.clone().requires_grad_()
+    total, parts = objectives.generator_loss(settings, luminance, fake_ab, real_ab, None, critic)
+    total.backward()
+    color_gradient = 3 * 2 * (start - real_ab) / start.numel()
+    adversarial = fake_ab.grad - color_gradient
+    assert (adversarial.norm() / color_gradient.norm()).item() == pytest.approx(0.4, rel=1e-4)
+    assert parts["adversarial_gradient_ratio"].item() == pytest.approx(0.4, rel=1e-4)
+
+
+def test_logged_ratio_is_the_fixed_weight_times_both_norms(critic, batch):
+    luminance, real_ab, fake_ab = batch
+    fake_ab = fake_ab.clone().requires_grad_()
+    _, parts = objectives.generator_loss(Objective(), luminance, fake_ab, real_ab, None, critic)
+    leaf = fake_ab.detach().requires_grad_()
+    (adversarial,) = torch.autograd.grad(critic(torch.cat([luminance, leaf], dim=1)).scores.mean(), leaf)
+    color = 2 * (leaf.detach() - real_ab) / leaf.numel()
+    assert parts["adversarial_gradient_ratio"].item() == pytest.approx(
+        0.1 * (adversarial.norm() / color.norm()).item(), rel=1e-4
+    )
+
+
+def test_class_loss_is_weighted(batch):
+    luminance, real_ab, fake_ab = batch
+    total, parts = objectives.generator_loss(Objective(), luminance, fake_ab, real_ab, torch.tensor(2.0), None)
+    assert total.item() == pytest.approx(parts["color"].item() + 0.003 * 2.0, rel=1e-6)
+
+
+@pytest.mark.parametrize(("reduction", "patches"), [("sum", 1), ("root", 4), ("mean", 16)])
+def test_penalty_of_a_known_gradient(reduction, patches):
+    # Every pixel of ab adds `weight` to the score of its patch; 4 x 4 patches and two channels: 32 equal slopes.
+    weight = torch.tensor([9.0, 0.5, 0.5]).view(1, 3, 1, 1)
+    luminance, real_ab, fake_ab = torch.rand(5, 1, 4, 4), torch.rand(5, 2, 4, 4), torch.rand(5, 2, 4, 4)
+    slope = 0.5 * math.sqrt(32) / patches
+    penalty = objectives.gradient_penalty(LinearCritic(weight), luminance, real_ab, fake_ab, reduction=reduction)
+    assert penalty.item() == pytest.approx((slope - 1) ** 2, rel=1e-4)
+
+
+def test_penalty_norm_is_taken_per_picture():
+    # One steep picture among flat ones: averaging over the batch before the norm would give a much smaller penalty.
+    class Steep(nn.Module):
+        def forward(self, picture):
+            slopes = torch.tensor([7.0, 1.0, 1.0, 1.0]).view(4, 1, 1, 1)
+            return CriticOutput(scores=(slopes * picture[:, 1:2]).sum(dim=(2, 3), keepdim=True) / 4)
+
+    pictures = torch.rand(4, 2, 4, 4)  # 16 slopes of slopes / 4: norms 7, 1, 1, 1
+    penalty = objectives.gradient_penalty(Steep(), torch.rand(4, 1, 4, 4), pictures, torch.rand(4, 2, 4, 4))
+    assert penalty.item() == pytest.approx(36 / 4, rel=1e-3)
+
+
+def test_penalty_mixes_colors_between_the_two_and_never_the_luminance():
+    recorder = LuminanceRecorder()
+    luminance = torch.rand(200, 1, 2, 2)
+    real_ab, fake_ab = torch.zeros(200, 2, 2, 2), torch.ones(200, 2, 2, 2)
+    objectives.gradient_penalty(recorder, luminance, real_ab, fake_ab, torch.Generator().manual_seed(0))
+    (seen,) = recorder.seen
+    assert torch.equal(seen[:, :1], luminance)
+    shares = seen[:, 1:].flatten(1)
+    assert (shares == shares[:, :1]).all(), "one epsilon per picture"
+    share = shares[:, 0]
+    assert share.min() >= 0, "epsilon is uniform, not normal"
+    assert share.max() <= 1
+    assert (share < 0.1).sum() in range(8, 34)  # 20 expected of 200
+    assert (share > 0.9).sum() in range(8, 34)
+
+
+def test_penalty_ignores_how_the_critic_depends_on_luminance():
+    ab_weight = torch.tensor([0.0, 0.5, 0.5]).view(1, 3, 1, 1)
+    both = ab_weight + torch.tensor([100.0, 0, 0]).view(1, 3, 1, 1)
+    pictures = torch.rand(2, 1, 4, 4), torch.rand(2, 2, 4, 4), torch.rand(2, 2, 4, 4)
+    penalties = [objectives.gradient_penalty(LinearCritic(weight), *pictures).item() for weight in (ab_weight, both)]
+    assert penalties[0] == pytest.approx(penalties[1], rel=1e-4)
+
+
+def test_critic_loss_rises_with_the_score_of_fakes_and_carries_no_gradient_to_them(critic, batch):
+    luminance, real_ab, fake_ab = batch
+    fake_ab = fake_ab.clone().requires_grad_()
+    total, parts = objectives.critic_loss(Objective(), critic, luminance, real_ab, fake_ab)
+    total.backward()
+    assert fake_ab.grad is None
+    real = critic(torch.cat([luminance, real_ab], dim=1)).scores.mean()
+    fake = critic(torch.cat([luminance, fake_ab], dim=1)).scores.mean()
+    assert parts["wasserstein"].item() == pytest.approx((real - fake).item(), abs=1e-6)
+    assert total.item() == pytest.approx((fake - real + 10 * parts["penalty"]).item(), rel=1e-5)
+    # The last bias shifts every score alike: real and fake cancel, and the penalty does not see it.
+    for name, parameter in critic.named_parameters():
+        assert torch.isfinite(parameter.grad).all(), name
+        assert name == "network.conv5.bias" or parameter.grad.abs().max() > 0, name
+
+
+def test_critic_learns_to_tell_two_colors_apart():
+    torch.manual_seed(0)
+    critic = ChromaGANCritic(ChromaGANConfig(critic_width_multiplier=0.0625))
+    optimizer = torch.optim.Adam(critic.parameters(), 1e-3, betas=(0.5, 0.9))
+    luminance = torch.rand(4, 1, 32, 32)
+    real_ab, fake_ab = torch.full((4, 2, 32, 32), 0.6), torch.full((4, 2, 32, 32), 0.5)
+    first = None
+    for _ in range(30):
+        total, parts = objectives.critic_loss(
+            Objective(penalty_reduction="root"), critic, luminance, real_ab, fake_ab, torch.Generator().manual_seed(0)
+        )
+        optimizer.zero_grad()
+        total.backward()
+        optimizer.step()
+        first = first or parts["wasserstein"].item()
+    assert parts["wasserstein"].item() > first + 0.1

@@ -1,0 +1,184 @@
+"""The real training script on tiny sizes: both phases, resume, what it saves, and how it refuses."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+
+import train
+from modeling_chromagan import ChromaGANCritic, ChromaGANGenerator, ChromaGANImageProcessor
+from modeling_chromagan.training.checkpoint import list_checkpoints
+
+ROOT = Path(__file__).parents[1]
+DEBUG = str(ROOT / "recipes" / "debug.yaml")
+
+GOLDEN = [  # step, loss, value
+    (1, "color", 0.050360),
+    (2, "color", 0.048598),
+    (3, "color", 0.036260),
+    (3, "critic", 0.913626),
+    (3, "penalty", 0.087821),
+    (4, "color", 0.045297),
+    (4, "critic", 0.031132),
+]
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("pictures")
+    for i in range(12):
+        colors = np.random.default_rng(i).integers(0, 256, (3, 3, 3), dtype=np.uint8)
+        Image.fromarray(colors).resize((64, 56), Image.Resampling.BICUBIC).save(folder / f"{i:02}.png")
+    return folder
+
+
+def run(pictures: Path, output: Path, *settings: str, recipe: str = DEBUG) -> int:
+    arguments = [recipe, f"data.sources.pictures.path={pictures}", f"output={output}", "threads=1", *settings]
+    return train.main(arguments)
+
+
+@pytest.fixture(scope="module")
+def finished(pictures, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("run") / "whole"
+    assert run(pictures, folder) == 0
+    return folder
+
+
+def losses_of(folder: Path) -> dict[int, dict]:
+    lines = [json.loads(line) for line in (folder / "log.jsonl").read_text(encoding="utf-8").splitlines()]
+    return {line["step"]: line for line in lines if "total" in line}
+
+
+def test_run_folder_holds_a_loadable_model_and_the_resolved_recipe(finished):
+    generator = ChromaGANGenerator.from_pretrained(finished / "model")
+    critic = ChromaGANCritic.from_pretrained(finished / "model" / "critic")
+    processor = ChromaGANImageProcessor.from_pretrained(finished / "model")
+    assert processor.encoding == generator.config.encoding
+    assert torch.isfinite(generator(torch.rand(1, 1, 32, 32)).reconstruction).all()
+    assert critic.config.critic_width_multiplier == 0.0625
+    assert "penalty_reduction: root" in (finished / "recipe.yaml").read_text(encoding="utf-8")
+    assert len(list_checkpoints(finished)) == 2
+    with Image.open(finished / "samples" / "00000004.png") as grid:
+        assert grid.width > 3 * 32
+
+
+def test_weights_saved_are_the_average(finished):
+    average = load_file(list_checkpoints(finished)[-1] / "average.safetensors")
+    saved = load_file(finished / "model" / "model.safetensors")
+    for name, tensor in saved.items():
+        assert torch.equal(tensor, average[f"module.{name}"]), name
+    live = load_file(list_checkpoints(finished)[-1] / "generator.safetensors")
+    assert any(not torch.equal(saved[name], live[name]) for name in saved)
+
+
+def test_first_losses_are_golden(finished):
+    """A silent change of an objective, of the data or of the initialization shows here."""
+    losses = losses_of(finished)
+    assert sorted(losses) == [1, 2, 3, 4]
+    assert losses[1]["phase"] == "color"
+    assert "critic" not in losses[2]
+    for step, name, value in GOLDEN:
+        assert losses[step][name] == pytest.approx(value, rel=1e-2), (step, name)
+
+
+def test_resumed_run_ends_with_the_weights_of_an_uninterrupted_one(pictures, finished, tmp_path):
+    folder = tmp_path / "cut"
+    # The first phase's schedule is its own, so a run cut at its end or inside the second phase must continue exactly.
+    original = train.Trainer.train_step
+    for cut in (2, 3):
+
+        def stop_at(self, *arguments, cut=cut):
+            if self.step == cut:
+                raise KeyboardInterrupt
+            return original(self, *arguments)
+
+        train.Trainer.train_step = stop_at
+        try:
+            assert run(pictures, folder) == 130
+        finally:
+            train.Trainer.train_step = original
+        assert json.loads((list_checkpoints(folder)[-1] / "position.json").read_text())["step"] == cut
+    assert run(pictures, folder) == 0
+    for name in ("generator", "critic", "average"):
+        ours, theirs = (load_file(list_checkpoints(at)[-1] / f"{name}.safetensors") for at in (folder, finished))
+        for key in theirs:
+            assert torch.equal(ours[key], theirs[key]), (name, key)
+    assert losses_of(folder)[4]["critic"] == losses_of(finished)[4]["critic"]
+
+
+def test_finished_run_is_left_as_it_is(pictures, finished):
+    before = (finished / "model" / "model.safetensors").read_bytes()
+    assert run(pictures, finished) == 0
+    assert (finished / "model" / "model.safetensors").read_bytes() == before
+
+
+def test_learns_from_the_adversarial_phase(finished):
+    """The critic's weights move in the second phase only."""
+    losses = losses_of(finished)
+    assert {"critic", "wasserstein", "penalty", "adversarial", "adversarial_gradient_ratio"} <= set(losses[3])
+    assert losses[3]["adversarial_gradient_ratio"] == pytest.approx(0.35, rel=1e-4)
+
+
+def test_start_from_another_run(pictures, finished, tmp_path):
+    standstill = [f"phases.{i}.generator_optimizer.learning_rate=1e-12" for i in range(2)]
+    assert run(pictures, tmp_path / "next", f"init_from={finished}", "ema_decay=0", *standstill) == 0
+    start = load_file(finished / "model" / "model.safetensors")
+    end = load_file(tmp_path / "next" / "model" / "model.safetensors")
+    for name in ("network.chroma.weight", "network.trunk.0.conv1_1.conv.weight"):
+        torch.testing.assert_close(start[name], end[name], atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("settings", "parts"),
+    [
+        (["stepz=4"], ["stepz", "accepted"]),
+        (["init_from=nowhere"], ["init_from", "nowhere"]),
+        (["data.sources.pictures.image_column=photo"], ["image_column", "photo", "accepted", "image"]),
+        (["phases.0.objective.class_weight=1"], ["teacher.kind", "accepted"]),
+    ],
+)
+def test_bad_settings_are_one_line_and_no_run_folder(pictures, tmp_path, capsys, settings, parts):
+    assert run(pictures, tmp_path / "run", *settings) == 2
+    message = capsys.readouterr().err.strip()
+    assert message.count("\n") == 0
+    for part in parts:
+        assert part in message
+    assert not (tmp_path / "run").exists()
+
+
+def test_no_silent_fresh_start(pictures, finished, capsys):
+    assert run(pictures, finished, "resume=false") == 2
+    assert "resume is false" in capsys.readouterr().err
+    assert run(pictures, finished, "model.width_multiplier=0.125", "phases.1.steps=9") == 2
+    assert "accepted: a checkpoint of this recipe" in capsys.readouterr().err
+
+
+def test_non_finite_loss_stops_and_keeps_the_last_checkpoint(pictures, tmp_path, capsys):
+    settings = ["phases.0.generator_optimizer.learning_rate=1e30", "checkpoint_every=1", "phases.0.steps=20"]
+    assert run(pictures, tmp_path / "run", *settings, "phases.0.generator_optimizer.schedule=constant") == 1
+    assert "the last checkpoint stands" in capsys.readouterr().err
+
+
+def test_dry_run_prints_the_resolved_recipe_and_does_nothing(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert train.main([DEBUG, "seed=7", "--dry-run"]) == 0
+    assert "seed: 7" in capsys.readouterr().out
+    assert list(tmp_path.iterdir()) == []
+    assert train.main(["seed=8", "--dry-run"]) == 0
+    assert "name: chromagan_tiny" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_accelerate_launch_runs_the_script(pictures, tmp_path):
+    command = [sys.executable, "-m", "accelerate.commands.launch", "--quiet", str(ROOT / "train.py"), DEBUG]
+    command += [f"data.sources.pictures.path={pictures}", f"output={tmp_path / 'run'}", "precision=bfloat16"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert "threads each" in done.stdout
+    assert (tmp_path / "run" / "model" / "model.safetensors").exists()
