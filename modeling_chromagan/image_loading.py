@@ -5,8 +5,10 @@ ignored profiles, a different exception for every kind of damage) is put right h
 """
 
 import contextlib
+import ctypes
 import functools
 import io
+import logging
 import math
 import os
 import re
@@ -20,6 +22,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image, ImageCms, ImageFile
+
+from .color import LAB_ROOT_JOINT, LAB_SLOPE, LUMINANCE_WEIGHTS, SRGB_CODED_JOINT, SRGB_LINEAR_JOINT, SRGB_SLOPE
 
 # Formats that Pillow may try. Others it knows run programs (EPS starts Ghostscript) or are rarely tested parsers.
 # MPO is what Pillow calls a JPEG that holds several pictures; it is found through JPEG and has no entry of its own.
@@ -38,9 +42,6 @@ OTHER_FORMATS = (
     (4, b"ftyphei", "a HEIC picture"),
     (0, b"<svg", "an SVG drawing"),
 )
-
-# Relative luminance of linear sRGB: the Y row of scikit-image's sRGB matrix, as in color.py.
-LUMINANCE_WEIGHTS = (0.212671, 0.715160, 0.072169)
 
 BLOCK_PIXELS = 1 << 20  # pixels converted at a time: what is held besides the decoded picture and the result
 TABLE_BITS = 20  # resolution of the table from linear luminance to sRGB code; 16 bits would be 13 codes off in black
@@ -101,8 +102,11 @@ def load_image(
     converted ones. Of several pages or frames the first is read. PIL images are taken at their current frame, and
     those already decoded at Pillow's word. URLs are not fetched.
 
-    Raises ImageLoadError for anything that cannot be read as a picture or has more than `max_pixels` pixels (looked up
-    in the header, before decoding), TypeError for other kinds of source, ValueError for a wrong `max_pixels`.
+    Raises:
+        ImageLoadError: naming anything that cannot be read as a picture, or has more than `max_pixels` pixels (looked
+            up in the header, before decoding).
+        TypeError: for other kinds of source.
+        ValueError: if `max_pixels` is not a whole number of at least 1.
     """
     if not isinstance(max_pixels, int) or max_pixels < 1:
         raise ValueError(f"max_pixels must be a whole number of at least 1, got {max_pixels!r}")
@@ -155,15 +159,34 @@ def _strict_pillow(max_pixels: int) -> Iterator[list[warnings.WarningMessage]]:
     outside), which also bounds the memory. Threads that use Pillow without this loader may meet our limit for that
     moment; none of them can lift it for us between our check and our decoding unless it sets the limit itself.
     """
-    with _pillow_lock, warnings.catch_warnings(record=True) as caught:
+    with _pillow_lock, warnings.catch_warnings(record=True) as caught, _silent_libtiff():
         warnings.simplefilter("always")
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         before = Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES
         Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES = max_pixels, False
+        handler = logging.NullHandler()  # or Pillow's log messages would be printed where logging is not set up
+        logging.getLogger("PIL").addHandler(handler)
         try:
             yield caught
         finally:
+            logging.getLogger("PIL").removeHandler(handler)
             Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES = before
+
+
+@contextlib.contextmanager
+def _silent_libtiff() -> Iterator[None]:
+    """Keeps libtiff from printing to standard error itself; what matters of it arrives as Pillow's exception."""
+    try:
+        set_handler = ctypes.CDLL(Image.core.__file__).TIFFSetErrorHandler  # in a library Pillow has loaded
+    except (AttributeError, OSError):  # linked so that it cannot be reached: messages are printed, no harm done
+        yield
+        return
+    set_handler.argtypes, set_handler.restype = [ctypes.c_void_p], ctypes.c_void_p
+    before = set_handler(None)
+    try:
+        yield
+    finally:
+        set_handler(before)
 
 
 def _open(stream: io.BufferedIOBase, name: str) -> Image.Image:
@@ -191,7 +214,10 @@ def _open(stream: io.BufferedIOBase, name: str) -> Image.Image:
         raise ImageLoadError(name, f"{found}; accepted are {ACCEPTED_FORMATS}") from error
 
 
-def _one_line(error: BaseException) -> str:
+def _one_line(error: Exception) -> str:
+    cause = error.__cause__ or error  # Pillow wraps what its parsers run into as SyntaxError
+    if isinstance(cause, (struct.error, IndexError, EOFError)):
+        return "it ends too early"
     return " ".join(str(error).split()) or type(error).__name__
 
 
@@ -312,11 +338,11 @@ def _all_gray(width: int, height: int, read: Reader) -> bool:
 
 
 def _srgb_to_linear(code: np.ndarray) -> np.ndarray:
-    return np.where(code <= 0.04045, code / 12.92, ((code + 0.055) / 1.055) ** 2.4)
+    return np.where(code <= SRGB_CODED_JOINT, code / SRGB_SLOPE, ((code + 0.055) / 1.055) ** 2.4)
 
 
 def _linear_to_srgb(linear: np.ndarray) -> np.ndarray:
-    return np.where(linear <= 0.0031308, linear * 12.92, 1.055 * linear ** (1 / 2.4) - 0.055)
+    return np.where(linear <= SRGB_LINEAR_JOINT, linear * SRGB_SLOPE, 1.055 * linear ** (1 / 2.4) - 0.055)
 
 
 @functools.cache
@@ -349,7 +375,7 @@ def _reduce_unit(rgb: np.ndarray) -> np.ndarray:
 
 
 def _gray_srgb_profile() -> ImageCms.ImageCmsProfile:
-    """A gray ICC profile with the exact sRGB curve, which Pillow cannot make; converting to it gives sRGB-coded gray."""
+    """A gray ICC profile with the exact sRGB curve, which Pillow cannot make: the target of gray conversions."""
     white = struct.pack(">3i", 63190, 65536, 54061)  # D50, the white of the connection space, in 1/65536
     curve = [round(value * 65536) for value in (2.4, 1 / 1.055, 0.055 / 1.055, 1 / 12.92, 0.04045)]
     tags = {
@@ -578,9 +604,9 @@ class _Picture:
         return self._assemble(np.float32, read_unit)
 
     def _lab(self) -> tuple[np.ndarray, bool]:
-        """L* is a function of luminance alone: Y = ((L* + 16) / 116)^3, or L* / 903.3 below 8 (CIE 15)."""
-        lightness = np.arange(256) / 255 * 100
-        luminance = np.where(lightness > 8, ((lightness + 16) / 116) ** 3, lightness / 903.3)
+        """L is a function of luminance alone: Lab pictures hold what we look for."""
+        root = (np.arange(256) / 255 * 100 + 16) / 116
+        luminance = np.where(root > LAB_ROOT_JOINT, root**3, (root - 16 / 116) / LAB_SLOPE)
         table = np.rint(_linear_to_srgb(luminance) * 65535).astype(np.uint16)
         gray = self._assemble(np.uint16, lambda box: table[np.asarray(self.image.crop(box).getchannel("L"))])
         return gray, self.image.getextrema()[1:] != ((128, 128), (128, 128))
