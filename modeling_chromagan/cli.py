@@ -1,0 +1,617 @@
+"""`chromagan colorize`: pictures and folders in, color pictures out. This file wires, prints and chooses exit codes.
+
+Exit codes: 0 everything is done, 1 something failed (one line each on stderr, the rest is finished), 2 wrong usage
+(refused before any work), 130 interrupted. Importing torch and transformers takes seconds, so it happens only once
+the arguments and every output's name were checked, and only if there is something left to do.
+"""
+
+import argparse
+import contextlib
+import gc
+import os
+import re
+import sys
+import unicodedata
+import warnings
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from .image_loading import PICTURE_SUFFIXES, ImageLoadError
+from .image_saving import FORMAT_OF_SUFFIX, OUTPUT_FORMATS, ImageSaveError, output_name, save_image
+
+DTYPES = ("auto", "float32", "bfloat16", "float16")
+FLOAT16_ON_CPU = "--dtype float16 needs a GPU; accepted on the CPU: auto, float32, bfloat16"
+
+# A batch is also closed when its originals have this many pixels together, however many pictures it may hold.
+PIXELS_AT_ONCE = 100_000_000
+
+# What a picture can do wrong: unreadable, unwritable, too small, too large for the memory of the machine or the GPU
+# (torch raises RuntimeError). Anything else is a mistake of this program and keeps its traceback.
+PICTURE_ERRORS = (OSError, ValueError, MemoryError, RuntimeError)
+
+
+class UsageError(Exception):
+    """What was asked for contradicts itself or the machine; nothing has been done. Exit code 2."""
+
+
+class ModelError(Exception):
+    """The model cannot be loaded. Exit code 1."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs `chromagan` with `arguments` (default: the process's own) and returns the exit code.
+
+    Raises SystemExit as argparse does: with code 2 for arguments it does not accept, 0 for `--help`.
+    """
+    options = build_parser().parse_args(arguments)
+    try:
+        return options.run(options)
+    except (UsageError, ModelError) as error:
+        print_error(f"chromagan {options.command}: error: {one_line(error)}")
+        return 2 if isinstance(error, UsageError) else 1
+    except KeyboardInterrupt:
+        print_error(f"chromagan {options.command}: interrupted")
+        return 130
+
+
+# ---------------------------------------------------------------------------------------------------- arguments
+
+
+class OneLineParser(argparse.ArgumentParser):
+    """An ArgumentParser whose errors are one line; the usage is where `--help` is."""
+
+    def error(self, message: str) -> None:
+        self.exit(2, f"{self.prog}: error: {message} (see {self.prog} --help)\n")
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The arguments of `chromagan` and its subcommands."""
+    parser = OneLineParser(prog="chromagan", description="Colorize photographs.", allow_abbrev=False)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    command = commands.add_parser(
+        "colorize",
+        help="turn black-and-white pictures into color pictures",
+        description="Turns pictures, and all pictures in folders, into color pictures of the same size. Each output "
+        "keeps the luminance of its input; only the colors are invented.",
+        epilog="Hidden files and folders inside a folder are skipped, and so is OUT. Exit code: 0 all done, 1 "
+        "something failed (named on stderr, everything else is finished), 2 wrong usage, 130 interrupted.",
+        allow_abbrev=False,
+    )
+    command.set_defaults(run=colorize)
+    add = command.add_argument
+    add(
+        "inputs",
+        nargs="+",
+        type=Path,
+        metavar="INPUT",
+        help="a picture, or a folder: all pictures in it, at any depth",
+    )
+    add("-o", "--out", type=Path, required=True, metavar="OUT", help="folder for the results; made if it is missing")
+    add("--format", choices=OUTPUT_FORMATS, help="format of the results (default: the input's own if it is one of "
+        "these, else png); every gray value survives in png, tiff and webp, which is written lossless")  # fmt: skip
+    add("--compare", action="store_true", help="also write NAME.compare.SUFFIX, before and after side by side")
+    add("--overwrite", action="store_true", help="replace results that exist (default: they are kept)")
+    add("--quiet", action="store_true", help="print errors only")
+    add("--model", metavar="MODEL", help="folder or Hub id (default: $CHROMAGAN_MODEL, else the weights that come "
+        "with the package)")  # fmt: skip
+    add("--device", type=device_name, default="auto", help="auto, cpu, cuda, cuda:N or mps (default: auto, the best "
+        "there is)")  # fmt: skip
+    add("--dtype", choices=DTYPES, default="auto", help="precision of the network (default: auto, which is float32); "
+        "float16 needs a GPU")  # fmt: skip
+    add("--batch-size", type=whole_number(1), metavar="N", help="most pictures to hold and to send through the "
+        "network at once (default: 1 on the CPU, 8 elsewhere)")  # fmt: skip
+    add("--working-size", type=whole_number(16, 2048), metavar="PIXELS", help="short side of what the network sees "
+        "(default: the model's)")  # fmt: skip
+    add("--upsampling", choices=("guided", "bilinear"), help="how color gets back to full size: guided by the edges "
+        "of the picture, or bilinear (default: the model's)")  # fmt: skip
+    add("--borders", choices=("auto", "keep"), help="auto: margins (film rebates, mounts, paper) stay neutral and "
+        "unseen by the network; keep: they are picture (default: the model's)")  # fmt: skip
+    add("--max-pixels", type=whole_number(1), metavar="N", help="refuse larger pictures before they are decoded "
+        "(default: the model's, usually 200000000)")  # fmt: skip
+    return parser
+
+
+def whole_number(least: int, most: int | None = None) -> Callable[[str], int]:
+    """An argparse type: a whole number from `least` to `most`."""
+
+    def parse(text: str) -> int:
+        accepted = f"a whole number from {least} " + (f"to {most}" if most else "upwards")
+        with contextlib.suppress(ValueError):
+            number = int(text)
+            if number >= least and (most is None or number <= most):
+                return number
+        raise argparse.ArgumentTypeError(f"{text!r}; accepted: {accepted}")
+
+    return parse
+
+
+def device_name(text: str) -> str:
+    """An argparse type: the name of a device, which may or may not exist here."""
+    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?|mps", text):
+        raise argparse.ArgumentTypeError(f"{text!r}; accepted: auto, cpu, cuda, cuda:N, mps")
+    return text
+
+
+# --------------------------------------------------------------------------------------- what is read and written
+
+
+@dataclass(frozen=True)
+class Task:
+    """One picture and the files that its colorization is written to; `compare` is `None` if none is wanted."""
+
+    source: Path
+    target: Path
+    compare: Path | None
+
+    @property
+    def outputs(self) -> tuple[Path, ...]:
+        return (self.target,) if self.compare is None else (self.target, self.compare)
+
+
+@dataclass
+class Plan:
+    """Everything a run reads and writes, in order, and what was found on the way: failures, and other files."""
+
+    tasks: list[Task] = field(default_factory=list)
+    failures: list[str] = field(default_factory=list)
+    not_pictures: int = 0
+
+
+def make_plan(inputs: Sequence[Path], out: Path, output_format: str | None, compare: bool) -> Plan:
+    """Decides what `inputs` become: nothing is written, and nothing is read but folders.
+
+    A picture named in `inputs` comes to lie in `out` itself, one found in a folder at the same place as in that
+    folder. Two that would share an output keep their suffixes ("a.jpg.png").
+
+    Raises:
+        UsageError: if two pictures would still share an output, or an output would be an input.
+    """
+    if out.exists() and not out.is_dir():
+        raise UsageError(f"-o {out} is a file; accepted: a folder")
+    if out.suffix.lower() in FORMAT_OF_SUFFIX and not out.is_dir():
+        raise UsageError(f"-o {out} is named like a picture; accepted: a folder, results keep their names in it")
+
+    plan = Plan()
+    places = {}  # (real path, place below `out`) -> path as given; naming a picture twice makes no second output
+    for path in inputs:
+        if path.is_dir():
+            if out.is_dir() and path.samefile(out):
+                raise UsageError(f"{path} is both INPUT and OUT; choose another OUT")
+            for picture in find_pictures(path, out, plan):
+                places.setdefault((os.path.realpath(picture), picture.relative_to(path)), picture)
+        elif path.exists():
+            places.setdefault((os.path.realpath(path), Path(path.name)), path)
+        else:
+            plan.failures.append(f"{path}: there is no such file or folder")
+
+    key = comparison_key(out)
+    names = [place.with_name(output_name(place.name, output_format)) for _, place in places]
+    uses = Counter(key(name) for name in names)
+    for (_, place), name, source in zip(places, names, places.values(), strict=True):
+        if uses[key(name)] > 1:
+            name = place.with_name(output_name(place.name, output_format, keep_suffix=True))
+        target = out / name
+        plan.tasks.append(Task(source, target, target.with_suffix(f".compare{target.suffix}") if compare else None))
+
+    read = {key(location): task.source for task in plan.tasks for location in locations(task.source)}
+    written = {}
+    for task in plan.tasks:
+        for output in task.outputs:
+            first = written.setdefault(key(output), task.source)
+            if first is not task.source:
+                raise UsageError(f"{first} and {task.source} would both become {output}; colorize them separately")
+            for location in locations(output):
+                if key(location) in read:
+                    raise UsageError(f"{output} would replace the input {read[key(location)]}; choose another OUT")
+    return plan
+
+
+def find_pictures(folder: Path, out: Path, plan: Plan, above: tuple[os.stat_result, ...] = ()) -> Iterator[Path]:
+    """All pictures by name in `folder`, at any depth, sorted; `plan` notes what else is there.
+
+    Hidden entries are skipped. Links to folders are followed, except to `out` or back up.
+    """
+    try:
+        status = folder.stat()
+        if out.is_dir() and os.path.samestat(status, out.stat()):
+            return
+        if any(os.path.samestat(status, other) for other in above):
+            return
+        entries = sorted(folder.iterdir(), key=lambda entry: entry.name)
+    except OSError as error:
+        plan.failures.append(f"{folder}: cannot be read: {error.strerror}")
+        return
+    for entry in entries:
+        if entry.name.startswith("."):
+            continue
+        if entry.is_dir():
+            yield from find_pictures(entry, out, plan, (*above, status))
+        elif entry.suffix.lower() in PICTURE_SUFFIXES:
+            yield entry
+        else:
+            plan.not_pictures += 1
+
+
+def locations(path: Path) -> set[Path]:
+    """Where `path` itself lies once links to folders are followed, and where it leads if it is a link."""
+    return {Path(os.path.realpath(path.parent)) / path.name, Path(os.path.realpath(path))}
+
+
+def comparison_key(folder: Path) -> Callable[[Path], str]:
+    """What makes two paths one file where `folder` is or will be: on many file systems case does not count."""
+    for existing in (folder.absolute(), *folder.absolute().parents):
+        twin = existing.with_name(existing.name.swapcase()) if existing.name else existing
+        if existing.is_dir() and twin != existing:
+            ignores_case = twin.is_dir() and twin.samefile(existing)
+            return fold_case if ignores_case else str
+    return str
+
+
+def fold_case(path: Path) -> str:
+    """Equal for paths that differ in case or in how accents are composed."""
+    return unicodedata.normalize("NFC", str(path)).casefold()
+
+
+# ------------------------------------------------------------------------------------------------------ the work
+
+
+def colorize(options: argparse.Namespace) -> int:
+    """Runs `chromagan colorize` and returns its exit code."""
+    if options.dtype == "float16" and options.device == "cpu":
+        raise UsageError(FLOAT16_ON_CPU)
+    model = find_model(options.model)
+    plan = make_plan(options.inputs, options.out, options.format, options.compare)
+    tasks = [task for task in plan.tasks if options.overwrite or not all(path.is_file() for path in task.outputs)]
+    report = Report(options.quiet)
+    for failure in plan.failures:
+        report.fail(failure)
+    if tasks:
+        make_folder(options.out)
+        with only_own_output(options.quiet), report.progress(len(tasks)):
+            colorize_tasks(tasks, load_colorizer(model, options), options, report)
+    report.summarize(kept=len(plan.tasks) - len(tasks), not_pictures=plan.not_pictures)
+    return 1 if report.failed else 0
+
+
+def make_folder(folder: Path) -> None:
+    """Makes the folder for the results; a place that cannot be written is refused before the model is loaded."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"-o {folder} cannot be made: {error.strerror}") from error
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise UsageError(f"-o {folder} cannot be written: permission denied")
+
+
+def colorize_tasks(tasks: Sequence[Task], colorizer, options: argparse.Namespace, report: "Report") -> None:
+    """Reads, colorizes and writes the pictures of `tasks`, holding one batch of them at a time."""
+    batch_size = options.batch_size or (1 if colorizer.device.type == "cpu" else 8)
+    batch, pixels = [], 0
+    for task in tasks:
+        try:
+            inputs = colorizer.preprocess(str(task.source), name=str(task.source))
+        except PICTURE_ERRORS as error:
+            report.fail(describe(error, task.source))
+            continue
+        original = inputs["originals"][0].original
+        for note in original.notes:
+            report.note(f"{task.source}: {note}")
+        batch.append((task, inputs))
+        pixels += original.gray.size
+        del inputs, original  # or the picture would live on while the next one is read
+        if len(batch) == batch_size or pixels >= PIXELS_AT_ONCE:
+            colorize_batch(batch, colorizer, batch_size, options.overwrite, report)
+            batch, pixels = [], 0
+    colorize_batch(batch, colorizer, batch_size, options.overwrite, report)
+
+
+def colorize_batch(batch: list[tuple[Task, dict]], colorizer, batch_size: int, overwrite: bool, report: "Report"):
+    """Colorizes prepared pictures and writes each as soon as it is done; empties `batch`."""
+    while batch:
+        results = colorizer.colorize_window([inputs for _, inputs in batch], batch_size, {}, {})
+        try:
+            for picture in results:
+                task, inputs = batch.pop(0)
+                write_outputs(task, inputs["originals"][0].original, picture, overwrite, report)
+                del task, inputs, picture  # full-size pictures, while the next one is composed
+        except PICTURE_ERRORS as error:
+            if batch_size > 1:  # the fault of one of them, or of their number: the rest of the batch one by one
+                batch_size = 1
+            else:
+                task, _ = batch.pop(0)
+                report.fail(describe(error, task.source))
+
+
+def write_outputs(task: Task, original, picture: Image.Image, overwrite: bool, report: "Report") -> None:
+    """Writes those outputs of a task that are missing, or all."""
+    notes = ()
+    try:
+        if overwrite or not task.target.is_file():
+            notes = save_image(picture, task.target)
+        if task.compare is not None and (overwrite or not task.compare.is_file()):
+            save_image(side_by_side(original, picture), task.compare)
+    except PICTURE_ERRORS as error:
+        report.fail(describe(error, task.source))
+        return
+    for note in notes:
+        report.note(f"{task.target}: {note}")
+    report.finish()
+
+
+def side_by_side(original, picture: Image.Image) -> Image.Image:
+    """The original in 8-bit gray on the left, its colorization on the right."""
+    gray = original.gray
+    if gray.dtype != np.uint8:
+        gray = np.rint(gray * np.float32(255 / np.iinfo(gray.dtype).max if gray.dtype.kind == "u" else 255))
+    before = Image.fromarray(gray.astype(np.uint8)).convert(picture.mode)
+    if original.alpha is not None:
+        before.putalpha(picture.getchannel("A"))
+    both = Image.new(picture.mode, (2 * picture.width, picture.height))
+    both.paste(before, (0, 0))
+    both.paste(picture, (picture.width, 0))
+    return both
+
+
+# ------------------------------------------------------------------------------------------------------ the model
+
+
+@dataclass(frozen=True)
+class ModelSource:
+    """Where a model comes from: a folder or a Hub id, and what messages call it."""
+
+    place: str
+    name: str
+
+
+def find_model(option: str | None) -> ModelSource:
+    """The model that the option, the environment or the package names, in this order.
+
+    Raises:
+        ModelError: if a look at the folder shows that this is no model.
+    """
+    from_environment = os.environ.get("CHROMAGAN_MODEL")
+    if option is not None:
+        model = ModelSource(option, f"--model {option}")
+    elif from_environment:
+        model = ModelSource(from_environment, f"CHROMAGAN_MODEL={from_environment}")
+    else:
+        packaged = str(Path(__file__).with_name("pretrained"))
+        model = ModelSource(packaged, f"the packaged model {packaged}")
+    if Path(model.place).is_dir():
+        check_model_folder(model.place, model.name)
+    elif Path(model.place).exists():
+        raise ModelError(f"{model.name} is a file; accepted: a folder or a Hub id")
+    elif not re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", model.place):
+        raise ModelError(f"{model.name}: there is no such folder, and a Hub id has the form owner/name")
+    return model
+
+
+def check_model_folder(folder: str, name: str) -> None:
+    """Raises ModelError if a file is missing that every model folder has."""
+    for file in ("config.json", "preprocessor_config.json"):
+        if not Path(folder, file).is_file():
+            raise ModelError(f"{name} has no {file}")
+    if not any(Path(folder).glob("*.safetensors")):
+        raise ModelError(f"{name} has no weights (*.safetensors)")
+
+
+def download_model(model: ModelSource) -> str:
+    """The folder on this machine that a Hub id was, or now is, downloaded to.
+
+    Raises:
+        ModelError: if there is no such model, or the Hub cannot be reached.
+    """
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError
+
+    try:
+        folder = snapshot_download(
+            model.place,
+            allow_patterns=["*.json", "*.safetensors"],
+            ignore_patterns=["*/*"],  # no critic, no code
+        )
+    except RepositoryNotFoundError as error:
+        reason = "no such folder, and no such model on the Hub (a private one needs `hf auth login`)"
+        raise ModelError(f"{model.name}: {reason}") from error
+    except LocalEntryNotFoundError as error:
+        reason = "no such folder, not downloaded before, and the Hub cannot be reached"
+        raise ModelError(f"{model.name}: {reason}") from error
+    except (HfHubHTTPError, OSError, ValueError) as error:
+        raise ModelError(f"{model.name}: cannot be downloaded: {first_line(error)}") from error
+    check_model_folder(folder, model.name)
+    return folder
+
+
+def load_colorizer(model: ModelSource, options: argparse.Namespace):
+    """The pipeline that runs a model as the options say.
+
+    Raises:
+        UsageError: if the device is missing, or cannot compute in the chosen precision.
+        ModelError: naming the model and what is wrong with it.
+    """
+    with without_garbage_collection():
+        import torch
+
+        from .image_processing_chromagan import ChromaGANImageProcessor
+        from .modeling_chromagan import ChromaGANGenerator
+        from .pipeline_chromagan import ChromaGANPipeline
+
+    device = choose_device(options.device)
+    if options.dtype == "float16" and device == "cpu":
+        raise UsageError(FLOAT16_ON_CPU)
+    dtype = torch.float32 if options.dtype == "auto" else getattr(torch, options.dtype)
+    if "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(min(torch.get_num_threads(), usable_cores()))
+
+    folder = model.place if Path(model.place).is_dir() else download_model(model)
+    settings = {name: getattr(options, name) for name in ("working_size", "upsampling", "borders", "max_pixels")}
+    try:
+        processor = ChromaGANImageProcessor.from_pretrained(
+            folder, **{name: value for name, value in settings.items() if value is not None}
+        )
+        generator, report = ChromaGANGenerator.from_pretrained(
+            folder, class_head=False, dtype=dtype, use_safetensors=True, output_loading_info=True
+        )
+        colorizer = ChromaGANPipeline(generator, processor, device=torch.device(device))
+    except Exception as error:  # damaged files surface as almost any type
+        raise ModelError(f"{model.name} cannot be loaded: {first_line(error)}") from error
+    if report["missing_keys"]:
+        missing = sorted(report["missing_keys"])
+        raise ModelError(f"{model.name} lacks {len(missing)} of its weights, {missing[0]} among them")
+    return colorizer
+
+
+def choose_device(name: str) -> str:
+    """The name of a torch device that is there."""
+    import torch
+
+    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if name == "auto":
+        return next(kind for kind in ("cuda", "mps", "cpu") if there[kind])
+    kind, _, index = name.partition(":")
+    if not there[kind] or (index and int(index) >= torch.cuda.device_count()):
+        accepted = ", ".join(kind for kind, is_there in there.items() if is_there)
+        raise UsageError(f"--device {name} is not there; accepted here: auto, {accepted}")
+    return name
+
+
+def usable_cores() -> int:
+    """The cores that this process may use: its affinity, and the quota of its container (Linux)."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    with contextlib.suppress(OSError, ValueError):
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+        cores = min(cores, max(1, round(int(quota) / int(period))))  # ValueError for "max", no quota
+    return cores
+
+
+def first_line(error: BaseException) -> str:
+    """What an error says first; libraries go on with advice for programmers."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+# ----------------------------------------------------------------------------------------------------- the output
+
+
+class Report:
+    """What the user sees of a run: errors, notes, a progress bar on terminals, and one line at the end."""
+
+    def __init__(self, quiet: bool):
+        self.quiet = quiet
+        self.colorized = 0
+        self.failed = 0
+        self.bar = None
+
+    @contextlib.contextmanager
+    def progress(self, total: int) -> Iterator[None]:
+        """Inside it, a progress bar on stderr, if that is a terminal."""
+        if self.quiet or not sys.stderr.isatty():
+            yield
+            return
+        from tqdm import tqdm
+
+        with tqdm(total=total, unit=" pictures") as self.bar:
+            yield
+        self.bar = None
+
+    def fail(self, line: str) -> None:
+        """Counts a failure and names it."""
+        self.failed += 1
+        self._print(f"error: {line}")
+        self._advance()
+
+    def note(self, line: str) -> None:
+        """Says something about a picture that is no failure."""
+        if not self.quiet:
+            self._print(f"note: {line}")
+
+    def finish(self) -> None:
+        """Counts a picture that is colorized and written."""
+        self.colorized += 1
+        self._advance()
+
+    def summarize(self, kept: int, not_pictures: int) -> None:
+        """Prints the counts, to stdout."""
+        if not self.quiet:
+            print(f"{self.colorized} colorized, {kept} kept, {self.failed} failed, {not_pictures} not pictures")
+
+    def _advance(self) -> None:
+        if self.bar is not None:
+            self.bar.update()
+
+    def _print(self, line: str) -> None:
+        if self.bar is None:
+            print_error(one_line(line))
+        else:
+            self.bar.write(one_line(line), file=sys.stderr)
+
+
+def print_error(line: str) -> None:
+    """Prints a line to stderr."""
+    print(line, file=sys.stderr, flush=True)
+
+
+def one_line(text: object) -> str:
+    """Text without line breaks, wherever they come from: libraries, or names of files."""
+    return " ".join(str(text).split("\n")).replace("\r", " ")
+
+
+def describe(error: BaseException, source: Path) -> str:
+    """An error as "NAME: reason"."""
+    if isinstance(error, ImageLoadError | ImageSaveError):
+        return str(error)
+    if isinstance(error, MemoryError):
+        return f"{source}: too large for the memory that is free"
+    return f"{source}: {first_line(error)}"
+
+
+@contextlib.contextmanager
+def only_own_output(quiet: bool) -> Iterator[None]:
+    """Inside it, libraries print nothing but (on terminals) the progress of a download, and warn of nothing."""
+    with without_garbage_collection():
+        from huggingface_hub.utils import logging as hub_logging
+        from transformers.utils import logging
+
+    verbosity, hub_verbosity, bars = (
+        logging.get_verbosity(),
+        hub_logging.get_verbosity(),
+        logging.is_progress_bar_enabled(),
+    )
+    logging.set_verbosity_error()
+    hub_logging.set_verbosity_error()
+    if quiet or not sys.stderr.isatty():
+        logging.disable_progress_bar()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.set_verbosity(verbosity)
+        hub_logging.set_verbosity(hub_verbosity)
+        if bars:
+            logging.enable_progress_bar()
+
+
+@contextlib.contextmanager
+def without_garbage_collection() -> Iterator[None]:
+    """Inside it nothing is collected, and what was made there is never looked at again.
+
+    For imports: they make half a million objects that all stay, and looking for garbage among them again and again
+    takes a fifth of their time.
+    """
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        if was_enabled:
+            gc.enable()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
