@@ -22,6 +22,7 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from modeling_chromagan import ChromaGANCritic, ChromaGANGenerator, ChromaGANImageProcessor
+from modeling_chromagan.color import decode_ab
 from modeling_chromagan.training import objectives
 from modeling_chromagan.training.checkpoint import list_checkpoints, load_checkpoint, save_checkpoint
 from modeling_chromagan.training.data import BatchPlan, center_crop, open_sources, to_network_units
@@ -200,7 +201,13 @@ class Trainer:
             output = generator(luminance)
         class_loss = self.class_loss(objective, output.logits, batch)
         total, losses = objectives.generator_loss(
-            objective, luminance, output.reconstruction, real_ab, class_loss, self.critic if taught_by_critic else None
+            objective,
+            luminance,
+            output.reconstruction,
+            real_ab,
+            class_loss,
+            self.critic if taught_by_critic else None,
+            objectives.chroma_weights(decode_ab(real_ab, self.encoding), objective.chroma_emphasis),
         )
         self.descend(total, generator, optimizers["generator"], schedulers["generator"], phase.generator_optimizer)
         if self.average is not None:

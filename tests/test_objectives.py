@@ -119,6 +119,28 @@ def test_logged_ratio_is_the_fixed_weight_times_both_norms(critic, batch):
     )
 
 
+def test_emphasis_weighs_saturated_pixels_more_and_keeps_the_mean():
+    ab = torch.zeros(1, 2, 2, 2)
+    ab[:, 0, 0] = 60
+    weights = objectives.chroma_weights(ab, 1.5)
+    assert weights.mean().item() == pytest.approx(1)
+    assert (weights[0, 0, 0, 0] / weights[0, 0, 1, 0]).item() == pytest.approx(1.9)
+    assert torch.equal(objectives.chroma_weights(ab, 0), torch.ones(1, 1, 2, 2))
+
+
+def test_steering_follows_the_weighted_color_term(critic, batch):
+    luminance, real_ab, start = batch
+    weights = objectives.chroma_weights(100 * real_ab, 3)
+    settings = Objective(class_weight=0, adversarial_gradient_ratio=0.5)
+    fake_ab = start.clone().requires_grad_()
+    total, _ = objectives.generator_loss(settings, luminance, fake_ab, real_ab, None, critic, weights)
+    total.backward()
+    reference = start.clone().requires_grad_()
+    (weights * (reference - real_ab).square()).mean().backward()
+    adversarial = fake_ab.grad - reference.grad
+    assert (adversarial.norm() / reference.grad.norm()).item() == pytest.approx(0.5, rel=1e-4)
+
+
 def test_class_loss_is_weighted(batch):
     luminance, real_ab, fake_ab = batch
     total, parts = objectives.generator_loss(Objective(), luminance, fake_ab, real_ab, torch.tensor(2.0), None)

@@ -10,6 +10,23 @@ from torch import nn
 from .recipe import Objective
 
 
+def chroma_weights(ab: torch.Tensor, emphasis: float) -> torch.Tensor:
+    """Weights of pixels in the color term, 1 + emphasis * chroma / 100, scaled to a mean of 1 over the batch.
+
+    The mean of what could be there is grayer than most of what is there, and most pixels of photographs are nearly
+    gray; Zhang et al. (2016, section 2.2) rebalance their classes for the same reason. At 0 every weight is 1.
+
+    Args:
+        ab: true chroma in Lab units, (B, 2, H, W).
+        emphasis: 0 or more.
+
+    Returns:
+        (B, 1, H, W).
+    """
+    weights = 1 + emphasis * ab.norm(dim=1, keepdim=True) / 100
+    return weights / weights.mean()
+
+
 def class_distribution_loss(logits: torch.Tensor, teacher_probabilities: torch.Tensor) -> torch.Tensor:
     """KL(teacher || class head), mean over the pictures (equation 3).
 
@@ -56,6 +73,7 @@ def generator_loss(
     real_ab: torch.Tensor,
     class_loss: torch.Tensor | None,
     critic: nn.Module | None,
+    pixel_weights: torch.Tensor | float = 1.0,
 ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
     """color_weight * MSE + class_weight * class loss - adversarial weight * mean critic score (equation 1).
 
@@ -69,9 +87,11 @@ def generator_loss(
         real_ab: the truth, encoded, (B, 2, H, W).
         class_loss: scalar from `class_distribution_loss` or `label_loss`, or `None`.
         critic: `None` leaves the adversarial term out.
+        pixel_weights: of the squared errors, broadcast to (B, 2, H, W), with a mean of 1.
     """
     fake_ab = fake_ab.float()
-    color = F.mse_loss(fake_ab, real_ab)
+    error = fake_ab - real_ab
+    color = (pixel_weights * error.square()).mean()
     total = settings.color_weight * color
     parts = {"color": color.detach()}
     if class_loss is not None and settings.class_weight:
@@ -79,7 +99,7 @@ def generator_loss(
         parts["class"] = class_loss.detach()
     if critic is not None and settings.adversarial_weight:
         term, gradient = adversarial_gradient(critic, luminance, fake_ab)
-        color_norm = settings.color_weight * 2 * (fake_ab.detach() - real_ab).norm() / fake_ab.numel()
+        color_norm = settings.color_weight * 2 * (pixel_weights * error.detach()).norm() / error.numel()
         norm_ratio = color_norm / gradient.norm().clamp(min=1e-12)
         weight = torch.as_tensor(settings.adversarial_weight, device=fake_ab.device)
         if settings.adversarial_gradient_ratio is not None:
