@@ -1,0 +1,236 @@
+"""Color arithmetic: agreement with scikit-image, gradients, encodings, gamut, and luminance that survives 8 bits."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from skimage.color import lab2rgb, rgb2lab
+
+from modeling_chromagan.color import (
+    COLOR_ENCODINGS,
+    LUMINANCE_WEIGHTS,
+    decode_ab,
+    decode_luminance,
+    encode_ab,
+    encode_luminance,
+    fit_gamut,
+    gray_to_lightness,
+    lab_to_rgb,
+    lab_to_rgb8,
+    lightness_to_gray,
+    luminance_to_unit,
+    rgb_to_lab,
+)
+
+
+def color_grid() -> np.ndarray:
+    """A 52^3 grid of sRGB, every step 5 of 255, and the three axes in 8-bit steps: (3, 1, N) float64."""
+    steps = np.linspace(0.0, 1.0, 52)
+    grid = np.stack(np.meshgrid(steps, steps, steps)).reshape(3, -1)
+    axes = np.concatenate([np.eye(3)[:, [channel]] * np.linspace(0.0, 1.0, 256) for channel in range(3)], axis=1)
+    return np.concatenate([grid, axes], axis=1)[:, None]
+
+
+def reduced_gray(rgb8: torch.Tensor) -> torch.Tensor:
+    """sRGB-coded luminance in 8-bit units, written independently of the package: (..., 3, H, W) -> (..., H, W)."""
+    coded = rgb8.double() / 255.0
+    linear = torch.where(coded > 0.04045, ((coded + 0.055) / 1.055) ** 2.4, coded / 12.92)
+    luminance = sum(weight * linear[..., channel, :, :] for channel, weight in enumerate(LUMINANCE_WEIGHTS))
+    return 255.0 * torch.where(luminance > 0.0031308, 1.055 * luminance ** (1 / 2.4) - 0.055, luminance * 12.92)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_agrees_with_scikit_image_both_ways(dtype):
+    rgb = color_grid()
+    lab = np.moveaxis(rgb2lab(np.moveaxis(rgb, 0, -1)), -1, 0)
+    assert np.abs(rgb_to_lab(torch.tensor(rgb, dtype=dtype)).numpy() - lab).max() < 1e-3
+    back = np.moveaxis(lab2rgb(np.moveaxis(lab, 0, -1)), -1, 0)
+    assert np.abs(lab_to_rgb(torch.tensor(lab, dtype=dtype)).numpy() - back).max() < 1e-5
+    assert np.abs(lab_to_rgb(rgb_to_lab(torch.tensor(rgb, dtype=dtype))).numpy() - rgb).max() < 2e-5
+
+
+def test_batch_axes_are_free():
+    rgb = torch.rand(2, 4, 3, 5, 6)
+    lab = rgb_to_lab(rgb)
+    assert lab.shape == rgb.shape
+    assert torch.allclose(lab[1, 2], rgb_to_lab(rgb[1, 2]), atol=1e-4)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_types_compute_in_float32(dtype):
+    rgb = torch.rand(3, 8, 8).to(dtype)
+    lab = rgb_to_lab(rgb)
+    assert lab.dtype == dtype
+    assert torch.equal(lab, rgb_to_lab(rgb.float()).to(dtype))
+    assert torch.equal(lab_to_rgb(lab), lab_to_rgb(lab.float()).to(dtype))
+    assert gray_to_lightness(rgb).dtype == lightness_to_gray(lab).dtype == fit_gamut(lab).dtype == dtype
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_gradients_are_finite_everywhere(dtype):
+    # Black, white, both sides of the joints, and what a network may answer outside 0..1.
+    values = torch.tensor([0.0, 1.0, 0.04045, 0.0404, 0.0405, 1e-12, 0.5, -0.2, 1.3], dtype=dtype)
+    rgb = torch.cartesian_prod(values, values, values).T[:, None].clone().requires_grad_()
+    rgb_to_lab(rgb).sum().backward()
+    assert torch.isfinite(rgb.grad).all()
+    assert (rgb.grad.abs().sum(0) > 0).all()
+
+    lightness = torch.tensor([0.0, 8.0, 7.9996, 50.0, 100.0, -5.0, 110.0], dtype=dtype)
+    chroma = torch.tensor([0.0, 1e-6, -110.0, 110.0, -300.0], dtype=dtype)
+    lab = torch.cartesian_prod(lightness, chroma, chroma).T[:, None].clone().requires_grad_()
+    lab_to_rgb(lab).sum().backward()
+    assert torch.isfinite(lab.grad).all()
+    assert (lab.grad.abs().sum(0) > 0).all()
+
+
+def test_gradients_match_finite_differences():
+    torch.manual_seed(0)
+    rgb = torch.rand(3, 2, 2, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(rgb_to_lab, rgb)
+    lab = rgb_to_lab(rgb.detach()).requires_grad_()
+    assert torch.autograd.gradcheck(lab_to_rgb, lab)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+def test_no_chroma_is_exactly_gray(dtype):
+    lab = torch.zeros(3, 1, 4001, dtype=dtype)
+    lab[0] = torch.linspace(0.0, 100.0, 4001)
+    red, green, blue = lab_to_rgb(lab)
+    assert torch.equal(red, green)
+    assert torch.equal(green, blue)
+
+
+def test_gray_and_lightness_are_inverse():
+    gray = torch.linspace(0.0, 1.0, 1001, dtype=torch.float64)
+    lightness = gray_to_lightness(gray)
+    assert torch.allclose(lightness, rgb_to_lab(gray.expand(3, 1, -1))[0, 0])
+    assert torch.allclose(lightness_to_gray(lightness), gray, atol=1e-12)
+    assert lightness[[0, -1]].tolist() == pytest.approx([0.0, 100.0], abs=1e-9)
+
+
+def test_encodings():
+    assert COLOR_ENCODINGS == ("unit8", "symmetric")
+    lightness, ab = torch.tensor([0.0, 50.0, 100.0]), torch.tensor([-110.0, 0.0, 110.0])
+    assert torch.allclose(encode_luminance(lightness, "unit8"), torch.tensor([0.0, 0.5, 1.0]))
+    assert torch.allclose(encode_luminance(lightness, "symmetric"), torch.tensor([-1.0, 0.0, 1.0]))
+    assert torch.allclose(encode_ab(ab, "unit8"), torch.tensor([18.0, 128.0, 238.0]) / 255.0)
+    assert torch.allclose(encode_ab(ab, "symmetric"), torch.tensor([-1.0, 0.0, 1.0]))
+    for encoding in COLOR_ENCODINGS:
+        encoded = encode_luminance(lightness, encoding)
+        assert torch.allclose(decode_luminance(encoded, encoding), lightness)
+        assert torch.allclose(luminance_to_unit(encoded, encoding), lightness / 100.0)
+        assert torch.allclose(decode_ab(encode_ab(ab, encoding), encoding), ab, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "function", [encode_luminance, decode_luminance, encode_ab, decode_ab, luminance_to_unit], ids=lambda f: f.__name__
+)
+def test_unknown_encoding_is_named(function):
+    with pytest.raises(ValueError, match=r"'opencv'.*unit8, symmetric"):
+        function(torch.zeros(1), "opencv")
+
+
+@pytest.mark.parametrize("function", [rgb_to_lab, lab_to_rgb, fit_gamut, lab_to_rgb8], ids=lambda f: f.__name__)
+def test_wrong_input_is_shown(function):
+    with pytest.raises(ValueError, match=r"\(4, 1, 8, 9\)"):
+        function(torch.zeros(4, 1, 8, 9))
+    with pytest.raises(ValueError, match=r"\(3, 8\)"):
+        function(torch.zeros(3, 8))
+    with pytest.raises(ValueError, match=r"torch\.uint8"):
+        function(torch.zeros(3, 8, 8, dtype=torch.uint8))
+
+
+@pytest.mark.parametrize("function", [fit_gamut, lab_to_rgb8], ids=lambda f: f.__name__)
+def test_values_that_are_not_finite_are_refused(function):
+    lab = torch.zeros(3, 2, 2)
+    lab[1, 0, 0] = float("nan")
+    with pytest.raises(ValueError, match="finite"):
+        function(lab)
+
+
+def test_gamut_fit_keeps_lightness_hue_and_colors_inside():
+    torch.manual_seed(0)
+    lab = torch.rand(3, 200, 200) * 220.0 - 110.0
+    lab[0] = torch.rand(200, 200) * 100.0
+    fitted = fit_gamut(lab)
+    rgb = lab_to_rgb(fitted)
+    assert rgb.min() > -2e-5
+    assert rgb.max() < 1 + 1e-5
+    assert torch.equal(fitted[0], lab[0])
+    chroma, fitted_chroma = lab[1:].norm(dim=0), fitted[1:].norm(dim=0)
+    # Same direction: the cross product vanishes and the scalar product is positive.
+    assert ((lab[1] * fitted[2] - lab[2] * fitted[1]).abs() <= 1e-5 * chroma * fitted_chroma + 1e-6).all()
+    assert ((lab[1:] * fitted[1:]).sum(0) >= 0).all()
+
+    was_inside = ((lab_to_rgb(lab) > 0) & (lab_to_rgb(lab) < 1)).all(0)
+    assert 0.05 < was_inside.float().mean() < 0.95
+    assert torch.equal(fitted[:, was_inside], lab[:, was_inside])
+    # No more chroma is lost than needed: a little further out is outside.
+    further = lab.clone()
+    further[1:] *= (fitted_chroma / chroma + 1 / 2048)[None]
+    further_rgb = lab_to_rgb(further)[:, ~was_inside]
+    assert ((further_rgb < 0) | (further_rgb > 1)).any(0).all()
+
+
+def test_gamut_fit_is_differentiable():
+    lab = torch.tensor([[[50.0, 0.0, 100.0]], [[20.0, 90.0, 5.0]], [[-100.0, 0.0, 0.0]]], requires_grad=True)
+    fit_gamut(lab).sum().backward()
+    assert torch.isfinite(lab.grad).all()
+
+
+CHROMA = {
+    "faint": lambda size: torch.randn(2, *size),
+    "natural": lambda size: torch.randn(2, *size) * 20.0,
+    "anything": lambda size: (torch.rand(2, *size) * 2.0 - 1.0) * 110.0,
+    "saturated": lambda size: 110.0 * torch.stack([(angle := torch.rand(size) * 2.0 * math.pi).cos(), angle.sin()]),
+    "corners": lambda size: torch.randint(0, 2, (2, *size)) * 220.0 - 110.0,
+}
+
+
+@pytest.mark.parametrize("chroma", CHROMA)
+def test_every_gray_value_survives(chroma):
+    torch.manual_seed(0)
+    gray = torch.arange(256, dtype=torch.float64)[:, None].expand(256, 400)
+    lightness = gray_to_lightness(gray / 255.0)
+    lab = torch.cat((lightness[None], CHROMA[chroma](gray.shape).double())).float()
+    rgb8 = lab_to_rgb8(lab)
+    assert rgb8.dtype == torch.uint8
+    reduced = reduced_gray(rgb8)
+    assert (reduced.round() != gray).sum() == 0
+    assert (gray_to_lightness(reduced / 255.0) - lightness).abs().max() <= 0.26
+    # And the color is the fitted one, no channel further than the next level but one half.
+    assert (rgb8 - 255.0 * lab_to_rgb(fit_gamut(lab))).abs().max() < 1.0
+    # scikit-image, too, measures no more than that.
+    measured = rgb2lab(rgb8.permute(1, 2, 0).numpy()[::5, ::7])[..., 0]
+    assert np.abs(measured - lightness[::5, ::7].numpy()).max() <= 0.26
+
+
+def test_nearest_rounding_would_lose_gray_values():
+    """The guarantee is not vacuous: the test above sees what plain rounding and plain clipping lose."""
+    torch.manual_seed(0)
+    gray = torch.arange(256, dtype=torch.float64)[:, None].expand(256, 2000)
+    lab = torch.cat((gray_to_lightness(gray / 255.0)[None], CHROMA["natural"](gray.shape)))
+    nearest = lab_to_rgb(fit_gamut(lab)).mul(255.0).round().clamp(0, 255)
+    clipped = lab_to_rgb(lab).mul(255.0).round().clamp(0, 255)
+    assert (reduced_gray(nearest).round() != gray).sum() > 0
+    assert (reduced_gray(clipped).round() != gray).sum() > 1000
+    assert (reduced_gray(lab_to_rgb8(lab)).round() != gray).sum() == 0
+
+
+def test_fine_gray_survives_to_half_a_level():
+    torch.manual_seed(0)
+    gray = torch.rand(256, 256, dtype=torch.float64)
+    lab = torch.cat((gray_to_lightness(gray)[None], CHROMA["anything"](gray.shape)))
+    assert (reduced_gray(lab_to_rgb8(lab)) - gray * 255.0).abs().max() <= 0.501
+
+
+def test_neutral_gray_is_written_unchanged():
+    gray = torch.arange(256)[None]
+    lab = torch.stack((gray_to_lightness(gray / 255.0), torch.zeros(1, 256), torch.zeros(1, 256)))
+    assert torch.equal(lab_to_rgb8(lab), gray.byte().expand(3, 1, 256))
+
+
+def test_batches_and_lightness_beyond_its_range_are_written():
+    lab = torch.tensor([[-3.0, 40.0, -10.0], [104.0, 0.0, 30.0]])[:, :, None, None]
+    assert lab_to_rgb8(lab).flatten(1).tolist() == [[0, 0, 0], [255, 255, 255]]
