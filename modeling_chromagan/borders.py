@@ -1,0 +1,284 @@
+"""Finds the picture inside a scan: film rebates, mounts and paper margins are near-uniform and end in a straight edge.
+
+The search runs on a copy of at most 512 pixels a side. Each side is turned so that it lies on the left and cut into
+short segments along its length. Every straight line up to a quarter deep, also slightly slanted, is then asked three
+things: is the strip outside it at one level (writing and notches are forgiven), does the picture leave that level
+exactly there, and along how much of the side? Sides that agree about level and angle vouch for each other, because
+margins on several sides hardly happen in a photograph, while a straight horizon under a blank sky does: a margin on a
+single side has to be near-perfect. Nested margins are peeled one after the other. A missed frame costs some color, a
+cut picture costs part of the picture: in doubt it stays whole.
+"""
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+
+SIDES = ("left", "top", "right", "bottom")
+_OPPOSITE = {"left": "right", "right": "left", "top": "bottom", "bottom": "top"}
+_SCALES = {"uint8": 255.0, "uint16": 65535.0, "float32": 1.0}
+
+_WORKING_SIDE = 512
+_SMALLEST_SIDE = 16
+_DEEPEST = 0.25  # of a side, all nested margins together
+_STEEPEST = 0.035  # depth gained per unit of length: two degrees
+_MOST_LAYERS = 4
+
+# Brightness from here on is in shares of the picture's own tonal range.
+_LEAST_RANGE = 0.04  # of full scale: a picture with less is uniform everywhere
+_DARK, _LIGHT = 0.25, 0.75  # margins between are gray mounts
+_CLEAR_STEP = 0.2  # a step of this height counts fully, a lower one in proportion
+_TOLERANCES = (0.03, 0.10)  # how far a margin's pixels stray from its level: 3.5 deviations within these limits
+
+
+@dataclass(frozen=True)
+class _Line:
+    """A straight edge on one side of the working copy, and how well it would end a margin."""
+
+    side: str
+    kind: str  # "dark", "light" or "gray"
+    level: float  # median of the strip outside
+    spread: float  # 10th to 90th percentile of the strip outside
+    depths: np.ndarray  # (segments,) where the picture begins in each segment
+    bounds: np.ndarray  # (segments + 1,) where the segments begin and end along the side
+    seen: np.ndarray  # (segments,) whether the picture leaves the margin's level at the line there
+    strength: float  # mean over segments of the height of the step, 1 where it is clear
+    coverage: float  # share of segments in which it is seen
+    exact: float  # the same without a pixel of leeway
+    foreign: float  # share of the strip outside that is not at the margin's level
+    score: float
+
+    @property
+    def rotation(self) -> float:
+        """Tangent of the angle by which the picture is turned, if this is its edge."""
+        slope = float(self.depths[-1] - self.depths[0]) / max(1, int(self.bounds[-1] - self.bounds[0]))
+        return slope if self.side in ("left", "bottom") else -slope
+
+
+def find_borders(gray: np.ndarray) -> tuple[int, int, int, int]:
+    """The picture inside its near-uniform margins, as (left, top, right, bottom), right and bottom exclusive.
+
+    gray: (H, W) luminance, uint8, uint16 or float32 in 0..1, any size. Margins are dark or light, up to a quarter of a
+    side each, nested or on one side only, with writing and notches in them, slightly rotated, grainy; of a slanted
+    margin a thin wedge stays inside, so that the picture is not cut. Without margins, and where everything is uniform,
+    the full rectangle. Raises ValueError for other shapes and types.
+    """
+    if gray.ndim != 2 or gray.dtype.name not in _SCALES:
+        raise ValueError(f"gray: {gray.dtype} {gray.shape}, expected (H, W) in uint8, uint16 or float32")
+    height, width = gray.shape
+    if min(height, width) < _SMALLEST_SIDE:
+        return 0, 0, width, height
+    small, row_edges, column_edges = _reduced(gray)
+    darkest, lightest = np.percentile(small, (0.5, 99.5))
+    if lightest - darkest < _LEAST_RANGE:
+        return 0, 0, width, height
+    small = (small - darkest) / max(lightest - darkest, _DARK)
+
+    margins = dict.fromkeys(SIDES, 0)
+    found: dict[str, _Line] = {}
+    for _ in range(_MOST_LAYERS):
+        layer = _next_layer(small, margins, found)
+        if not layer:
+            break
+        found |= layer
+        margins |= {side: int(np.median(line.depths)) for side, line in layer.items()}
+    cut = {side: _full_size_depth(gray, line, row_edges, column_edges) for side, line in found.items()}
+    return cut.get("left", 0), cut.get("top", 0), width - cut.get("right", 0), height - cut.get("bottom", 0)
+
+
+def _reduced(gray: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Area average in 0..1 with at most 512 pixels a side, and the full-size edges of its rows and columns."""
+    factor = max(1.0, max(gray.shape) / _WORKING_SIDE)
+    rows, columns = (
+        np.rint(np.linspace(0, size, max(1, round(size / factor)) + 1)).astype(np.intp) for size in gray.shape
+    )
+    small = np.add.reduceat(gray, rows[:-1], axis=0, dtype=np.float32)
+    small = np.add.reduceat(small, columns[:-1], axis=1)
+    small /= np.outer(np.diff(rows), np.diff(columns)) * _SCALES[gray.dtype.name]
+    return small, rows, columns
+
+
+def _turned(picture: np.ndarray, side: str) -> np.ndarray:
+    """A view with the given side on the left: (length along the side, depth into the picture)."""
+    if side in ("top", "bottom"):
+        picture = picture.T
+    return picture[:, ::-1] if side in ("right", "bottom") else picture
+
+
+def _next_layer(small: np.ndarray, margins: dict[str, int], found: dict[str, _Line]) -> dict[str, _Line]:
+    """The next margins inside those already found; empty if there are none."""
+    # The corners belong to two margins at once. So first look at the middle of each side, which no margin of the
+    # neighbors reaches, then again along exactly the length that the neighbors' lines leave.
+    ends = {side: round(_turned(small, side).shape[1] * _DEEPEST) for side in SIDES}
+    layer = _believed({side: _best_lines(small, side, margins, ends) for side in SIDES}, found)
+    if not layer:
+        return {}
+    ends = {side: int(layer[side].depths.max()) if side in layer else margins[side] for side in SIDES}
+    return _believed({side: _best_lines(small, side, margins, ends) for side in SIDES}, found)
+
+
+def _best_lines(small: np.ndarray, side: str, margins: dict[str, int], ends: dict[str, int]) -> dict[str, _Line]:
+    """The best line of each kind on one side, between the ends that the neighboring sides leave."""
+    turned = _turned(small, side)
+    length, depth = turned.shape
+    before, after = ("top", "bottom") if side in ("left", "right") else ("left", "right")
+    begin, end, start = ends[before], length - ends[after], margins[side]
+    strip = turned[begin:end, start : depth - margins[_OPPOSITE[side]]]
+    deepest = min(int(depth * _DEEPEST) + 1 - start, strip.shape[1] - 4)
+    if deepest < 1 or end - begin < _SMALLEST_SIDE // 2:
+        return {}
+
+    # Every line is a depth and a shift from end to end (every second one, as evidence has a pixel of leeway).
+    segments = int(np.clip((end - begin) // 8, 4, 32))
+    bounds = np.rint(np.linspace(0, end - begin, segments + 1)).astype(np.intp)
+    most = int(_STEEPEST * (end - begin)) // 2 * 2
+    shifts = np.arange(-most, most + 1, 2)
+    offsets = np.rint(np.outer(shifts, (bounds[:-1] + bounds[1:]) / 2 / (end - begin) - 0.5)).astype(np.intp)
+    pad = most // 2 + 2
+    cells = deepest + 2 * pad  # the depths -pad .. deepest + pad - 1 that slanted lines reach
+    lines = (np.arange(segments) * cells + offsets + pad)[:, :, None] + np.arange(1, deepest + 1)
+
+    strip = strip[:, : deepest + pad + 4]
+    strip = np.pad(strip, ((0, 0), (0, deepest + pad + 4 - strip.shape[1])), mode="edge")
+    quantiles = np.stack([np.quantile(strip[a:b], (0.3, 0.5, 0.7), axis=0) for a, b in pairwise(bounds)], axis=1)
+    columns = np.median(strip[:, :deepest], axis=0)
+    deviations = 1.4826 * np.median(np.abs(strip[:, :deepest] - columns), axis=0)
+
+    best: dict[str, _Line] = {}
+    tried = set()
+    for band in (slice(max(0, last - 6), last) for last in range(1, deepest + 1)):
+        level = float(np.median(columns[band]))
+        tolerance = float(np.clip(3.5 * np.median(deviations[band]), *_TOLERANCES))
+        kind = "dark" if level <= _DARK else "light" if level >= _LIGHT else "gray"
+        if (kind, round(level / 0.03), round(tolerance / 0.03)) in tried:
+            continue
+        tried.add((kind, round(level / 0.03), round(tolerance / 0.03)))
+
+        near, heights = _evidence(quantiles, kind, level, tolerance, pad, cells)
+        leeway = heights.copy()
+        leeway[:, 1:] = np.maximum(leeway[:, 1:], 0.95 * heights[:, :-1])
+        leeway[:, :-1] = np.maximum(leeway[:, :-1], 0.95 * heights[:, 1:])
+        seen = leeway.ravel()[lines]  # (shifts, segments, depths)
+        strength, coverage = seen.mean(axis=1), (seen > 0).mean(axis=1)
+        promise = strength + 0.5 * coverage - 0.1 * np.abs(shifts)[:, None] / max(most, 1)
+        rows = np.argmax(promise, axis=0)  # the best shift at each depth
+        every = np.arange(deepest)
+        depths = offsets[rows].T + every + 1  # (segments, depths)
+        at_level = np.pad(np.cumsum(near, axis=1), ((0, 0), (1, 0)))
+        at_level = np.take_along_axis(at_level, np.clip(depths, 0, near.shape[1]), axis=1).sum(axis=0)
+        foreign = 1 - at_level / np.maximum(np.maximum(depths, 0).sum(axis=0), 1)
+        extremity = {"dark": max(level, 0), "light": max(1 - level, 0), "gray": _DARK}[kind]
+        # The last term decides ties: the pixels mixed from margin and picture are left outside.
+        score = promise[rows, every] - 2 * foreign - 0.5 * extremity + 1e-3 * every / deepest
+        pick = int(np.argmax(score))
+        if kind in best and best[kind].score >= score[pick]:
+            continue
+        row, depths = rows[pick], depths[:, pick]
+        outside = np.concatenate([quantiles[1, k, : max(1, depths[k] - (depths[k] > 2))] for k in range(segments)])
+        low, middle, high = np.quantile(outside, (0.1, 0.5, 0.9))
+        best[kind] = _Line(
+            side=side,
+            kind=kind,
+            level=float(middle),
+            spread=float(high - low),
+            depths=depths + start,
+            bounds=bounds + begin,
+            seen=seen[row, :, pick] > 0,
+            strength=float(strength[row, pick]),
+            coverage=float(coverage[row, pick]),
+            exact=float((heights.ravel()[lines[row, :, pick]] > 0).mean()),
+            foreign=float(foreign[pick]),
+            score=float(score[pick]),
+        )
+    return best
+
+
+def _evidence(
+    quantiles: np.ndarray, kind: str, level: float, tolerance: float, pad: int, cells: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Where segments are at a margin's level, and how high they step off it.
+
+    quantiles: (3, segments, depths), the 30th, 50th and 70th percentile. Returns (segments, depths) booleans, and
+    (segments, cells) heights in 0..1 of the step at the depths -pad and on, 0 where there is none.
+    """
+    low, middle, high = quantiles
+    if kind == "dark":
+        rise = middle - level
+        near = high <= level + tolerance
+    elif kind == "light":
+        rise = level - middle
+        near = low >= level - tolerance
+    else:
+        rise = np.abs(middle - level)
+        near = (low >= level - tolerance) & (high <= level + tolerance)
+    # A margin is two pixels wide or reaches the rim; then most of three pixels are off its level.
+    before = np.pad(near, ((0, 0), (pad + 2, 0)), constant_values=True)
+    after = np.pad(rise > tolerance + 0.03, ((0, 0), (pad, 0)))
+    height = np.pad((rise[:, 1:-2] + rise[:, 2:-1] + rise[:, 3:]) / 3, ((0, 0), (pad, 0)))
+    steps = before[:, :cells] & before[:, 1 : cells + 1]
+    steps &= after[:, :cells].astype(np.int8) + after[:, 1 : cells + 1] + after[:, 2 : cells + 2] >= 2
+    return near, np.where(steps, np.clip(height[:, :cells] / _CLEAR_STEP, 0.01, 1), 0)
+
+
+def _believed(candidates: dict[str, dict[str, _Line]], found: dict[str, _Line]) -> dict[str, _Line]:
+    """The lines of one kind that are believed, of the kind with the most evidence; empty if none is.
+
+    Margins of the same kind that were found before, on other sides, are witnesses too.
+    """
+    layers = [{}]
+    for kind in ("dark", "light", "gray"):
+        lines = {side: kinds[kind] for side, kinds in candidates.items() if kind in kinds and _plausible(kinds[kind])}
+        if not lines:
+            continue
+        witnesses = {side: line for side, line in found.items() if line.kind == kind} | lines
+        surest = max(witnesses.values(), key=lambda line: line.coverage - line.foreign)
+        votes = sum(line.coverage for line in witnesses.values() if _agree(line, surest))
+        lines = {side: line for side, line in lines.items() if _agree(line, surest)}
+        if votes < 2.2:
+            clear = {
+                side: line
+                for side, line in lines.items()
+                if line.coverage >= 0.85 and line.strength >= 0.6 and line.foreign <= 0.2 and kind != "gray"
+            }
+            lines = clear if len(clear) >= 2 else {side: line for side, line in clear.items() if _perfect(line)}
+        layers.append(lines)
+    return max(layers, key=lambda layer: sum(line.score for line in layer.values()))
+
+
+def _plausible(line: _Line) -> bool:
+    """Good enough to be a margin if others vouch for it."""
+    extreme = {"dark": line.level <= 0.2, "light": line.level >= 0.8, "gray": line.spread <= 0.1}[line.kind]
+    seen = line.strength >= 0.2 and line.coverage >= 0.4 and line.exact >= 0.5 * line.coverage
+    return extreme and seen and line.foreign <= 0.35
+
+
+def _perfect(line: _Line) -> bool:
+    """Good enough to be a margin on its own."""
+    extreme = line.level <= 0.1 or line.level >= 0.92
+    seen = line.coverage >= 0.9 and line.exact >= 0.8 and abs(line.rotation) <= 0.01
+    return extreme and seen and line.spread <= 0.03 and line.foreign <= 0.1
+
+
+def _agree(line: _Line, other: _Line) -> bool:
+    """Whether two margins can belong to the same frame."""
+    leeway = 0.06 if line.kind == "gray" else 0.12
+    return abs(line.level - other.level) <= leeway and abs(line.rotation - other.rotation) <= 0.012
+
+
+def _full_size_depth(gray: np.ndarray, line: _Line, row_edges: np.ndarray, column_edges: np.ndarray) -> int:
+    """The line's depth in full-size pixels at its outer end, measured in the segments where it was seen."""
+    turned = _turned(gray, line.side)
+    across, along = (column_edges, row_edges) if line.side in ("left", "right") else (row_edges, column_edges)
+    if line.side in ("right", "bottom"):
+        across = across[-1] - across[::-1]
+    depths = []
+    for segment in np.flatnonzero(line.seen):
+        first = across[max(0, line.depths[segment] - 2)]
+        last = across[min(len(across) - 1, line.depths[segment] + 4)]
+        begin, end = along[line.bounds[segment]], along[line.bounds[segment + 1]]
+        profile = turned[begin:end, first:last].mean(axis=0, dtype=np.float64)
+        rim = max(1, len(profile) // 6)
+        outside, inside = profile[:rim].mean(), profile[-rim:].mean()
+        crossed = (profile - outside) * np.sign(inside - outside) >= 0.5 * abs(inside - outside)
+        depths.append(first + int(np.argmax(crossed)))
+    return int(np.quantile(depths, 0.1))
