@@ -67,8 +67,9 @@ class ChromaGANConfig(PreTrainedConfig):
         self._check_choice("chroma_resolution", CHROMA_RESOLUTIONS)
         if self.image_size < 32 or self.image_size % 32:
             raise ValueError(f"image_size is {self.image_size}; accepted: a multiple of 32 from 32 upwards")
-        if self.pooled_size is not None and self.pooled_size < 1:
-            raise ValueError(f"pooled_size is {self.pooled_size}; accepted: None or a whole number from 1 upwards")
+        grid = self.image_size // 32
+        if self.pooled_size is not None and not 1 <= self.pooled_size <= grid:
+            raise ValueError(f"pooled_size is {self.pooled_size}; accepted: None or 1 to {grid}, a 32nd of image_size")
         for name in ("width_multiplier", "critic_width_multiplier"):
             if not 0 < getattr(self, name) <= 4:
                 raise ValueError(f"{name} is {getattr(self, name)}; accepted: above 0, up to 4")
@@ -76,8 +77,16 @@ class ChromaGANConfig(PreTrainedConfig):
             sizes = getattr(self, name)
             if len(sizes) < least or any(size < 1 for size in sizes):
                 raise ValueError(f"{name} is {list(sizes)}; accepted: {least} or more whole numbers from 1 upwards")
+            setattr(self, name, tuple(sizes))  # JSON gives lists; a config is equal to itself read back
         if self.class_head and self.num_labels < 2:
             raise ValueError(f"num_labels is {self.num_labels}; accepted: 2 or more while class_head is true")
+
+    def to_diff_dict(self) -> dict:
+        """What config.json holds. Two unnamed classes are the library's default and left out there; ours is 1000."""
+        settings = super().to_diff_dict()
+        if self.num_labels == 2:
+            settings |= {"id2label": self.id2label, "label2id": self.label2id}
+        return settings
 
     def _check_choice(self, name: str, accepted: tuple[str, ...]) -> None:
         if getattr(self, name) not in accepted:

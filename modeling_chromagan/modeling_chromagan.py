@@ -3,7 +3,9 @@
 import contextlib
 import functools
 import inspect
+import os
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
@@ -35,15 +37,17 @@ def build_generator(config: ChromaGANConfig) -> nn.Module:
 
 @contextlib.contextmanager
 def frozen_running_statistics(model: nn.Module):
-    """Inside it, batch norms in training mode normalize as always but leave their running statistics alone."""
+    """Inside it, batch norms in training mode compute as always but leave their running statistics alone."""
     norms = [module for module in model.modules() if getattr(module, "track_running_stats", False)]
-    for norm in norms:
-        norm.track_running_stats = False
+    statistics = [(norm, name, buffer) for norm in norms for name, buffer in norm.named_buffers(recurse=False)]
+    # Copies are updated; a norm without statistics would save fewer tensors for backward, which a checkpoint refuses.
+    for norm, name, buffer in statistics:
+        setattr(norm, name, buffer.clone())
     try:
         yield
     finally:
-        for norm in norms:
-            norm.track_running_stats = True
+        for norm, name, buffer in statistics:
+            setattr(norm, name, buffer)
 
 
 @dataclass
@@ -99,6 +103,17 @@ class ChromaGANPreTrainedModel(PreTrainedModel):
         checkpoint_stage = functools.partial(gradient_checkpointing_func, context_fn=contexts)
         super()._set_gradient_checkpointing(enable, checkpoint_stage, **kwargs)
 
+    def save_pretrained(self, save_directory: str | os.PathLike, **kwargs) -> None:
+        """As in the library, and weights that an earlier save left in the folder are removed.
+
+        The loader takes model.safetensors where there is one, also a stale one beside the shards of this save.
+        """
+        super().save_pretrained(save_directory, **kwargs)
+        folder = Path(save_directory)
+        sharded = any(folder.glob("model-*-of-*.safetensors"))
+        stale = folder / ("model.safetensors" if sharded else "model.safetensors.index.json")
+        stale.unlink(missing_ok=True)
+
 
 class ChromaGANGenerator(ChromaGANPreTrainedModel):
     """From encoded luminance, the encoded chroma of a plausible color photograph, and the classes it sees."""
@@ -132,7 +147,8 @@ class ChromaGANGenerator(ChromaGANPreTrainedModel):
         """
         if pixel_values.ndim != 4 or pixel_values.shape[1] != 1:
             raise ValueError(f"pixel_values has shape {tuple(pixel_values.shape)}; accepted: (B, 1, H, W) luminance")
-        prediction = self.network(pixel_values)
+        # Image processors give float32 whatever the weights are; models of the library take it too.
+        prediction = self.network(pixel_values.to(self.dtype))
         loss = None
         if labels is not None:
             if labels.shape != prediction.ab.shape:
@@ -173,7 +189,7 @@ class ChromaGANCritic(ChromaGANPreTrainedModel):
         """
         if pixel_values.ndim != 4 or pixel_values.shape[1] != 3:
             raise ValueError(f"pixel_values has shape {tuple(pixel_values.shape)}; accepted: (B, 3, H, W) Lab picture")
-        output = CriticOutput(scores=self.network(pixel_values))
+        output = CriticOutput(scores=self.network(pixel_values.to(self.dtype)))
         if return_dict is None:
             return_dict = self.config.return_dict
         return output if return_dict else output.to_tuple()

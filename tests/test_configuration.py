@@ -1,0 +1,94 @@
+"""The config: published defaults, refused combinations, JSON there and back."""
+
+import json
+
+import pytest
+from huggingface_hub.errors import StrictDataclassError
+
+from modeling_chromagan import ChromaGANConfig
+
+
+def read_back(config: ChromaGANConfig) -> ChromaGANConfig:
+    return ChromaGANConfig.from_dict(json.loads(config.to_json_string()))
+
+
+def test_defaults_are_the_published_network():
+    config = ChromaGANConfig()
+    assert (config.encoding, config.trunk_input, config.image_size) == ("unit8", "raw", 224)
+    assert (config.width_multiplier, config.critic_width_multiplier) == (1, 1)
+    assert tuple(config.global_hidden_sizes) == (1024, 512, 256)
+    assert tuple(config.class_hidden_sizes) == (4096, 4096)
+    assert (config.class_head, config.num_labels) == (True, 1000)
+    assert (config.trunk_batch_norm, config.norm_order, config.chroma_resolution) == (False, "relu_norm", "half")
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"encoding": "rgb"}, "encoding is 'rgb'; accepted: unit8, symmetric"),
+        ({"trunk_input": "vgg"}, "trunk_input is 'vgg'; accepted: raw, imagenet"),
+        ({"norm_order": "norm"}, "norm_order is 'norm'; accepted: relu_norm, norm_relu"),
+        ({"chroma_resolution": "quarter"}, "chroma_resolution is 'quarter'; accepted: half, full"),
+        ({"image_size": 100}, "image_size is 100; accepted: a multiple of 32"),
+        ({"image_size": 0}, "image_size is 0; accepted: a multiple of 32"),
+        ({"pooled_size": 0}, "pooled_size is 0; accepted: None or 1 to 7"),
+        ({"pooled_size": 3, "image_size": 64}, "pooled_size is 3; accepted: None or 1 to 2"),
+        ({"width_multiplier": 0}, "width_multiplier is 0; accepted: above 0"),
+        ({"width_multiplier": float("nan")}, "width_multiplier is nan; accepted: above 0"),
+        ({"critic_width_multiplier": -1.0}, "critic_width_multiplier is -1.0; accepted: above 0"),
+        ({"global_hidden_sizes": []}, "global_hidden_sizes is []; accepted: 1 or more"),
+        ({"global_hidden_sizes": [64, 0]}, "global_hidden_sizes is [64, 0]; accepted: 1 or more"),
+        ({"class_hidden_sizes": [-1]}, "class_hidden_sizes is [-1]; accepted: 0 or more"),
+        ({"num_labels": 1}, "num_labels is 1; accepted: 2 or more while class_head is true"),
+    ],
+)
+def test_invalid_settings_are_refused_in_one_line_that_names_the_field(settings, message):
+    with pytest.raises(ValueError) as refusal:  # noqa: PT011 - the message is compared below
+        ChromaGANConfig(**settings)
+    assert str(refusal.value).startswith(message)
+    assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("image_size", "224"), ("image_size", 224.0), ("class_head", "yes"), ("generator", None)]
+)
+def test_wrong_types_are_refused_with_the_name_of_the_field(field, value):
+    with pytest.raises(StrictDataclassError, match=field):
+        ChromaGANConfig(**{field: value})
+
+
+def test_one_class_is_enough_without_a_class_head():
+    assert ChromaGANConfig(num_labels=1, class_head=False).num_labels == 1
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"num_labels": 2},
+        {"num_labels": 200},
+        {"id2label": {0: "cat", 1: "dog", 2: "bird"}, "label2id": {"cat": 0, "dog": 1, "bird": 2}},
+        {"global_hidden_sizes": [8, 4], "class_hidden_sizes": [], "image_size": 64, "pooled_size": 1},
+        {"width_multiplier": 1, "critic_width_multiplier": 0.25, "encoding": "symmetric", "chroma_resolution": "full"},
+    ],
+)
+def test_json_there_and_back(settings):
+    config = ChromaGANConfig(**settings)
+    for again in (read_back(config), ChromaGANConfig.from_dict(json.loads(config.to_json_string(use_diff=False)))):
+        ours = [name for name in ChromaGANConfig.__annotations__ if name != "model_type"]
+        for name in [*ours, "num_labels", "id2label", "label2id"]:
+            assert getattr(again, name) == getattr(config, name), name
+
+
+def test_saved_and_loaded(tmp_path):
+    config = ChromaGANConfig(width_multiplier=0.5, num_labels=200, global_hidden_sizes=(256, 128))
+    config.save_pretrained(tmp_path)
+    loaded = ChromaGANConfig.from_pretrained(tmp_path)
+    assert (loaded.width_multiplier, loaded.num_labels, loaded.global_hidden_sizes) == (0.5, 200, (256, 128))
+    assert ChromaGANConfig.from_pretrained(tmp_path, class_head=False).class_head is False
+
+
+def test_unknown_keys_are_kept_so_that_older_code_reads_newer_files():
+    config = ChromaGANConfig(field_of_a_later_version=3)
+    assert config.field_of_a_later_version == 3
+    assert read_back(config).field_of_a_later_version == 3

@@ -1,0 +1,383 @@
+"""One contract for every generator, and the published network in particular."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from modeling_chromagan import ChromaGANConfig, ChromaGANGenerator
+from modeling_chromagan.generator_chromagan import ConvLayer, same_padding
+from modeling_chromagan.modeling_chromagan import GENERATORS, build_generator
+
+# Smallest networks of the same structure; a generator takes of these what its constructor names.
+TINY = {
+    "image_size": 64,
+    "width_multiplier": 0.0625,
+    "global_hidden_sizes": (8, 6),
+    "class_hidden_sizes": (8,),
+    "num_labels": 5,
+}
+# Weights with and without class head, batch norm's running means and variances counted as published files count them.
+WEIGHTS = {"chromagan": (171_171_722, 47_528_866)}
+SIZES = [(16, 16), (17, 16), (16, 23), (33, 47), (64, 64), (40, 121)]
+RANGES = {"unit8": (0.0, 1.0), "symmetric": (-1.0, 1.0)}
+
+every_generator = pytest.mark.parametrize("name", GENERATORS)
+
+
+def build(name: str = "chromagan", seed: int = 0, **settings) -> ChromaGANGenerator:
+    """A tiny generator whose running statistics and shifts are not the neutral ones of a new network."""
+    torch.manual_seed(seed)
+    generator = ChromaGANGenerator(ChromaGANConfig(generator=name, **(TINY | settings))).eval()
+    with torch.no_grad():
+        for module in generator.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                for values in (module.weight, module.running_var):
+                    values.uniform_(0.5, 1.5)
+                for values in (module.bias, module.running_mean):
+                    values.normal_(0.0, 0.2)
+            elif isinstance(module, nn.Conv2d | nn.Linear):
+                module.bias.normal_(0.0, 0.1)
+    return generator
+
+
+def pictures(count: int, height: int, width: int, seed: int = 1) -> torch.Tensor:
+    return torch.rand(count, 1, height, width, generator=torch.Generator().manual_seed(seed))
+
+
+def inputs_and_outputs(generator: nn.Module, module: nn.Module, luminance: torch.Tensor):
+    """What reaches and what leaves one module while the generator colors `luminance`."""
+    seen = []
+    handle = module.register_forward_hook(lambda _, inputs, output: seen.append((inputs[0], output)))
+    with torch.no_grad():
+        generator(luminance)
+    handle.remove()
+    return seen[0]
+
+
+# Every generator
+
+
+@every_generator
+@pytest.mark.parametrize("class_head", [True, False])
+def test_number_of_weights(name, class_head):
+    with torch.device("meta"):
+        generator = ChromaGANGenerator(ChromaGANConfig(generator=name, class_head=class_head))
+    counted = {key: tensor for key, tensor in generator.state_dict().items() if not key.endswith("batches_tracked")}
+    assert sum(tensor.numel() for tensor in counted.values()) == WEIGHTS[name][0 if class_head else 1]
+
+
+@every_generator
+@pytest.mark.parametrize("chroma_resolution", ["half", "full"])
+def test_output_has_the_size_of_the_input(name, chroma_resolution):
+    generator = build(name, chroma_resolution=chroma_resolution)
+    for height, width in SIZES:
+        with torch.no_grad():
+            output = generator(pictures(2, height, width))
+        assert output.reconstruction.shape == (2, 2, height, width)
+        assert output.reconstruction.isfinite().all()
+        assert output.logits.shape == (2, 5)
+
+
+@every_generator
+def test_too_small_pictures_are_refused(name):
+    generator = build(name)
+    least = generator.network.minimum_size
+    assert least == 16
+    for height, width in ((least - 1, least), (least, least - 1), (1, 100)):
+        with pytest.raises(
+            ValueError, match=f"^picture is {height}x{width}; accepted: at least {least} pixels a side$"
+        ):
+            generator(pictures(1, height, width))
+
+
+@every_generator
+@pytest.mark.parametrize("trunk_batch_norm", [True, False])
+def test_every_parameter_gets_a_finite_gradient(name, trunk_batch_norm):
+    generator = build(name, trunk_batch_norm=trunk_batch_norm).train()
+    output = generator(pictures(3, 64, 64), labels=pictures(6, 64, 64, seed=2).view(3, 2, 64, 64))
+    (output.loss + F.cross_entropy(output.logits, torch.tensor([0, 1, 2]))).backward()
+    for key, parameter in generator.named_parameters():
+        assert parameter.grad is not None, key
+        assert parameter.grad.isfinite().all(), key
+        assert parameter.grad.abs().sum() > 0, key
+
+
+@every_generator
+def test_evaluation_repeats_itself_and_rows_do_not_see_each_other(name):
+    generator, batch = build(name), pictures(3, 40, 56)
+    with torch.no_grad():
+        together, again = generator(batch), generator(batch)
+        alone = [generator(picture[None]) for picture in batch]
+    for field in ("reconstruction", "logits"):
+        assert torch.equal(together[field], again[field])
+        torch.testing.assert_close(together[field], torch.cat([output[field] for output in alone]))
+
+
+@every_generator
+@pytest.mark.parametrize("encoding", RANGES)
+def test_chroma_fills_the_range_of_its_encoding_and_stays_in_it(name, encoding):
+    generator = build(name, encoding=encoding)
+    with torch.no_grad():
+        for parameter in generator.parameters():
+            parameter.mul_(3.0)
+        chroma = torch.cat([generator(pictures(1, 32, 32, seed)).reconstruction for seed in range(4)])
+    low, high = RANGES[encoding]
+    assert low <= chroma.min() < low + 0.1 * (high - low)
+    assert high >= chroma.max() > high - 0.1 * (high - low)
+
+
+@every_generator
+def test_the_same_picture_in_either_encoding_gives_the_same_features(name):
+    unit8, symmetric = build(name, encoding="unit8"), build(name, encoding="symmetric")
+    luminance = pictures(2, 32, 32)
+    with torch.no_grad():
+        one = unit8(luminance, output_hidden_states=True)
+        other = symmetric(luminance * 2 - 1, output_hidden_states=True)
+    torch.testing.assert_close(one.hidden_states, other.hidden_states)
+    torch.testing.assert_close(one.logits, other.logits)
+
+
+@every_generator
+def test_sizes_between_the_multiples_are_reflected_and_cropped(name):
+    generator, multiple = build(name), GENERATORS[name].size_multiple
+    height, width = 2 * multiple + 3, 4 * multiple - 1
+    luminance = pictures(1, height, width)
+    padded = F.pad(luminance, (0, 1, 0, multiple - 3), mode="reflect")
+    with torch.no_grad():
+        torch.testing.assert_close(
+            generator(luminance).reconstruction, generator(padded).reconstruction[..., :height, :width]
+        )
+
+
+@every_generator
+def test_colors_do_not_depend_on_the_class_head(name):
+    with_head, without = build(name), build(name, class_head=False, seed=5)
+    weights = {key: value for key, value in with_head.state_dict().items() if "class_head" not in key}
+    without.load_state_dict(weights)
+    with torch.no_grad():
+        one, other = with_head(pictures(2, 40, 33)), without(pictures(2, 40, 33))
+    assert torch.equal(one.reconstruction, other.reconstruction)
+    assert other.logits is None
+
+
+@every_generator
+def test_building_takes_its_random_numbers_from_torch_alone(name):
+    one, other = build(name, seed=3).state_dict(), build(name, seed=3).state_dict()
+    assert all(torch.equal(one[key], other[key]) for key in one)
+
+
+def test_an_unknown_generator_is_refused_with_the_names_that_exist():
+    with pytest.raises(ValueError, match=f"^generator is 'unet9'; accepted: {', '.join(GENERATORS)}$"):
+        build_generator(ChromaGANConfig(generator="unet9"))
+
+
+# The published network
+
+
+def pad_as_tensorflow(x: torch.Tensor, kernel: int, stride: int) -> torch.Tensor:
+    """Padding "SAME" as the TensorFlow documentation has it, side by side, for `F.pad`."""
+    amounts = []
+    for size in (x.shape[-1], x.shape[-2]):
+        total = max(kernel - stride if size % stride == 0 else kernel - size % stride, 0)
+        amounts += [total // 2, total - total // 2]
+    return F.pad(x, amounts)
+
+
+def published_network(weights: dict[str, torch.Tensor], luminance: torch.Tensor):
+    """ChromaGAN written out from the paper, section 3.1, on weights in evaluation: ab in 0..1 and class logits."""
+
+    def conv(name: str, x: torch.Tensor, stride: int = 1) -> torch.Tensor:
+        weight = weights[f"{name}.weight"]
+        return F.conv2d(pad_as_tensorflow(x, weight.shape[-1], stride), weight, weights[f"{name}.bias"], stride)
+
+    def conv_relu_norm(name: str, x: torch.Tensor, stride: int = 1) -> torch.Tensor:
+        x = F.relu(conv(f"{name}.conv", x, stride))
+        mean, variance, scale, shift = (
+            weights[f"{name}.norm.{kind}"][:, None, None] for kind in ("running_mean", "running_var", "weight", "bias")
+        )
+        return (x - mean) / torch.sqrt(variance + 1e-3) * scale + shift
+
+    def dense(name: str, x: torch.Tensor) -> torch.Tensor:
+        return x @ weights[f"{name}.weight"].T + weights[f"{name}.bias"]
+
+    def twice(x: torch.Tensor) -> torch.Tensor:
+        return x.repeat_interleave(2, dim=-1).repeat_interleave(2, dim=-2)
+
+    x = luminance.repeat(1, 3, 1, 1)
+    for stage, convolutions in enumerate((2, 2, 3, 3)):
+        x = F.max_pool2d(x, 2) if stage else x
+        for i in range(convolutions):
+            x = F.relu(conv(f"trunk.{stage}.conv{stage + 1}_{i + 1}.conv", x))
+    deep = x
+    for i, stride in enumerate((2, 1, 2, 1)):
+        deep = conv_relu_norm(f"global_convs.conv{i + 1}", deep, stride)
+    flat = logits = deep.flatten(1)
+    for i in range(3):
+        logits = dense(f"class_head.dense{i + 1}", logits)
+        flat = dense(f"global_dense.dense{i + 1}", flat)
+    mid = conv_relu_norm("mid_level.conv2", conv_relu_norm("mid_level.conv1", x))
+    repeated = flat[:, :, None, None].repeat(1, 1, *mid.shape[-2:])
+    x = F.relu(conv("fusion.conv1.conv", torch.cat([mid, repeated], dim=1)))
+    x = F.relu(conv("decoder1.conv1.conv", x))
+    x = F.relu(conv("decoder2.conv2.conv", F.relu(conv("decoder2.conv1.conv", twice(x)))))
+    x = F.relu(conv("decoder3.conv1.conv", twice(x)))
+    return twice(torch.sigmoid(conv("chroma", x))), logits
+
+
+def test_the_function_is_the_published_one():
+    generator = build(global_hidden_sizes=(10, 8, 6), class_hidden_sizes=(9, 7))
+    luminance = pictures(2, 64, 64)
+    weights = generator.network.state_dict()
+    with torch.no_grad():
+        output = generator(luminance)
+        ab, logits = published_network(weights, luminance)
+    assert output.reconstruction.std() > 0.01  # a constant would agree whatever the network
+    torch.testing.assert_close(output.reconstruction, ab, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(output.logits, logits, atol=1e-4, rtol=1e-4)
+
+
+def test_stages_have_the_published_shapes_at_224_pixels():
+    with torch.device("meta"):
+        generator = ChromaGANGenerator(ChromaGANConfig())
+        output = generator(torch.empty(1, 1, 224, 224), output_hidden_states=True)
+    assert [tuple(state.shape[1:]) for state in output.hidden_states] == [
+        (64, 224, 224),
+        (128, 112, 112),
+        (256, 56, 56),
+        (512, 28, 28),
+        (512, 7, 7),  # global features
+        (256, 28, 28),  # mid-level features
+        (256, 28, 28),  # fused
+        (32, 112, 112),  # the decoder's last
+    ]
+    dense = {
+        key: tuple(weight.shape) for key, weight in generator.named_parameters() if "dense" in key and "weight" in key
+    }
+    assert dense == {
+        "network.global_dense.dense1.weight": (1024, 512 * 7 * 7),
+        "network.global_dense.dense2.weight": (512, 1024),
+        "network.global_dense.dense3.weight": (256, 512),
+        "network.class_head.dense1.weight": (4096, 512 * 7 * 7),
+        "network.class_head.dense2.weight": (4096, 4096),
+        "network.class_head.dense3.weight": (1000, 4096),
+    }
+
+
+def test_batch_norm_has_the_numbers_of_keras():
+    norms = [module for module in build(trunk_batch_norm=True).modules() if isinstance(module, nn.BatchNorm2d)]
+    assert len(norms) == 10 + 4 + 2
+    assert {(norm.eps, norm.momentum) for norm in norms} == {(1e-3, 0.01)}
+    assert len([module for module in build().modules() if isinstance(module, nn.BatchNorm2d)]) == 4 + 2
+
+
+@pytest.mark.parametrize(
+    ("size", "kernel", "stride", "padding"),
+    [
+        (28, 3, 2, (0, 1)),  # even at stride 2: after only
+        (7, 3, 2, (1, 1)),
+        (28, 3, 1, (1, 1)),
+        (28, 4, 1, (1, 2)),  # an even kernel: one before and two after
+        (28, 4, 2, (1, 1)),
+        (27, 4, 2, (1, 2)),
+        (1, 3, 2, (1, 1)),
+        (5, 1, 2, (0, 0)),
+    ],
+)
+def test_same_padding_is_tensorflow_s(size, kernel, stride, padding):
+    assert same_padding(size, kernel, stride) == padding
+
+
+@pytest.mark.parametrize(("size", "first"), [(8, 0), (9, -1)])
+def test_an_impulse_shows_where_a_strided_layer_looks(size, first):
+    layer = ConvLayer(1, 1, 3, stride=2)
+    with torch.no_grad():
+        layer.conv.weight.copy_(torch.arange(1.0, 10.0).view(1, 1, 3, 3))
+        layer.conv.bias.zero_()
+        for row, column in ((0, 0), (3, 4), (size - 1, size - 1)):
+            picture = torch.zeros(1, 1, size, size)
+            picture[..., row, column] = 1
+            expected = torch.zeros(1, 1, (size + 1) // 2, (size + 1) // 2)
+            for y in range(expected.shape[-2]):
+                for x in range(expected.shape[-1]):
+                    i, k = row - (2 * y + first), column - (2 * x + first)  # output y looks at 2 y + first onwards
+                    if 0 <= i < 3 and 0 <= k < 3:
+                        expected[..., y, x] = 3 * i + k + 1
+            assert torch.equal(layer(picture), expected)
+
+
+def test_published_layers_normalize_after_the_relu_and_the_option_before_it():
+    x = torch.randn(4, 3, 6, 6, generator=torch.Generator().manual_seed(0))
+    published, usual = ConvLayer(3, 8, batch_norm=True), ConvLayer(3, 8, batch_norm=True, norm_order="norm_relu")
+    with torch.no_grad():
+        assert torch.equal(published(x), published.norm(F.relu(published.conv(x))))
+        assert published(x).min() < 0
+        assert torch.equal(usual(x), F.relu(usual.norm(usual.conv(x))))
+        assert usual(x).min() == 0
+
+
+def test_dense_layers_are_linear():
+    generator = build(global_hidden_sizes=(10, 8, 6), class_hidden_sizes=(9, 7))
+    for head in (generator.network.global_dense, generator.network.class_head):
+        x = torch.randn(3, head.dense1.in_features, generator=torch.Generator().manual_seed(0))
+        with torch.no_grad():
+            shift = head(torch.zeros_like(x))
+            torch.testing.assert_close(head(-5 * x) - shift, -5 * (head(x) - shift), atol=1e-4, rtol=1e-4)
+
+
+def test_half_resolution_chroma_is_repeated_and_full_resolution_chroma_is_not():
+    def differs_inside_blocks(chroma: torch.Tensor) -> bool:
+        blocks = chroma.unflatten(-1, (-1, 2)).unflatten(-3, (-1, 2))
+        return bool((blocks != blocks[..., :, :1, :, :1]).any())
+
+    with torch.no_grad():
+        assert not differs_inside_blocks(build()(pictures(1, 32, 32)).reconstruction)
+        assert differs_inside_blocks(build(chroma_resolution="full")(pictures(1, 32, 32)).reconstruction)
+
+
+def test_raw_trunk_input_is_the_luminance_three_times():
+    generator, luminance = build(), pictures(2, 32, 32)
+    given, _ = inputs_and_outputs(generator, generator.network.trunk[0], luminance)
+    assert torch.equal(given, luminance.expand(-1, 3, -1, -1))
+
+
+@pytest.mark.parametrize("encoding", RANGES)
+def test_imagenet_trunk_input_is_normalized_as_the_classifiers_want_it(encoding):
+    generator, unit = build(trunk_input="imagenet", encoding=encoding), pictures(2, 32, 32)
+    low, high = RANGES[encoding]
+    given, _ = inputs_and_outputs(generator, generator.network.trunk[0], unit * (high - low) + low)
+    mean = torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1)
+    deviation = torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1)
+    torch.testing.assert_close(given, (unit - mean) / deviation)
+
+
+def test_pooling_is_the_identity_at_the_training_size_only():
+    generator = build(image_size=64)
+    for size, pooled in ((64, False), (128, True), (32, True)):
+        _, deep = inputs_and_outputs(generator, generator.network.global_convs, pictures(1, size, size))
+        flat, _ = inputs_and_outputs(generator, generator.network.global_dense, pictures(1, size, size))
+        expected = F.adaptive_avg_pool2d(deep, 2) if pooled else deep
+        assert torch.equal(flat, expected.flatten(1))
+
+
+def test_pooled_size_makes_the_dense_layers_small():
+    generator = build(image_size=64, pooled_size=1)
+    _, deep = inputs_and_outputs(generator, generator.network.global_convs, pictures(1, 64, 64))
+    flat, _ = inputs_and_outputs(generator, generator.network.global_dense, pictures(1, 64, 64))
+    torch.testing.assert_close(flat, deep.mean(dim=(2, 3)))
+
+
+def test_width_multiplier_scales_every_convolution():
+    with torch.device("meta"):
+        network = build_generator(ChromaGANConfig(width_multiplier=0.5))
+    widths = {
+        key.removesuffix(".weight"): weight.shape[0] for key, weight in network.named_parameters() if weight.ndim == 4
+    }
+    assert widths.pop("chroma") == 2
+    trunk = [width for key, width in widths.items() if key.startswith("trunk")]
+    assert trunk == [32, 32, 64, 64, 128, 128, 128, 256, 256, 256]
+    assert [width for key, width in widths.items() if not key.startswith("trunk")] == [
+        *[256] * 4,  # global
+        *[256, 128],  # mid-level
+        *[128, 64, 32, 32, 16],  # fusion and decoder
+    ]

@@ -1,0 +1,371 @@
+"""The models as transformers models: saving, loading, types, devices, compiling, checkpointing, outputs."""
+
+import copy
+import json
+import logging
+
+import pytest
+import torch
+import torch.nn.functional as F
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from modeling_chromagan import ChromaGANConfig, ChromaGANCritic, ChromaGANGenerator
+from modeling_chromagan.modeling_chromagan import GENERATORS, ColorizationOutput, CriticOutput
+
+TINY = {
+    "image_size": 32,
+    "width_multiplier": 0.0625,
+    "critic_width_multiplier": 0.0625,
+    "global_hidden_sizes": (8, 6),
+    "class_hidden_sizes": (8,),
+    "num_labels": 5,
+    "trunk_batch_norm": True,
+}
+MODELS = {name: (ChromaGANGenerator, {"generator": name}) for name in GENERATORS} | {"critic": (ChromaGANCritic, {})}
+
+every_model = pytest.mark.parametrize("kind", MODELS)
+every_generator = pytest.mark.parametrize("kind", GENERATORS)
+
+
+def build(kind: str, **settings):
+    """A tiny model that has seen a batch in training, so that its running statistics are not a new network's."""
+    torch.manual_seed(0)
+    cls, own = MODELS[kind]
+    model = cls(ChromaGANConfig(**(TINY | own | settings))).train()
+    with torch.no_grad():
+        model(batch_for(model, count=3))
+    return model.eval()
+
+
+def batch_for(model, count: int = 2, size: int = 32) -> torch.Tensor:
+    channels = 1 if isinstance(model, ChromaGANGenerator) else 3
+    return torch.rand(count, channels, size, size, generator=torch.Generator().manual_seed(1))
+
+
+def result(model, batch: torch.Tensor) -> torch.Tensor:
+    with torch.no_grad():
+        output = model(batch)
+    return output.reconstruction if isinstance(output, ColorizationOutput) else output.scores
+
+
+def assert_equal_states(one: nn.Module, other: nn.Module) -> None:
+    ours, theirs = one.state_dict(), other.state_dict()
+    assert list(ours) == list(theirs)
+    for key in ours:
+        assert ours[key].dtype == theirs[key].dtype, key
+        assert torch.equal(ours[key], theirs[key]), key
+
+
+@pytest.fixture
+def library_log():
+    """Lines that transformers logs as warnings while a test runs."""
+    lines, logger = [], logging.getLogger("transformers")
+    handler = logging.Handler(logging.WARNING)
+    handler.emit = lambda record: lines.append(record.getMessage())
+    logger.addHandler(handler)
+    yield lines
+    logger.removeHandler(handler)
+
+
+# Saving and loading
+
+
+@every_model
+def test_saved_and_loaded_bit_for_bit(kind, tmp_path, library_log):
+    model = build(kind)
+    model.save_pretrained(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["config.json", "model.safetensors"]
+    assert json.loads((tmp_path / "config.json").read_text())["architectures"] == [type(model).__name__]
+    loaded, info = type(model).from_pretrained(tmp_path, output_loading_info=True)
+    assert not any(info.values())
+    assert not library_log
+    assert not loaded.training
+    assert_equal_states(model, loaded)
+    assert torch.equal(result(model, batch_for(model)), result(loaded, batch_for(model)))
+
+
+@every_model
+def test_weights_in_several_files_load_also_from_a_folder_that_held_one_file(kind, tmp_path):
+    model = build(kind)
+    model.save_pretrained(tmp_path)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.25)
+    model.save_pretrained(tmp_path, max_shard_size="20KB")
+    assert len(list(tmp_path.glob("model-*-of-*.safetensors"))) > 1
+    assert_equal_states(model, type(model).from_pretrained(tmp_path))
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.25)
+    model.save_pretrained(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["config.json", "model.safetensors"]
+    assert_equal_states(model, type(model).from_pretrained(tmp_path))
+
+
+@every_model
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_types_load_and_answer_in_their_own_type(kind, dtype, tmp_path):
+    model = build(kind)
+    model.save_pretrained(tmp_path)
+    expected = result(model, batch_for(model))
+    loaded = type(model).from_pretrained(tmp_path, dtype=dtype)
+    assert {parameter.dtype for parameter in loaded.parameters()} == {dtype}
+    for batch in (batch_for(model).to(dtype), batch_for(model)):  # image processors give float32 whatever the model is
+        given = result(loaded, batch)
+        assert given.dtype == dtype
+        torch.testing.assert_close(given.float(), expected, atol=0.03, rtol=0.03)
+    loaded.save_pretrained(tmp_path / "half")
+    again = type(model).from_pretrained(tmp_path / "half")  # without a word it keeps the file's own type
+    assert again.dtype == dtype
+    assert type(model).from_pretrained(tmp_path / "half", dtype=torch.float32).dtype == torch.float32
+
+
+@every_model
+def test_device_map_auto(kind, tmp_path):
+    model = build(kind)
+    model.save_pretrained(tmp_path)
+    loaded = type(model).from_pretrained(tmp_path, device_map="auto")
+    assert_equal_states(model, loaded.to("cpu"))
+
+
+@every_model
+def test_weights_that_a_file_lacks_are_initialized_and_reported(kind, tmp_path, library_log):
+    model = build(kind)
+    model.save_pretrained(tmp_path)
+    tensors = load_file(tmp_path / "model.safetensors")
+    dropped = [name for i, name in enumerate(tensors) if i % 3 == 0]
+    save_file({name: value for name, value in tensors.items() if name not in dropped}, tmp_path / "model.safetensors")
+    loaded, info = type(model).from_pretrained(tmp_path, output_loading_info=True)
+    assert set(info["missing_keys"]) >= {name for name in dropped if "batches_tracked" not in name}
+    assert library_log
+    assert all(tensor.isfinite().all() for tensor in loaded.state_dict().values())
+    for name in set(tensors) - set(dropped):
+        assert torch.equal(loaded.state_dict()[name], tensors[name]), name
+
+
+@every_model
+def test_weights_of_another_shape_are_refused(kind, tmp_path):
+    model = build(kind)
+    model.save_pretrained(tmp_path)
+    with pytest.raises(RuntimeError, match=r"size mismatch|ignore_mismatched_sizes"):
+        type(model).from_pretrained(tmp_path, width_multiplier=0.125, critic_width_multiplier=0.125)
+
+
+@every_generator
+def test_class_weights_are_left_out_without_a_word(kind, tmp_path, library_log):
+    model = build(kind)
+    model.save_pretrained(tmp_path)
+    loaded, info = ChromaGANGenerator.from_pretrained(tmp_path, class_head=False, output_loading_info=True)
+    assert not library_log
+    assert not info["missing_keys"]
+    assert not [name for name in loaded.state_dict() if "class_head" in name]
+    output = loaded(batch_for(model))
+    assert output.logits is None
+    assert torch.equal(output.reconstruction, model(batch_for(model)).reconstruction)
+
+
+@every_generator
+def test_a_file_without_class_weights_loads_silently_only_where_none_are_asked_for(kind, tmp_path, library_log):
+    """As the published weights for inference: a file without the head, under a config that has one."""
+    model = build(kind)
+    model.save_pretrained(tmp_path)
+    tensors = load_file(tmp_path / "model.safetensors")
+    save_file({name: t for name, t in tensors.items() if "class_head" not in name}, tmp_path / "model.safetensors")
+    loaded = ChromaGANGenerator.from_pretrained(tmp_path, class_head=False)
+    assert not library_log
+    assert torch.equal(loaded(batch_for(model)).reconstruction, model(batch_for(model)).reconstruction)
+    ChromaGANGenerator.from_pretrained(tmp_path, class_head=True)
+    assert "class_head" in " ".join(library_log)
+
+
+def test_unknown_weights_other_than_the_class_head_are_reported(tmp_path, library_log):
+    model = build("chromagan")
+    model.save_pretrained(tmp_path)
+    tensors = load_file(tmp_path / "model.safetensors")
+    save_file(tensors | {"network.from_elsewhere": torch.zeros(1)}, tmp_path / "model.safetensors")
+    ChromaGANGenerator.from_pretrained(tmp_path)
+    assert "network.from_elsewhere" in " ".join(library_log)
+
+
+# Initialization
+
+
+@every_model
+def test_initialization_covers_every_weight_and_buffer(kind):
+    """Loading builds on the meta device, where constructors fill nothing: whatever is left out would be garbage."""
+    model = build(kind)
+    with torch.no_grad():
+        for tensor in (*model.parameters(), *model.buffers()):
+            tensor.fill_(float("nan") if tensor.is_floating_point() else 77)
+            tensor._is_hf_initialized = False
+    for module in model.modules():
+        module._is_hf_initialized = False
+    model.init_weights()
+    for name, tensor in (*model.named_parameters(), *model.named_buffers()):
+        assert tensor.isfinite().all(), name
+        if name.endswith("num_batches_tracked"):
+            assert tensor == 0
+        if name.endswith("running_var"):
+            assert (tensor == 1).all()
+
+
+@every_model
+def test_no_tensor_hides_outside_of_parameters_and_buffers(kind):
+    for name, module in build(kind).named_modules():
+        assert not [key for key, value in vars(module).items() if isinstance(value, torch.Tensor)], name
+
+
+@every_generator
+def test_a_new_network_starts_with_activations_of_ordinary_size(kind):
+    torch.manual_seed(0)
+    model = ChromaGANGenerator(ChromaGANConfig(**(TINY | {"generator": kind, "width_multiplier": 0.25}))).train()
+    with torch.no_grad():
+        states = model(batch_for(model, count=4, size=64), output_hidden_states=True).hidden_states
+    for i, state in enumerate(states):
+        assert 0.05 < state.std() < 5, i
+
+
+# Training
+
+
+@every_generator
+@pytest.mark.parametrize("settings", [{}, {"every_n_layers": 2}])
+def test_activation_checkpointing_changes_neither_gradients_nor_running_statistics(kind, settings):
+    plain = build(kind).train()
+    checkpointed = copy.deepcopy(plain)
+    checkpointed.activation_checkpointing_enable(**settings)
+    assert checkpointed.is_activation_checkpointing
+    recomputed = []
+    handles = [
+        module.register_forward_hook(lambda module, *_: recomputed.append(module))
+        for module in checkpointed.modules()
+        if isinstance(module, nn.BatchNorm2d)
+    ]
+    for model in (plain, checkpointed):
+        for _ in range(2):  # the second step starts from the statistics that the first one left
+            output = model(batch_for(model))
+            (output.reconstruction.square().mean() + output.logits.square().mean()).backward()
+    assert len(recomputed) > 2 * len(handles)  # it is on
+    assert_equal_states(plain, checkpointed)
+    for (name, one), other in zip(plain.named_parameters(), checkpointed.parameters(), strict=True):
+        assert torch.equal(one.grad, other.grad), name
+    for module in checkpointed.modules():
+        assert getattr(module, "track_running_stats", True)
+
+
+def test_the_critic_refuses_activation_checkpointing():
+    with pytest.raises(ValueError, match="does not support"):
+        build("critic").activation_checkpointing_enable()
+
+
+@pytest.mark.slow
+@every_generator
+@pytest.mark.parametrize("size", [(32, 32), (33, 47)])
+def test_compiled_in_one_graph_it_gives_the_same(kind, size):
+    model = build(kind)
+    batch = torch.rand(2, 1, *size, generator=torch.Generator().manual_seed(2))
+    torch._dynamo.reset()
+    compiled = torch.compile(model, fullgraph=True)
+    with torch.no_grad():
+        ours, theirs = compiled(batch), model(batch)
+    torch.testing.assert_close(ours.reconstruction, theirs.reconstruction, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(ours.logits, theirs.logits, atol=1e-4, rtol=1e-4)
+
+
+@every_generator
+def test_it_traces_into_one_graph(kind):
+    """What `test_compiled_in_one_graph_it_gives_the_same` does, without the compiler behind the graph."""
+    model = build(kind)
+    torch._dynamo.reset()
+    traced = torch.compile(model, fullgraph=True, backend="eager")
+    with torch.no_grad():
+        torch.testing.assert_close(traced(batch_for(model)).reconstruction, model(batch_for(model)).reconstruction)
+
+
+# Inputs and outputs
+
+
+@every_generator
+def test_outputs_by_name_and_as_a_tuple(kind):
+    model = build(kind)
+    batch = batch_for(model)
+    labels = torch.rand(2, 2, 32, 32, generator=torch.Generator().manual_seed(3))
+    output = model(batch, labels=labels, output_hidden_states=True)
+    assert isinstance(output, ColorizationOutput)
+    assert list(output) == ["loss", "reconstruction", "logits", "hidden_states"]
+    as_tuple = model(batch, labels=labels, output_hidden_states=True, return_dict=False)
+    assert isinstance(as_tuple, tuple)
+    for one, other in zip(output.to_tuple(), as_tuple, strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=0)
+    model.config.return_dict = False
+    assert isinstance(model(batch), tuple)
+
+
+@every_generator
+def test_the_loss_is_there_only_with_labels_and_is_the_mean_squared_error(kind):
+    model = build(kind)
+    batch = batch_for(model)
+    labels = torch.rand(2, 2, 32, 32, generator=torch.Generator().manual_seed(3))
+    assert model(batch).loss is None
+    assert list(model(batch)) == ["reconstruction", "logits"]
+    output = model(batch, labels=labels)
+    torch.testing.assert_close(output.loss, (output.reconstruction - labels).square().mean())
+    assert output.loss.ndim == 0
+    output.loss.backward()
+
+
+@every_generator
+def test_hidden_states_on_request_or_by_config(kind):
+    model = build(kind)
+    batch = batch_for(model)
+    assert model(batch).hidden_states is None
+    states = model(batch, output_hidden_states=True).hidden_states
+    assert isinstance(states, tuple)
+    assert all(len(state) == 2 for state in states)
+    model.config.output_hidden_states = True
+    torch.testing.assert_close(model(batch).hidden_states, states)
+    assert model(batch, output_hidden_states=False).hidden_states is None
+
+
+@every_generator
+@pytest.mark.parametrize("shape", [(2, 3, 32, 32), (1, 32, 32), (32, 32)])
+def test_wrong_shapes_are_refused(kind, shape):
+    with pytest.raises(ValueError, match=r"^pixel_values has shape .*; accepted: \(B, 1, H, W\) luminance$"):
+        build(kind)(torch.zeros(shape))
+
+
+@every_generator
+@pytest.mark.parametrize("shape", [(2, 1, 32, 32), (2, 2, 16, 16), (1, 2, 32, 32)])
+def test_labels_of_another_shape_are_refused_rather_than_broadcast(kind, shape):
+    model = build(kind)
+    with pytest.raises(ValueError, match=r"^labels has shape .*; accepted: encoded ab, \(2, 2, 32, 32\)$"):
+        model(batch_for(model), labels=torch.zeros(shape))
+
+
+def test_critic_outputs_by_name_and_as_a_tuple():
+    model = build("critic")
+    output = model(batch_for(model))
+    assert isinstance(output, CriticOutput)
+    assert list(output) == ["scores"]
+    (scores,) = model(batch_for(model), return_dict=False)
+    assert torch.equal(scores, output.scores)
+
+
+@every_generator
+def test_class_names_travel_with_the_weights(kind, tmp_path):
+    names = {0: "goldfish", 1: "lemon", 2: "bus"}
+    model = build(kind, num_labels=3, id2label=names, label2id={name: i for i, name in names.items()})
+    assert model(batch_for(model)).logits.shape == (2, 3)
+    model.save_pretrained(tmp_path)
+    config = ChromaGANGenerator.from_pretrained(tmp_path).config
+    assert config.id2label == names
+    assert config.label2id["bus"] == 2
+
+
+@every_generator
+def test_the_class_head_learns_from_logits_and_colors_do_not_feel_it(kind):
+    model = build(kind).train()
+    F.cross_entropy(model(batch_for(model)).logits, torch.tensor([0, 1])).backward()
+    assert model.network.chroma.weight.grad is None
+    assert all(parameter.grad is not None for parameter in model.network.class_head.parameters())
