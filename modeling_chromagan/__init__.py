@@ -4,6 +4,8 @@ Importing it registers config, generator and image processor with transformers' 
 `AutoModelForImageToImage.from_pretrained(FOLDER)` needs no `trust_remote_code`; it does nothing else.
 """
 
+from pathlib import Path
+
 from transformers import AutoConfig, AutoImageProcessor, AutoModelForImageToImage
 
 from .configuration_chromagan import ChromaGANConfig
@@ -16,8 +18,11 @@ AutoConfig.register(ChromaGANConfig.model_type, ChromaGANConfig, exist_ok=True)
 AutoModelForImageToImage.register(ChromaGANConfig, ChromaGANGenerator, exist_ok=True)
 AutoImageProcessor.register(ChromaGANConfig, image_processor_classes={"pil": ChromaGANImageProcessor}, exist_ok=True)
 
+PACKAGED_WEIGHTS = Path(__file__).parent / "pretrained"
+
 __all__ = [
     "GENERATORS",
+    "PACKAGED_WEIGHTS",
     "ChromaGANConfig",
     "ChromaGANCritic",
     "ChromaGANGenerator",
