@@ -154,10 +154,9 @@ def _strict_pillow(max_pixels: int) -> Iterator[list[warnings.WarningMessage]]:
     """Pillow refuses pictures above `max_pixels` and damaged ones, and its warnings are collected, not printed.
 
     Pillow's limit, its tolerance of truncated files and Python's warning filters belong to the whole process, and a
-    server decodes for several visitors from several threads. So all changes to them are made, used and taken back
-    under one lock: simultaneous loads wait for one another while a file is decoded (reducing it to luminance happens
-    outside), which also bounds the memory. Threads that use Pillow without this loader may meet our limit for that
-    moment; none of them can lift it for us between our check and our decoding unless it sets the limit itself.
+    server loads for several visitors from several threads. So all changes to them are made, used and taken back
+    under one lock: simultaneous loads wait for one another, which also bounds their memory. Threads that use Pillow
+    without this loader may meet our limit and filters for that moment, and find their own again after it.
     """
     with _pillow_lock, warnings.catch_warnings(record=True) as caught, _silent_libtiff():
         warnings.simplefilter("always")
@@ -222,20 +221,27 @@ def _one_line(error: Exception) -> str:
 
 
 def _load_pillow(opener: Callable[[], Image.Image], name: str, max_pixels: int) -> LoadedImage:
-    """Opens and decodes under the lock, turning whatever Pillow raises into ImageLoadError, then reduces."""
+    with _strict_pillow(max_pixels) as caught:
+        picture = _decode(opener, name, max_pixels)
+        picture.notes.extend(dict.fromkeys(f"Pillow: {_one_line(warning.message)}" for warning in caught))
+        gray, was_color = picture.luminance()
+        alpha = picture.alpha()
+    return LoadedImage(name, gray, alpha, picture.image.format or "PIL", was_color, tuple(picture.notes))
+
+
+def _decode(opener: Callable[[], Image.Image], name: str, max_pixels: int) -> "_Picture":
+    """Opens and decodes a picture, turning whatever Pillow raises into ImageLoadError."""
     notes: list[str] = []
     try:
-        with _strict_pillow(max_pixels) as caught:
-            image = opener()
-            _check_size(image.width, image.height, name, max_pixels)
-            raw_mode = _raw_mode(image)
-            with contextlib.suppress(Exception):  # damage behind the first frame does not concern us
-                if getattr(image, "is_animated", False):
-                    which = f"number {image.tell() + 1}" if image.tell() else "the first"
-                    notes.append(f"holds several pages or frames; only {which} is read")
-            image.load()
-            orientation = _orientation(image, notes)
-        notes.extend(dict.fromkeys(f"Pillow: {_one_line(warning.message)}" for warning in caught))
+        image = opener()
+        _check_size(image.width, image.height, name, max_pixels)
+        raw_mode = _raw_mode(image)
+        with contextlib.suppress(Exception):  # damage behind the first frame does not concern us
+            if getattr(image, "is_animated", False):
+                which = f"number {image.tell() + 1}" if image.tell() else "the first"
+                notes.append(f"holds several pages or frames; only {which} is read")
+        image.load()
+        return _Picture(image, raw_mode, _orientation(image, notes), name, notes)
     except (ImageLoadError, MemoryError):
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
@@ -245,10 +251,6 @@ def _load_pillow(opener: Callable[[], Image.Image], name: str, max_pixels: int) 
         # Damaged files make the plug-ins raise nearly everything: OSError, SyntaxError, ValueError, struct.error,
         # EOFError, zlib.error, IndexError, KeyError, TypeError, OverflowError, AssertionError, RuntimeError ...
         raise ImageLoadError(name, f"damaged or truncated file ({_one_line(error)})") from error
-
-    picture = _Picture(image, raw_mode, orientation, name, notes)
-    gray, was_color = picture.luminance()
-    return LoadedImage(name, gray, picture.alpha(), image.format or "PIL", was_color, tuple(notes))
 
 
 def _check_size(width: int, height: int, name: str, max_pixels: int) -> None:
@@ -322,8 +324,9 @@ def _checked_range(width: int, height: int, read: Reader, limit: int, name: str)
     if np.isnan(lowest):
         raise ImageLoadError(name, "contains NaN (not a number)")
     if lowest < 0 or highest > limit:
-        kind = "float" if limit == 1 else "integer"
-        raise ImageLoadError(name, f"{kind} values from {lowest:.9g} to {highest:.9g}; accepted are 0 to {limit}")
+        kind, digits = ("float", ".9g") if limit == 1 else ("integer", ".0f")
+        found = f"{kind} values from {lowest:{digits}} to {highest:{digits}}"
+        raise ImageLoadError(name, f"{found}; accepted are 0 to {limit}")
 
 
 def _all_gray(width: int, height: int, read: Reader) -> bool:
