@@ -40,7 +40,7 @@ class ChromaGANPipeline(Pipeline):
         kwargs: `device`, `batch_size` and whatever else `transformers.Pipeline` takes.
 
     Raises:
-        ValueError: if model and image processor use different color encodings.
+        ValueError: for a wrong setting, or if model and image processor use different color encodings.
     """
 
     _load_processor = False
@@ -57,6 +57,7 @@ class ChromaGANPipeline(Pipeline):
                 f"encoding of the image processor is {image_processor.encoding!r}; "
                 f"accepted: {model.config.encoding!r}, the model's"
             )
+        check_batch_size(kwargs.get("batch_size"))
         kwargs.pop("local_files_only", None)  # `transformers.pipeline` hands its own argument on
         super().__init__(model, image_processor=image_processor, task=task, **kwargs)
         self.model.eval()
@@ -70,7 +71,7 @@ class ChromaGANPipeline(Pipeline):
             inputs: a path, bytes, PIL picture, array, tensor or `LoadedImage`; a list of them; or a generator or data
                 set of them, which is worked off as its results are taken.
             batch_size: most pictures that go through the network at a time. Only pictures of the same padded network
-                size share a batch, so the result does not depend on it.
+                size share a batch, so the result does not depend on it (in float32 within 1 of 255).
             working_size: pixels of the short side of what the network sees.
             borders: `"auto"` or `"keep"`.
             upsampling: `"guided"` or `"bilinear"`.
@@ -87,8 +88,7 @@ class ChromaGANPipeline(Pipeline):
             inputs = list(inputs)
             if not inputs:  # the base class looks at the first of them
                 return []
-        if batch_size is not None and batch_size < 1:
-            raise ValueError(f"batch_size is {batch_size}; accepted: a whole number from 1 upwards")
+        check_batch_size(batch_size)
         return super().__call__(inputs, batch_size=batch_size, **kwargs)
 
     def _sanitize_parameters(self, working_size=None, borders=None, upsampling=None, **unknown):
@@ -172,6 +172,12 @@ class ChromaGANPipeline(Pipeline):
         os.makedirs(save_directory, exist_ok=True)
         custom_object_save(self, save_directory)
         super().save_pretrained(save_directory, **kwargs)
+
+
+def check_batch_size(batch_size: int | None) -> None:
+    """Raises ValueError for anything but `None` and whole numbers from 1 upwards."""
+    if batch_size is not None and (isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1):
+        raise ValueError(f"batch_size is {batch_size!r}; accepted: a whole number from 1 upwards")
 
 
 __all__ = ["ChromaGANPipeline"]

@@ -168,6 +168,13 @@ def test_wrong_settings_are_refused_in_one_line(pipe, setting, message):
         assert str(error.value) == message
 
 
+@pytest.mark.parametrize("setting", [{"working_size": 8}, {"batch_size": 0}, {"batch_size": "2"}])
+def test_wrong_settings_of_a_pipeline_are_refused_when_it_is_built(model, setting):
+    (name,) = setting
+    with pytest.raises(ValueError, match=f"^{name} is .+; accepted: a whole number from [^\n]+$"):
+        ChromaGANPipeline(model, device="cpu", **setting)
+
+
 def test_broken_pictures_are_named(pipe, tmp_path):
     broken = tmp_path / "broken.tif"
     broken.write_bytes(b"II*\0 and no more")
