@@ -19,6 +19,7 @@ import threading
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from PIL import Image, ImageCms, ImageFile
@@ -48,6 +49,7 @@ TABLE_BITS = 20  # resolution of the table from linear luminance to sRGB code; 1
 
 Box = tuple[int, int, int, int]  # left, top, right, bottom
 Reader = Callable[[Box], np.ndarray]  # stored pixels of one box
+Conversion = TypeVar("Conversion")
 
 _pillow_lock = threading.RLock()
 
@@ -150,23 +152,25 @@ def _open_file(path: str, name: str) -> io.BufferedReader:
 
 
 @contextlib.contextmanager
-def _strict_pillow(max_pixels: int) -> Iterator[list[warnings.WarningMessage]]:
-    """Pillow refuses pictures above `max_pixels` and damaged ones, and its warnings are collected, not printed.
+def _strict_pillow(max_pixels: int) -> Iterator[None]:
+    """Pillow refuses pictures above `max_pixels` and damaged ones, and prints nothing.
 
     Pillow's limit, its tolerance of truncated files and Python's warning filters belong to the whole process, and a
     server loads for several visitors from several threads. So all changes to them are made, used and taken back
     under one lock: simultaneous loads wait for one another, which also bounds their memory. Threads that use Pillow
-    without this loader may meet our limit and filters for that moment, and find their own again after it.
+    without this loader may meet our limit for that moment and find their own after it. Python's filters can still be
+    mixed up by a thread that saves and restores them meanwhile: hence ours concern Pillow alone, in case they stay,
+    and `_check_size` repeats the limit before anything is decoded, in case they are lost.
     """
-    with _pillow_lock, warnings.catch_warnings(record=True) as caught, _silent_libtiff():
-        warnings.simplefilter("always")
+    with _pillow_lock, warnings.catch_warnings(), _silent_libtiff():
+        warnings.filterwarnings("ignore", module=r"PIL\.")  # about damaged tags of readable pictures
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         before = Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES
         Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES = max_pixels, False
         handler = logging.NullHandler()  # or Pillow's log messages would be printed where logging is not set up
         logging.getLogger("PIL").addHandler(handler)
         try:
-            yield caught
+            yield
         finally:
             logging.getLogger("PIL").removeHandler(handler)
             Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES = before
@@ -221,12 +225,13 @@ def _one_line(error: Exception) -> str:
 
 
 def _load_pillow(opener: Callable[[], Image.Image], name: str, max_pixels: int) -> LoadedImage:
-    with _strict_pillow(max_pixels) as caught:
+    with _strict_pillow(max_pixels):
         picture = _decode(opener, name, max_pixels)
-        picture.notes.extend(dict.fromkeys(f"Pillow: {_one_line(warning.message)}" for warning in caught))
         gray, was_color = picture.luminance()
         alpha = picture.alpha()
-    return LoadedImage(name, gray, alpha, picture.image.format or "PIL", was_color, tuple(picture.notes))
+    return LoadedImage(
+        name, gray, alpha, picture.image.format or "PIL", was_color, tuple(dict.fromkeys(picture.notes))
+    )
 
 
 def _decode(opener: Callable[[], Image.Image], name: str, max_pixels: int) -> "_Picture":
@@ -507,34 +512,22 @@ class _Picture:
         """Whether the TIFF says so and Pillow has not inverted it, which it does up to 8 bits only."""
         return self.tags.get(262) == 0 and self.raw_mode in ("I;16", "I;16N", "F;32F", "F;32BF")
 
-    def _profile(self, wanted: str) -> ImageCms.ImageCmsProfile | None:
-        """The embedded profile if it is for this color space; anything else is ignored with a note."""
+    def _from_profile(self, wanted: str, build: Callable[[ImageCms.ImageCmsProfile], Conversion]) -> Conversion | None:
+        """What `build` makes of the embedded profile; None, with a note, if it is unusable or for another space."""
         if "icc_profile" not in self.image.info:
             return None
         try:
             profile = ImageCms.ImageCmsProfile(io.BytesIO(self.image.info["icc_profile"]))
             space = profile.profile.xcolor_space.strip()
             if space == wanted:
-                return profile
+                return build(profile)
             if (wanted, space) == ("GRAY", "RGB") and _gray_curve(profile) is None:
                 return None  # sRGB, which many programs embed in gray pictures too
             reason = f"it is for {space}, the picture is {wanted}"
-        except Exception as error:
+        except Exception as error:  # profiles are damaged in as many ways as files
             reason = _one_line(error)
         self.notes.append(f"its embedded color profile is unusable ({reason}) and was ignored")
         return None
-
-    def _usable(self, build: Callable[[], object]) -> object:
-        """Result of building a transform, None with a note where the profile does not allow it."""
-        try:
-            return build()
-        except ImageCms.PyCMSError as error:
-            self.notes.append(f"its embedded color profile is unusable ({_one_line(error)}) and was ignored")
-            return None
-
-    def _gray_curve(self, space: str) -> np.ndarray | None:
-        profile = self._profile(space)
-        return None if profile is None else self._usable(lambda: _gray_curve(profile))
 
     def _eight_bit_gray(self) -> np.ndarray:
         image = self.image
@@ -543,7 +536,7 @@ class _Picture:
             block = image.crop(box)
             return np.asarray(block.getchannel("L") if image.mode == "LA" else block.convert("L"))
 
-        curve = self._gray_curve("GRAY")
+        curve = self._from_profile("GRAY", _gray_curve)
         if curve is None:
             return self._assemble(np.uint8, read)
         levels = curve[::257]
@@ -570,7 +563,7 @@ class _Picture:
         return self._assemble(table.dtype, read), was_color
 
     def _sixteen_bit_gray(self) -> np.ndarray:
-        curve = self._gray_curve("GRAY")
+        curve = self._from_profile("GRAY", _gray_curve)
 
         def read(box: Box) -> np.ndarray:
             values = np.asarray(self.image.crop(box)).astype(np.uint16)
@@ -596,7 +589,7 @@ class _Picture:
             return values.view(np.uint32) if self.raw_mode == "I;32N" else values
 
         _checked_range(*self.image.size, read, 1 if is_float else 65535, self.name)
-        curve = self._gray_curve("GRAY")
+        curve = self._from_profile("GRAY", _gray_curve)
         if not is_float:
             return self._assemble(np.uint16, read if curve is None else lambda box: curve[read(box)])
 
@@ -617,8 +610,7 @@ class _Picture:
     def _color(self) -> tuple[np.ndarray, bool]:
         image = self.image
         space = "CMYK" if image.mode == "CMYK" else "RGB"
-        profile = self._profile(space)
-        transform = None if profile is None else self._usable(lambda: _rgb_transform(profile, space))
+        transform = self._from_profile(space, lambda profile: _rgb_transform(profile, space))
 
         def read_stored(box: Box) -> np.ndarray:
             """RGB before the profile; CMYK, which has no gray axis of its own, after it."""
@@ -635,9 +627,7 @@ class _Picture:
 
         if not _all_gray(*image.size, read_stored):
             return self._assemble(np.uint16, lambda box: _reduce_8_bit(read_srgb(box))), True
-        curve = None
-        if space == "RGB" and profile is not None:
-            curve = self._usable(lambda: _gray_curve(profile))
+        curve = self._from_profile("RGB", _gray_curve) if space == "RGB" else None
         if curve is None:
             return self._assemble(np.uint8, lambda box: read_stored(box)[..., 0]), False
         return self._assemble(np.uint16, lambda box: curve[read_stored(box)[..., 0]]), False
