@@ -21,7 +21,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from modeling_chromagan import ChromaGANCritic, ChromaGANGenerator, ChromaGANImageProcessor
+from modeling_chromagan import ChromaGANCritic, ChromaGANGenerator, ChromaGANImageProcessor, ChromaGANPipeline
 from modeling_chromagan.color import decode_ab
 from modeling_chromagan.training import objectives
 from modeling_chromagan.training.checkpoint import list_checkpoints, load_checkpoint, save_checkpoint
@@ -289,12 +289,12 @@ class Trainer:
         self.accelerator.wait_for_everyone()
 
     def save_model(self) -> None:
-        """The averaged generator, the critic and the image processor as a `from_pretrained` folder."""
+        """The averaged generator, the image processor, their code, and the critic as a `from_pretrained` folder."""
         if self.accelerator.is_main_process:
             folder = self.recipe.folder / "model"
-            self.best_generator.save_pretrained(folder)
+            processor = ChromaGANImageProcessor(encoding=self.encoding)
+            ChromaGANPipeline(self.best_generator, processor).save_pretrained(folder)
             self.critic.save_pretrained(folder / "critic")
-            ChromaGANImageProcessor(encoding=self.encoding).save_pretrained(folder)
 
     def say(self, text: str) -> None:
         if self.accelerator.is_main_process:

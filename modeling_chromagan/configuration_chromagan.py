@@ -93,4 +93,7 @@ class ChromaGANConfig(PreTrainedConfig):
             raise ValueError(f"{name} is {getattr(self, name)!r}; accepted: {', '.join(accepted)}")
 
 
+# Saved folders name and carry their code, for `trust_remote_code=True` where the package is not installed.
+ChromaGANConfig.register_for_auto_class()
+
 __all__ = ["ChromaGANConfig"]

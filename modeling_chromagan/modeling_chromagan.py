@@ -195,4 +195,8 @@ class ChromaGANCritic(ChromaGANPreTrainedModel):
         return output if return_dict else output.to_tuple()
 
 
+# Saved folders name and carry their code, for `trust_remote_code=True` where the package is not installed.
+ChromaGANGenerator.register_for_auto_class("AutoModelForImageToImage")
+ChromaGANCritic.register_for_auto_class("AutoModel")
+
 __all__ = ["GENERATORS", "ChromaGANCritic", "ChromaGANGenerator", "ColorizationOutput", "CriticOutput"]

@@ -14,6 +14,7 @@ from transformers.modeling_outputs import ImageSuperResolutionOutput
 from transformers.utils import logging
 
 from .image_processing_chromagan import ChromaGANImageProcessor, check_settings, name_in_list
+from .modeling_chromagan import ChromaGANGenerator
 
 logger = logging.get_logger(__name__)
 
@@ -61,6 +62,24 @@ class ChromaGANPipeline(Pipeline):
         kwargs.pop("local_files_only", None)  # `transformers.pipeline` hands its own argument on
         super().__init__(model, image_processor=image_processor, task=task, **kwargs)
         self.model.eval()
+
+    @classmethod
+    def from_pretrained(
+        cls, folder: str | os.PathLike, *, dtype: torch.dtype = torch.float32, device: Any = None, **kwargs: Any
+    ) -> "ChromaGANPipeline":
+        """Generator and image processor of a folder or Hub id, ready to colorize.
+
+        Args:
+            folder: what `save_pretrained` wrote, or a Hub id.
+            dtype: of the weights in memory, whatever the file's; float32 is right for CPUs.
+            device: as in `transformers.Pipeline`.
+            kwargs: handed on to both loaders, such as `revision`.
+
+        Raises:
+            OSError: if there is no such model.
+        """
+        model = ChromaGANGenerator.from_pretrained(folder, dtype=dtype, **kwargs)
+        return cls(model, ChromaGANImageProcessor.from_pretrained(folder, **kwargs), device=device)
 
     def __call__(
         self, inputs: Any, batch_size: int | None = None, **kwargs: Any

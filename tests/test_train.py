@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 
 import train
 from modeling_chromagan import ChromaGANCritic, ChromaGANGenerator, ChromaGANImageProcessor
+from modeling_chromagan.training import package
 from modeling_chromagan.training.checkpoint import list_checkpoints
 
 ROOT = Path(__file__).parents[1]
@@ -182,3 +183,24 @@ def test_accelerate_launch_runs_the_script(pictures, tmp_path):
     assert done.returncode == 0, done.stderr
     assert "threads each" in done.stdout
     assert (tmp_path / "run" / "model" / "model.safetensors").exists()
+
+
+def test_packaged_weights_are_half_as_large_and_give_the_same_colors(finished, tmp_path):
+    assert package.main([str(finished / "model"), str(tmp_path / "out"), "--working-size", "96"]) == 0
+    files = sorted(str(path.relative_to(tmp_path / "out")) for path in (tmp_path / "out").rglob("*") if path.is_file())
+    weights = ["critic/model.safetensors", "model.safetensors"]
+    assert files == sorted(["config.json", "critic/config.json", "preprocessor_config.json", *weights])
+    for file in weights:
+        assert {tensor.dtype for tensor in load_file(tmp_path / "out" / file).values()} <= {torch.float16, torch.int64}
+    assert ChromaGANImageProcessor.from_pretrained(tmp_path / "out").working_size == 96
+    luminance = torch.rand(1, 1, 32, 32)
+    models = [
+        ChromaGANGenerator.from_pretrained(at, dtype=torch.float32) for at in (finished / "model", tmp_path / "out")
+    ]
+    results = [model.eval()(luminance).reconstruction for model in models]
+    torch.testing.assert_close(*results, atol=2e-3, rtol=0)
+
+
+def test_packaging_a_folder_without_a_model_is_one_line(tmp_path, capsys):
+    assert package.main([str(tmp_path), str(tmp_path / "out")]) == 1
+    assert capsys.readouterr().err.count("\n") == 1

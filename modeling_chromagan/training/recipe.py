@@ -184,7 +184,7 @@ class Recipe(Section):
                 raise ValueError(f"model.{name} is no field of the model; accepted: {', '.join(accepted)}")
         if labels and self.model.get("num_labels", len(labels["id2label"])) != len(labels["id2label"]):
             raise ValueError(
-                f"model.num_labels is {self.model['num_labels']}; accepted here: {len(labels['id2label'])}, the classes"
+                f"model.num_labels is {self.model['num_labels']}; accepted here: {len(labels['id2label'])}"
             )
         settings = {name: value for name, value in self.model.items() if not (labels and name == "num_labels")}
         return ChromaGANConfig(**settings, **labels)
