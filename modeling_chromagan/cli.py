@@ -11,20 +11,27 @@ import gc
 import os
 import re
 import sys
-import unicodedata
 import warnings
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
 
-from .image_loading import PICTURE_SUFFIXES, ImageLoadError
-from .image_saving import FORMAT_OF_SUFFIX, OUTPUT_FORMATS, ImageSaveError, output_name, save_image
+from . import PACKAGED_WEIGHTS
+from .image_loading import ImageLoadError, LoadedImage
+from .image_saving import OUTPUT_FORMATS, ImageSaveError, save_image
+from .output_plan import PlanError, Task, make_plan
+
+if TYPE_CHECKING:
+    from .pipeline_chromagan import ChromaGANPipeline
 
 DTYPES = ("auto", "float32", "bfloat16", "float16")
+# As in image_processing_chromagan, which imports torch; a test compares them.
+CHOICES = {"upsampling": ("guided", "bilinear"), "borders": ("auto", "keep")}
+RANGES = {"working_size": (16, 2048), "max_pixels": (1, 10**11)}
 FLOAT16_ON_CPU = "--dtype float16 needs a GPU; accepted on the CPU: auto, float32, bfloat16"
 
 # A batch is also closed when its originals have this many pixels together, however many pictures it may hold.
@@ -36,7 +43,7 @@ PICTURE_ERRORS = (OSError, ValueError, MemoryError, RuntimeError)
 
 
 class UsageError(Exception):
-    """What was asked for contradicts itself or the machine; nothing has been done. Exit code 2."""
+    """What was asked for cannot be done on this machine; nothing has been done. Exit code 2."""
 
 
 class ModelError(Exception):
@@ -51,9 +58,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = build_parser().parse_args(arguments)
     try:
         return options.run(options)
-    except (UsageError, ModelError) as error:
+    except (UsageError, PlanError, ModelError) as error:
         print_error(f"chromagan {options.command}: error: {one_line(error)}")
-        return 2 if isinstance(error, UsageError) else 1
+        return 1 if isinstance(error, ModelError) else 2
     except KeyboardInterrupt:
         print_error(f"chromagan {options.command}: interrupted")
         return 130
@@ -84,35 +91,59 @@ def build_parser() -> argparse.ArgumentParser:
     )
     command.set_defaults(run=colorize)
     add = command.add_argument
-    add(
-        "inputs",
-        nargs="+",
-        type=Path,
-        metavar="INPUT",
-        help="a picture, or a folder: all pictures in it, at any depth",
-    )
+    add("inputs", nargs="+", type=Path, metavar="INPUT", help="a picture, or a folder with pictures at any depth")
     add("-o", "--out", type=Path, required=True, metavar="OUT", help="folder for the results; made if it is missing")
-    add("--format", choices=OUTPUT_FORMATS, help="format of the results (default: the input's own if it is one of "
-        "these, else png); every gray value survives in png, tiff and webp, which is written lossless")  # fmt: skip
+    add(
+        "--format",
+        choices=OUTPUT_FORMATS,
+        help="format of the results (default: the input's own if it is one of these, else png); every gray value "
+        "survives in png, tiff and webp, which is written lossless",
+    )
     add("--compare", action="store_true", help="also write NAME.compare.SUFFIX, before and after side by side")
     add("--overwrite", action="store_true", help="replace results that exist (default: they are kept)")
     add("--quiet", action="store_true", help="print errors only")
-    add("--model", metavar="MODEL", help="folder or Hub id (default: $CHROMAGAN_MODEL, else the weights that come "
-        "with the package)")  # fmt: skip
-    add("--device", type=device_name, default="auto", help="auto, cpu, cuda, cuda:N or mps (default: auto, the best "
-        "there is)")  # fmt: skip
-    add("--dtype", choices=DTYPES, default="auto", help="precision of the network (default: auto, which is float32); "
-        "float16 needs a GPU")  # fmt: skip
-    add("--batch-size", type=whole_number(1), metavar="N", help="most pictures to hold and to send through the "
-        "network at once (default: 1 on the CPU, 8 elsewhere)")  # fmt: skip
-    add("--working-size", type=whole_number(16, 2048), metavar="PIXELS", help="short side of what the network sees "
-        "(default: the model's)")  # fmt: skip
-    add("--upsampling", choices=("guided", "bilinear"), help="how color gets back to full size: guided by the edges "
-        "of the picture, or bilinear (default: the model's)")  # fmt: skip
-    add("--borders", choices=("auto", "keep"), help="auto: margins (film rebates, mounts, paper) stay neutral and "
-        "unseen by the network; keep: they are picture (default: the model's)")  # fmt: skip
-    add("--max-pixels", type=whole_number(1), metavar="N", help="refuse larger pictures before they are decoded "
-        "(default: the model's, usually 200000000)")  # fmt: skip
+    add("--model", help="folder or Hub id (default: $CHROMAGAN_MODEL, else the weights that come with the package)")
+    add(
+        "--device",
+        type=device_name,
+        default="auto",
+        help="auto, cpu, cuda, cuda:N or mps (default: auto, the best there is)",
+    )
+    add(
+        "--dtype",
+        choices=DTYPES,
+        default="auto",
+        help="precision of the network (default: auto, which is float32); float16 needs a GPU",
+    )
+    add(
+        "--batch-size",
+        type=whole_number(1),
+        metavar="N",
+        help="most pictures to hold and to send through the network at once (default: 1 on the CPU, 8 elsewhere)",
+    )
+    add(
+        "--working-size",
+        type=whole_number(*RANGES["working_size"]),
+        metavar="PIXELS",
+        help="short side of what the network sees (default: the model's)",
+    )
+    add(
+        "--upsampling",
+        choices=CHOICES["upsampling"],
+        help="how color gets to full size: guided by the edges of the picture, or bilinear (default: the model's)",
+    )
+    add(
+        "--borders",
+        choices=CHOICES["borders"],
+        help="auto: margins (film rebates, mounts, paper) stay neutral and unseen by the network; keep: they are "
+        "picture (default: the model's)",
+    )
+    add(
+        "--max-pixels",
+        type=whole_number(*RANGES["max_pixels"]),
+        metavar="N",
+        help="refuse larger pictures before they are decoded (default: the model's, usually 200000000)",
+    )
     return parser
 
 
@@ -137,126 +168,6 @@ def device_name(text: str) -> str:
     return text
 
 
-# --------------------------------------------------------------------------------------- what is read and written
-
-
-@dataclass(frozen=True)
-class Task:
-    """One picture and the files that its colorization is written to; `compare` is `None` if none is wanted."""
-
-    source: Path
-    target: Path
-    compare: Path | None
-
-    @property
-    def outputs(self) -> tuple[Path, ...]:
-        return (self.target,) if self.compare is None else (self.target, self.compare)
-
-
-@dataclass
-class Plan:
-    """Everything a run reads and writes, in order, and what was found on the way: failures, and other files."""
-
-    tasks: list[Task] = field(default_factory=list)
-    failures: list[str] = field(default_factory=list)
-    not_pictures: int = 0
-
-
-def make_plan(inputs: Sequence[Path], out: Path, output_format: str | None, compare: bool) -> Plan:
-    """Decides what `inputs` become: nothing is written, and nothing is read but folders.
-
-    A picture named in `inputs` comes to lie in `out` itself, one found in a folder at the same place as in that
-    folder. Two that would share an output keep their suffixes ("a.jpg.png").
-
-    Raises:
-        UsageError: if two pictures would still share an output, or an output would be an input.
-    """
-    if out.exists() and not out.is_dir():
-        raise UsageError(f"-o {out} is a file; accepted: a folder")
-    if out.suffix.lower() in FORMAT_OF_SUFFIX and not out.is_dir():
-        raise UsageError(f"-o {out} is named like a picture; accepted: a folder, results keep their names in it")
-
-    plan = Plan()
-    places = {}  # (real path, place below `out`) -> path as given; naming a picture twice makes no second output
-    for path in inputs:
-        if path.is_dir():
-            if out.is_dir() and path.samefile(out):
-                raise UsageError(f"{path} is both INPUT and OUT; choose another OUT")
-            for picture in find_pictures(path, out, plan):
-                places.setdefault((os.path.realpath(picture), picture.relative_to(path)), picture)
-        elif path.exists():
-            places.setdefault((os.path.realpath(path), Path(path.name)), path)
-        else:
-            plan.failures.append(f"{path}: there is no such file or folder")
-
-    key = comparison_key(out)
-    names = [place.with_name(output_name(place.name, output_format)) for _, place in places]
-    uses = Counter(key(name) for name in names)
-    for (_, place), name, source in zip(places, names, places.values(), strict=True):
-        if uses[key(name)] > 1:
-            name = place.with_name(output_name(place.name, output_format, keep_suffix=True))
-        target = out / name
-        plan.tasks.append(Task(source, target, target.with_suffix(f".compare{target.suffix}") if compare else None))
-
-    read = {key(location): task.source for task in plan.tasks for location in locations(task.source)}
-    written = {}
-    for task in plan.tasks:
-        for output in task.outputs:
-            first = written.setdefault(key(output), task.source)
-            if first is not task.source:
-                raise UsageError(f"{first} and {task.source} would both become {output}; colorize them separately")
-            for location in locations(output):
-                if key(location) in read:
-                    raise UsageError(f"{output} would replace the input {read[key(location)]}; choose another OUT")
-    return plan
-
-
-def find_pictures(folder: Path, out: Path, plan: Plan, above: tuple[os.stat_result, ...] = ()) -> Iterator[Path]:
-    """All pictures by name in `folder`, at any depth, sorted; `plan` notes what else is there.
-
-    Hidden entries are skipped. Links to folders are followed, except to `out` or back up.
-    """
-    try:
-        status = folder.stat()
-        if out.is_dir() and os.path.samestat(status, out.stat()):
-            return
-        if any(os.path.samestat(status, other) for other in above):
-            return
-        entries = sorted(folder.iterdir(), key=lambda entry: entry.name)
-    except OSError as error:
-        plan.failures.append(f"{folder}: cannot be read: {error.strerror}")
-        return
-    for entry in entries:
-        if entry.name.startswith("."):
-            continue
-        if entry.is_dir():
-            yield from find_pictures(entry, out, plan, (*above, status))
-        elif entry.suffix.lower() in PICTURE_SUFFIXES:
-            yield entry
-        else:
-            plan.not_pictures += 1
-
-
-def locations(path: Path) -> set[Path]:
-    """Where `path` itself lies once links to folders are followed, and where it leads if it is a link."""
-    return {Path(os.path.realpath(path.parent)) / path.name, Path(os.path.realpath(path))}
-
-
-def comparison_key(folder: Path) -> Callable[[Path], str]:
-    """What makes two paths one file where `folder` is or will be: on many file systems case does not count."""
-    for existing in (folder.absolute(), *folder.absolute().parents):
-        twin = existing.with_name(existing.name.swapcase()) if existing.name else existing
-        if existing.is_dir() and twin != existing:
-            ignores_case = twin.is_dir() and twin.samefile(existing)
-            return fold_case if ignores_case else str
-    return str
-
-
-def fold_case(path: Path) -> str:
-    """Equal for paths that differ in case or in how accents are composed."""
-    return unicodedata.normalize("NFC", str(path)).casefold()
-
-
 # ------------------------------------------------------------------------------------------------------ the work
 
 
@@ -266,7 +177,7 @@ def colorize(options: argparse.Namespace) -> int:
         raise UsageError(FLOAT16_ON_CPU)
     model = find_model(options.model)
     plan = make_plan(options.inputs, options.out, options.format, options.compare)
-    tasks = [task for task in plan.tasks if options.overwrite or not all(path.is_file() for path in task.outputs)]
+    tasks = [task for task in plan.tasks if options.overwrite or not all(map(os.path.isfile, task.outputs))]
     report = Report(options.quiet)
     for failure in plan.failures:
         report.fail(failure)
@@ -288,7 +199,9 @@ def make_folder(folder: Path) -> None:
         raise UsageError(f"-o {folder} cannot be written: permission denied")
 
 
-def colorize_tasks(tasks: Sequence[Task], colorizer, options: argparse.Namespace, report: "Report") -> None:
+def colorize_tasks(
+    tasks: Sequence[Task], colorizer: "ChromaGANPipeline", options: argparse.Namespace, report: "Report"
+) -> None:
     """Reads, colorizes and writes the pictures of `tasks`, holding one batch of them at a time."""
     batch_size = options.batch_size or (1 if colorizer.device.type == "cpu" else 8)
     batch, pixels = [], 0
@@ -310,7 +223,13 @@ def colorize_tasks(tasks: Sequence[Task], colorizer, options: argparse.Namespace
     colorize_batch(batch, colorizer, batch_size, options.overwrite, report)
 
 
-def colorize_batch(batch: list[tuple[Task, dict]], colorizer, batch_size: int, overwrite: bool, report: "Report"):
+def colorize_batch(
+    batch: list[tuple[Task, dict]],
+    colorizer: "ChromaGANPipeline",
+    batch_size: int,
+    overwrite: bool,
+    report: "Report",
+) -> None:
     """Colorizes prepared pictures and writes each as soon as it is done; empties `batch`."""
     while batch:
         results = colorizer.colorize_window([inputs for _, inputs in batch], batch_size, {}, {})
@@ -327,13 +246,13 @@ def colorize_batch(batch: list[tuple[Task, dict]], colorizer, batch_size: int, o
                 report.fail(describe(error, task.source))
 
 
-def write_outputs(task: Task, original, picture: Image.Image, overwrite: bool, report: "Report") -> None:
+def write_outputs(task: Task, original: LoadedImage, picture: Image.Image, overwrite: bool, report: "Report") -> None:
     """Writes those outputs of a task that are missing, or all."""
     notes = ()
     try:
-        if overwrite or not task.target.is_file():
+        if overwrite or not os.path.isfile(task.target):
             notes = save_image(picture, task.target)
-        if task.compare is not None and (overwrite or not task.compare.is_file()):
+        if task.compare is not None and (overwrite or not os.path.isfile(task.compare)):
             save_image(side_by_side(original, picture), task.compare)
     except PICTURE_ERRORS as error:
         report.fail(describe(error, task.source))
@@ -343,7 +262,7 @@ def write_outputs(task: Task, original, picture: Image.Image, overwrite: bool, r
     report.finish()
 
 
-def side_by_side(original, picture: Image.Image) -> Image.Image:
+def side_by_side(original: LoadedImage, picture: Image.Image) -> Image.Image:
     """The original in 8-bit gray on the left, its colorization on the right."""
     gray = original.gray
     if gray.dtype != np.uint8:
@@ -376,15 +295,14 @@ def find_model(option: str | None) -> ModelSource:
     """
     from_environment = os.environ.get("CHROMAGAN_MODEL")
     if option is not None:
-        model = ModelSource(option, f"--model {option}")
+        model = ModelSource(os.path.expanduser(option), f"--model {option}")
     elif from_environment:
-        model = ModelSource(from_environment, f"CHROMAGAN_MODEL={from_environment}")
+        model = ModelSource(os.path.expanduser(from_environment), f"CHROMAGAN_MODEL={from_environment}")
     else:
-        packaged = str(Path(__file__).with_name("pretrained"))
-        model = ModelSource(packaged, f"the packaged model {packaged}")
-    if Path(model.place).is_dir():
+        model = ModelSource(str(PACKAGED_WEIGHTS), f"the packaged model {PACKAGED_WEIGHTS}")
+    if os.path.isdir(model.place):
         check_model_folder(model.place, model.name)
-    elif Path(model.place).exists():
+    elif os.path.exists(model.place):
         raise ModelError(f"{model.name} is a file; accepted: a folder or a Hub id")
     elif not re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", model.place):
         raise ModelError(f"{model.name}: there is no such folder, and a Hub id has the form owner/name")
@@ -427,7 +345,7 @@ def download_model(model: ModelSource) -> str:
     return folder
 
 
-def load_colorizer(model: ModelSource, options: argparse.Namespace):
+def load_colorizer(model: ModelSource, options: argparse.Namespace) -> "ChromaGANPipeline":
     """The pipeline that runs a model as the options say.
 
     Raises:
@@ -448,20 +366,20 @@ def load_colorizer(model: ModelSource, options: argparse.Namespace):
     if "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(min(torch.get_num_threads(), usable_cores()))
 
-    folder = model.place if Path(model.place).is_dir() else download_model(model)
+    folder = model.place if os.path.isdir(model.place) else download_model(model)
     settings = {name: getattr(options, name) for name in ("working_size", "upsampling", "borders", "max_pixels")}
     try:
         processor = ChromaGANImageProcessor.from_pretrained(
             folder, **{name: value for name, value in settings.items() if value is not None}
         )
-        generator, report = ChromaGANGenerator.from_pretrained(
+        generator, loading = ChromaGANGenerator.from_pretrained(
             folder, class_head=False, dtype=dtype, use_safetensors=True, output_loading_info=True
         )
         colorizer = ChromaGANPipeline(generator, processor, device=torch.device(device))
     except Exception as error:  # damaged files surface as almost any type
         raise ModelError(f"{model.name} cannot be loaded: {first_line(error)}") from error
-    if report["missing_keys"]:
-        missing = sorted(report["missing_keys"])
+    if loading["missing_keys"]:
+        missing = sorted(loading["missing_keys"])
         raise ModelError(f"{model.name} lacks {len(missing)} of its weights, {missing[0]} among them")
     return colorizer
 

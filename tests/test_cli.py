@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from modeling_chromagan import cli, image_saving
+from modeling_chromagan import cli, image_processing_chromagan, image_saving, output_plan
 from modeling_chromagan.configuration_chromagan import ChromaGANConfig
 from modeling_chromagan.image_processing_chromagan import ChromaGANImageProcessor
 from modeling_chromagan.modeling_chromagan import ChromaGANGenerator
@@ -299,8 +299,8 @@ def test_names_that_stay_equal_are_refused_before_any_work(run, tmp_path, no_mod
 def test_where_case_does_not_count_names_that_differ_in_case_are_equal(run, tmp_path, monkeypatch, no_model):
     for name in ("1/a.bmp", "1/A.png", "2/a.jpg", "3/A.JPG"):
         write_picture(tmp_path / name)
-    monkeypatch.setattr(cli, "comparison_key", lambda folder: cli.fold_case)
-    plan = cli.make_plan([tmp_path / "1"], tmp_path / "out", None, compare=False)
+    monkeypatch.setattr(output_plan, "comparison_key", lambda folder: output_plan.fold_case)
+    plan = output_plan.make_plan([tmp_path / "1"], tmp_path / "out", None, compare=False)
     assert [task.target.name for task in plan.tasks] == ["A.png.png", "a.bmp.png"]
     code, _, (line,) = run(tmp_path / "2", tmp_path / "3", "-o", tmp_path / "out")
     assert (code, "would both become" in line) == (2, True)
@@ -309,11 +309,13 @@ def test_where_case_does_not_count_names_that_differ_in_case_are_equal(run, tmp_
 def test_whether_case_counts_is_asked_of_the_file_system(tmp_path):
     (tmp_path / "Folder").mkdir()
     case_counts = not (tmp_path / "fOLDER").exists()
-    assert cli.comparison_key(tmp_path / "Folder" / "new" / "deeper") is (str if case_counts else cli.fold_case)
+    assert output_plan.comparison_key(tmp_path / "Folder" / "new" / "deeper") is (
+        str if case_counts else output_plan.fold_case
+    )
     if case_counts:
         (tmp_path / "fOLDER").symlink_to(tmp_path / "Folder")
-        assert cli.comparison_key(tmp_path / "Folder" / "new") is cli.fold_case
-    assert cli.fold_case(Path("\u00c9t\u00e9")) == cli.fold_case(Path("e\u0301TE\u0301"))
+        assert output_plan.comparison_key(tmp_path / "Folder" / "new") is output_plan.fold_case
+    assert output_plan.fold_case(Path("\u00c9t\u00e9")) == output_plan.fold_case(Path("e\u0301TE\u0301"))
 
 
 @pytest.mark.parametrize("arguments", [[], ["--overwrite"]])
@@ -424,6 +426,14 @@ def test_settings_reach_the_network_and_the_composition(run, tmp_path):
     assert np.ptp(results["keep"][:10], axis=2).max() > 0
 
 
+def test_accepted_settings_are_those_of_the_image_processor():
+    for accepted, of_processor in (
+        (cli.CHOICES, image_processing_chromagan.CHOICES),
+        (cli.RANGES, image_processing_chromagan.RANGES),
+    ):
+        assert accepted.items() <= of_processor.items()
+
+
 def test_notes_are_one_line_each_and_quiet_has_none(run, tmp_path):
     pages = [Image.fromarray(write_picture(tmp_path / "unused.png", seed=seed)) for seed in (0, 1)]
     pages[0].save(tmp_path / "pages.tif", save_all=True, append_images=pages[1:])
@@ -477,7 +487,7 @@ def test_libraries_talk_as_before_once_the_command_is_done(run, tmp_path):
         (["a.png", "-o", "out", "--format", "bmp"], "invalid choice: 'bmp'"),
         (["a.png", "-o", "out", "--batch-size", "0"], "'0'; accepted: a whole number from 1 upwards"),
         (["a.png", "-o", "out", "--working-size", "8"], "'8'; accepted: a whole number from 16 to 2048"),
-        (["a.png", "-o", "out", "--max-pixels", "many"], "'many'; accepted: a whole number from 1 upwards"),
+        (["a.png", "-o", "out", "--max-pixels", "many"], "'many'; accepted: a whole number from 1 to 100000000000"),
         (["a.png", "-o", "out", "--device", "gpu"], "'gpu'; accepted: auto, cpu, cuda, cuda:N, mps"),
         (["a.png", "-o", "out", "--device", "cpu", "--dtype", "float16"], "--dtype float16 needs a GPU"),
         (["a.png", "-o", "a.png"], "-o a.png is a file; accepted: a folder"),
