@@ -207,7 +207,9 @@ class Trainer:
             real_ab,
             class_loss,
             self.critic if taught_by_critic else None,
-            objectives.chroma_weights(decode_ab(real_ab, self.encoding), objective.chroma_emphasis),
+            objectives.chroma_weights(
+                decode_ab(real_ab, self.encoding), objective.chroma_emphasis, objective.chroma_emphasis_power
+            ),
         )
         self.descend(total, generator, optimizers["generator"], schedulers["generator"], phase.generator_optimizer)
         if self.average is not None:

@@ -125,6 +125,8 @@ def test_emphasis_weighs_saturated_pixels_more_and_keeps_the_mean():
     weights = objectives.chroma_weights(ab, 1.5)
     assert weights.mean().item() == pytest.approx(1)
     assert (weights[0, 0, 0, 0] / weights[0, 0, 1, 0]).item() == pytest.approx(1.9)
+    squared = objectives.chroma_weights(ab, 25, power=2)
+    assert (squared[0, 0, 0, 0] / squared[0, 0, 1, 0]).item() == pytest.approx(1 + 25 * 0.6**2)
     assert torch.equal(objectives.chroma_weights(ab, 0), torch.ones(1, 1, 2, 2))
 
 

@@ -10,8 +10,8 @@ from torch import nn
 from .recipe import Objective
 
 
-def chroma_weights(ab: torch.Tensor, emphasis: float) -> torch.Tensor:
-    """Weights of pixels in the color term, 1 + emphasis * chroma / 100, scaled to a mean of 1 over the batch.
+def chroma_weights(ab: torch.Tensor, emphasis: float, power: float = 1.0) -> torch.Tensor:
+    """Weights of pixels in the color term, 1 + emphasis * (chroma / 100)^power, scaled to a mean of 1 over the batch.
 
     The mean of what could be there is grayer than most of what is there, and most pixels of photographs are nearly
     gray; Zhang et al. (2016, section 2.2) rebalance their classes for the same reason. At 0 every weight is 1.
@@ -19,11 +19,12 @@ def chroma_weights(ab: torch.Tensor, emphasis: float) -> torch.Tensor:
     Args:
         ab: true chroma in Lab units, (B, 2, H, W).
         emphasis: 0 or more.
+        power: above 0.
 
     Returns:
         (B, 1, H, W).
     """
-    weights = 1 + emphasis * ab.norm(dim=1, keepdim=True) / 100
+    weights = 1 + emphasis * (ab.norm(dim=1, keepdim=True) / 100) ** power
     return weights / weights.mean()
 
 

@@ -83,7 +83,8 @@ class Objective(Section):
     """Weights of the terms (WACV 2020, equation 1); the published ones are the defaults."""
 
     color_weight: float = Field(1.0, ge=0)
-    chroma_emphasis: float = Field(0.0, ge=0)  # pixels weigh 1 + this * true chroma / 100 in the color term
+    chroma_emphasis: float = Field(0.0, ge=0)  # pixels weigh 1 + this * (true chroma / 100)^power in the color term
+    chroma_emphasis_power: float = Field(1.0, gt=0)
     class_weight: float = Field(0.003, ge=0)
     adversarial_weight: float = Field(0.1, ge=0)  # 0: no critic in this phase
     # The adversarial weight is instead steered so that its gradient at the generator's output is this share of the
