@@ -1,0 +1,106 @@
+"""What must hold of the repository itself: the README's map, the flat Hub room, public names, credits."""
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+import modeling_chromagan
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "modeling_chromagan"
+CORE = {"torch", "transformers", "huggingface_hub", "numpy", "PIL", "safetensors", "tqdm"}
+
+
+def readme_map() -> set[str]:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    block = re.search(r"<!-- map -->\n```text\n(.*?)```", text, flags=re.DOTALL)
+    assert block, "README.md has no map"
+    paths, folder = set(), ""
+    for line in block.group(1).splitlines():
+        name = line.split()[0]
+        folder = folder if line.startswith("  ") else ""
+        if name.endswith("/") and not line.startswith("  "):
+            folder = name
+        paths.add(name if name == folder else folder + name)
+    return paths
+
+
+def test_every_module_stands_in_the_map_and_the_map_names_nothing_else():
+    in_map = readme_map()
+    assert len(in_map) > 20
+    modules = {str(path.relative_to(ROOT)) for path in PACKAGE.rglob("*.py") if path.name != "__init__.py"}
+    modules |= {path.name for path in ROOT.glob("*.py")}
+    modules |= {str(path.relative_to(ROOT)) for path in (ROOT / "recipes").glob("*.yaml")}
+    assert modules - in_map == set()
+    assert {name for name in in_map if not (ROOT / name).exists()} == set()
+
+
+def imports_of(path: Path) -> list[tuple[str, int, ast.AST]]:
+    found = []
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found += [(name.name, 0, node) for name in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            found.append((node.module or "", node.level, node))
+    return found
+
+
+def hub_room() -> list[Path]:
+    """What the Hub's loader copies: everything that a saved model, processor or pipeline imports."""
+    room, found = [], ["pipeline_chromagan", "modeling_chromagan", "image_processing_chromagan"]
+    while found:
+        path = PACKAGE / f"{found.pop()}.py"
+        if path not in room:
+            room.append(path)
+            found += [module for module, level, _ in imports_of(path) if level]
+    return sorted(room)
+
+
+HUB_ROOM = hub_room()
+
+
+@pytest.mark.parametrize("path", HUB_ROOM, ids=lambda path: path.stem)
+def test_what_travels_to_the_hub_is_flat_and_light(path):
+    assert len(HUB_ROOM) >= 10
+    assert PACKAGE / "cli.py" not in HUB_ROOM
+    standard = set(__import__("sys").stdlib_module_names)
+    for module, level, node in imports_of(path):
+        if level:
+            assert level == 1, f"{path.name}: relative import of a parent"
+            assert module, f"{path.name}: `from . import x` is not seen by the Hub's loader"
+            assert "." not in module, f"{path.name}: {module} is in a sub-folder"
+        else:
+            top = module.split(".")[0]
+            assert top != "modeling_chromagan", f"{path.name}:{node.lineno} imports its own package"
+            assert top in CORE or top in standard, f"{path.name}:{node.lineno} makes {top} a requirement for loading"
+
+
+def test_nothing_above_imports_training():
+    for path in PACKAGE.glob("*.py"):
+        assert not [module for module, level, _ in imports_of(path) if level and module.startswith("training")], path
+
+
+def test_public_names_are_listed_and_exist():
+    assert len(modeling_chromagan.__all__) >= 8
+    for name in modeling_chromagan.__all__:
+        assert getattr(modeling_chromagan, name) is not None
+    assert list(modeling_chromagan.__all__) == sorted(
+        modeling_chromagan.__all__, key=lambda name: (not name.isupper(), name)
+    )
+
+
+def test_every_example_is_credited_and_small():
+    pictures = [path for path in (ROOT / "examples").iterdir() if path.suffix != ".md"]
+    credits = (ROOT / "examples" / "CREDITS.md").read_text(encoding="utf-8")
+    assert 4 <= len(pictures) <= 6
+    assert all(path.name in credits for path in pictures)
+    assert sum(path.stat().st_size for path in pictures) < 2_000_000
+
+
+def test_packaged_weights_are_safetensors_and_small():
+    files = {path.name for path in (PACKAGE / "pretrained").rglob("*") if path.is_file()}
+    assert {"config.json", "model.safetensors", "preprocessor_config.json", "README.md"} <= files
+    assert (PACKAGE / "pretrained" / "model.safetensors").stat().st_size <= 25_000_000
+    assert not [name for name in files if name.endswith((".bin", ".pt", ".pth", ".pkl", ".ckpt"))]
