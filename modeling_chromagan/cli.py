@@ -1,8 +1,8 @@
 """`chromagan colorize`: pictures and folders in, color pictures out. This file wires, prints and chooses exit codes.
 
 Exit codes: 0 everything is done, 1 something failed (one line each on stderr, the rest is finished), 2 wrong usage
-(refused before any work), 130 interrupted. Importing torch and transformers takes seconds, so it happens only once
-the arguments and every output's name were checked, and only if there is something left to do.
+(refused before any work), 130 interrupted. The model is loaded only once the arguments and every output's name were
+checked, and only if there is something left to do.
 """
 
 import argparse
