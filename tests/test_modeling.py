@@ -3,6 +3,7 @@
 import copy
 import json
 import logging
+import shutil
 
 import pytest
 import torch
@@ -49,6 +50,11 @@ def result(model, batch: torch.Tensor) -> torch.Tensor:
     return output.reconstruction if isinstance(output, ColorizationOutput) else output.scores
 
 
+def files_of_weights(folder) -> list[str]:
+    """Everything in a saved folder but its settings and the code that travels with them."""
+    return sorted(path.name for path in folder.iterdir() if path.suffix != ".py" and path.name != "config.json")
+
+
 def assert_equal_states(one: nn.Module, other: nn.Module) -> None:
     ours, theirs = one.state_dict(), other.state_dict()
     assert list(ours) == list(theirs)
@@ -75,7 +81,7 @@ def library_log():
 def test_saved_and_loaded_bit_for_bit(kind, tmp_path, library_log):
     model = build(kind)
     model.save_pretrained(tmp_path)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["config.json", "model.safetensors"]
+    assert files_of_weights(tmp_path) == ["model.safetensors"]
     assert json.loads((tmp_path / "config.json").read_text())["architectures"] == [type(model).__name__]
     loaded, info = type(model).from_pretrained(tmp_path, output_loading_info=True)
     assert not any(info.values())
@@ -99,7 +105,7 @@ def test_weights_in_several_files_load_also_from_a_folder_that_held_one_file(kin
         for parameter in model.parameters():
             parameter.add_(0.25)
     model.save_pretrained(tmp_path)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["config.json", "model.safetensors"]
+    assert files_of_weights(tmp_path) == ["model.safetensors"]
     assert_equal_states(model, type(model).from_pretrained(tmp_path))
 
 
@@ -260,11 +266,12 @@ def test_the_critic_refuses_activation_checkpointing():
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(not shutil.which("g++"), reason="the compiler behind torch.compile needs g++")
+@pytest.mark.filterwarnings("ignore:.*torch.jit.*:DeprecationWarning")  # torch's own imports
 @every_generator
-@pytest.mark.parametrize("size", [(32, 32), (33, 47)])
-def test_compiled_in_one_graph_it_gives_the_same(kind, size):
+def test_compiled_in_one_graph_it_gives_the_same(kind):
     model = build(kind)
-    batch = torch.rand(2, 1, *size, generator=torch.Generator().manual_seed(2))
+    batch = torch.rand(2, 1, 33, 47, generator=torch.Generator().manual_seed(2))
     torch._dynamo.reset()
     compiled = torch.compile(model, fullgraph=True)
     with torch.no_grad():
