@@ -141,25 +141,25 @@ def chroma_to_rgb8(target: LuminanceTarget, a: torch.Tensor, b: torch.Tensor) ->
     where a = b = 0. Only sums, products and look-ups, so that a pixel's result depends on nothing but the pixel.
     """
     linear = _root_to_linear(target.root, target.luminance, a, b)
-    outside = _is_outside(*linear).flatten().nonzero().squeeze(1)
+    outside = _positions(_is_outside(*linear))
     if len(outside):
-        root, luminance, a, b = (plane.flatten()[outside] for plane in (target.root, target.luminance, a, b))
+        root, luminance, a, b = (_picked(plane, outside) for plane in (target.root, target.luminance, a, b))
         scale = _gamut_scale(root, luminance, a, b)
         for channel, fitted in zip(linear, _root_to_linear(root, luminance, a * scale, b * scale), strict=True):
-            channel.view(-1)[outside] = fitted
+            channel.view(-1).index_copy_(0, outside, fitted)
     nearest = tuple(_nearest_level(channel) for channel in linear)
     rounded = sum(
         _look_up(_LEVEL_TO_LINEAR, level).mul_(weight)
         for level, weight in zip(nearest, LUMINANCE_WEIGHTS, strict=True)
     )
-    missed = ((rounded < target.lowest) | (rounded > target.highest)).flatten().nonzero().squeeze(1)
+    missed = _positions((rounded < target.lowest) | (rounded > target.highest))
     if len(missed):
         neighbors = _neighbor_keeping_luminance(
-            *(torch.stack([plane.flatten()[missed] for plane in planes]) for planes in (linear, nearest)),
-            *(plane.flatten()[missed] for plane in target[1:]),
+            *(torch.stack([_picked(plane, missed) for plane in planes]) for planes in (linear, nearest)),
+            *(_picked(plane, missed) for plane in target[1:]),
         )
         for level, neighbor in zip(nearest, neighbors, strict=True):
-            level.view(-1)[missed] = neighbor
+            level.view(-1).index_copy_(0, missed, neighbor)
     return tuple(level.byte() for level in nearest)
 
 
@@ -296,6 +296,17 @@ _LEVEL_TO_LINEAR = _srgb_to_linear(torch.arange(256, dtype=torch.float64, device
 _LINEAR_TO_LEVEL = (
     _linear_to_srgb(torch.arange(65536, dtype=torch.float64, device="cpu") / 65535.0).mul_(255.0).round_().int()
 )
+
+
+# `index_select` and `index_copy_` where indexing would do: on CPUs they are faster, and do not wait for other threads.
+
+
+def _positions(mask: torch.Tensor) -> torch.Tensor:
+    return mask.flatten().nonzero().squeeze(1)
+
+
+def _picked(plane: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
+    return plane.flatten().index_select(0, positions)
 
 
 def _look_up(table: torch.Tensor, index: torch.Tensor) -> torch.Tensor:

@@ -21,7 +21,9 @@ GUIDE_RADIUS = 2  # of the windows, in pixels of the chroma
 GUIDE_EPSILON = 0.03**2  # variance of gray (0..1) below which a window counts as flat
 AB_EPSILON = 1.0  # variance of chroma (squared Lab units) below which there is nothing to explain
 COEFFICIENT_RADIUS = 1  # of the windows over which the coefficients are averaged
-BLOCK_PIXELS = 1 << 17  # of rows worked on at a time: 0.5 MB per plane stays in the cache
+# Pixels of the rows worked on at a time. Their planes stay in the cache, and torch does not share operations on so few
+# among threads: there are hundreds per block, and waiting for each other on a busy machine cost twenty times the work.
+BLOCK_PIXELS = 1 << 15
 
 
 def compose(
@@ -84,25 +86,29 @@ class _Chroma:
             ab = F.adaptive_avg_pool2d(ab, size)
         self.planes = _guided_planes(ab, _area_average(gray, size, block_rows)) if self.guided else ab
 
-    def rows(self, start: int, stop: int, level: torch.Tensor) -> torch.Tensor:
-        """a and b, (2, stop - start, W), of rows whose gray has the given levels."""
+    def rows(self, start: int, stop: int, level: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """a and b, (stop - start, W) each, of rows whose gray has the given levels."""
         planes = self._upsampled(start, stop)
         if not self.guided:
-            return planes
-        slope, offset, lowest, highest = planes.view(4, 2, *level.shape)
+            return planes[0], planes[1]
         gray = level / (self.level_count - 1.0)
-        ab = slope.mul_(gray).add_(offset)
-        return torch.minimum(torch.maximum(ab, lowest, out=ab), highest, out=ab)
+        a, b = (
+            torch.minimum(torch.maximum(gray * slope + offset, lowest), highest)
+            for slope, offset, lowest, highest in (planes[0::2], planes[1::2])
+        )
+        return a, b
 
-    def _upsampled(self, start: int, stop: int) -> torch.Tensor:
-        """Bilinear upsampling with aligned pixel areas: along the columns here, along the rows by `interpolate`."""
+    def _upsampled(self, start: int, stop: int) -> list[torch.Tensor]:
+        """Bilinear upsampling with aligned pixel areas: down the picture here, across it by `interpolate`."""
         count = self.planes.shape[1]
         position = (torch.arange(start, stop, dtype=torch.float64) + 0.5) * count / self.height - 0.5
         position = position.clamp_(0.0, count - 1.0)
         above = position.long()
         below = (above + 1).clamp_(max=count - 1)
-        rows = torch.lerp(self.planes[:, above], self.planes[:, below], (position - above).float()[:, None])
-        return F.interpolate(rows[None], size=(stop - start, self.width), mode="bilinear", align_corners=False)[0]
+        above_rows, below_rows = (self.planes.index_select(1, index) for index in (above, below))
+        rows = torch.lerp(above_rows, below_rows, (position - above).float()[:, None])
+        size = (stop - start, self.width)
+        return [F.interpolate(plane[None, None], size, mode="bilinear")[0, 0] for plane in rows]
 
 
 def _guided_planes(ab: torch.Tensor, guide: torch.Tensor) -> torch.Tensor:
@@ -139,14 +145,20 @@ def _window_mean(planes: torch.Tensor, radius: int) -> torch.Tensor:
 
 def _area_average(gray: np.ndarray, size: tuple[int, int], block_rows: int) -> torch.Tensor:
     """Gray in 0..1, averaged over the areas of the pixels of a smaller picture of (h, w) = `size`."""
-    height = gray.shape[0]
-    # A row belongs to the small row that its middle falls into.
-    small_row = (2 * torch.arange(height) + 1) * size[0] // (2 * height)
-    total = torch.zeros(size)
-    for start in range(0, height, block_rows):
-        level = _levels(gray[start : start + block_rows]).float()
-        total.index_add_(0, small_row[start : start + block_rows], F.adaptive_avg_pool1d(level, size[1]))
-    return total / (small_row.bincount(minlength=size[0])[:, None] * (_level_count(gray) - 1.0))
+    small_row, small_column = (
+        # A row or column belongs to the small one that its middle falls into.
+        (2 * np.arange(full) + 1) * small // (2 * full)
+        for full, small in zip(gray.shape, size, strict=True)
+    )
+    first_column = np.searchsorted(small_column, np.arange(size[1]))
+    # Sums of integers: exact, whatever the order.
+    total = torch.zeros(size, dtype=torch.int64)
+    for start in range(0, gray.shape[0], block_rows):
+        level = _levels(gray[start : start + block_rows]).numpy()
+        sums = np.add.reduceat(level, first_column, axis=1, dtype=np.int64)
+        total.index_add_(0, torch.from_numpy(small_row[start : start + block_rows]), torch.from_numpy(sums))
+    area = np.outer(np.bincount(small_row), np.bincount(small_column))
+    return (total / (torch.from_numpy(area) * (_level_count(gray) - 1.0))).float()
 
 
 def _checked_box(gray: np.ndarray, box: tuple[int, int, int, int] | None) -> tuple[int, int, int, int]:
