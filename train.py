@@ -108,7 +108,7 @@ class Trainer:
         checkpoints = list_checkpoints(folder)
         if checkpoints and not recipe.resume:
             raise RecipeError(f"resume is false and {folder} holds checkpoints; accepted: an empty run folder")
-        states = {}
+        states, phase_of_states = {}, None
         if checkpoints:
             try:
                 states, position = load_checkpoint(checkpoints[-1], self.networks)
@@ -118,7 +118,7 @@ class Trainer:
                     f"resume: {checkpoints[-1]}: {reason}; accepted: a checkpoint of this recipe, or resume=false and "
                     "an empty run folder"
                 ) from error
-            self.step = position["step"]
+            self.step, phase_of_states = position["step"], position.get("phase")
             self.say(f"resumed from {checkpoints[-1]}")
         if self.accelerator.is_main_process:
             folder.mkdir(parents=True, exist_ok=True)
@@ -126,8 +126,7 @@ class Trainer:
         first = 0
         for number, phase in enumerate(recipe.phases):
             if self.step < first + phase.steps:
-                self.run_phase(number, first, states)
-                states = {}
+                self.run_phase(number, first, states if number == phase_of_states else {})
             first += phase.steps
         self.save_model()
         self.say(f"done: {folder / 'model'}")
@@ -142,10 +141,10 @@ class Trainer:
             options = {"lr": settings.learning_rate, "betas": settings.betas, "weight_decay": settings.weight_decay}
             optimizers[name] = OPTIMIZERS[settings.name](network.parameters(), **options)
         for name, settings in (("generator", phase.generator_optimizer), ("critic", phase.critic_optimizer)):
-            if done and name in states:
+            if name in states:
                 optimizers[name].load_state_dict(states[name])
-                for group in optimizers[name].param_groups:
-                    group["lr"] = group["initial_lr"] = settings.learning_rate
+            for group in optimizers[name].param_groups:  # the recipe's rate, also where it was changed meanwhile
+                group["lr"] = group["initial_lr"] = settings.learning_rate
             schedulers[name] = LambdaLR(
                 optimizers[name], partial(schedule, settings, phase.steps), last_epoch=done - 1 if done else -1
             )
@@ -176,8 +175,10 @@ class Trainer:
             if self.step % recipe.sample_every == 0 or end:
                 self.sample(phase.name)
             if self.step % recipe.checkpoint_every == 0 or end:
-                kept = {} if end else {name: optimizer.state_dict() for name, optimizer in optimizers.items()}
-                self.save(kept)
+                # Also at the end, so that a finished run can be given more steps.
+                self.save(number, {name: optimizer.state_dict() for name, optimizer in optimizers.items()})
+            if end:
+                self.save_model(f"model-{phase.name}")
         bar.close()
 
     def train_step(self, number: int, optimizers, schedulers, batch) -> dict[str, torch.Tensor]:
@@ -281,19 +282,19 @@ class Trainer:
                 file.write(json.dumps({"step": self.step, "phase": phase} | values) + "\n")
             self.accelerator.log(values, step=self.step)
 
-    def save(self, states: dict) -> None:
+    def save(self, number: int, states: dict) -> None:
         if self.accelerator.is_main_process:
             rejected = {name: dict(source.rejected) for name, source in self.photographs.items()}
             keep = self.recipe.keep_checkpoints
-            position = {"rejected": rejected}
+            position = {"phase": number, "rejected": rejected}
             save_checkpoint(self.recipe.folder, self.step, self.networks, states, keep, position)
             self.save_model()
         self.accelerator.wait_for_everyone()
 
-    def save_model(self) -> None:
+    def save_model(self, name: str = "model") -> None:
         """The averaged generator, the image processor, their code, and the critic as a `from_pretrained` folder."""
         if self.accelerator.is_main_process:
-            folder = self.recipe.folder / "model"
+            folder = self.recipe.folder / name
             processor = ChromaGANImageProcessor(encoding=self.encoding)
             ChromaGANPipeline(self.best_generator, processor).save_pretrained(folder)
             self.critic.save_pretrained(folder / "critic")

@@ -1,6 +1,7 @@
 """The real training script on tiny sizes: both phases, resume, what it saves, and how it refuses."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -204,3 +205,23 @@ def test_packaged_weights_are_half_as_large_and_give_the_same_colors(finished, t
 def test_packaging_a_folder_without_a_model_is_one_line(tmp_path, capsys):
     assert package.main([str(tmp_path), str(tmp_path / "out")]) == 1
     assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_blending_moves_the_weights_the_given_share_of_the_way(finished, tmp_path, capsys):
+    source, other = finished / "model", finished / "model-color"
+    assert package.main([str(source), str(tmp_path / "out"), "--blend", str(other), "0.25"]) == 0
+    ours, theirs = (load_file(folder / "model.safetensors") for folder in (source, other))
+    blended = load_file(tmp_path / "out" / "model.safetensors")
+    for name in ("network.chroma.weight", "network.trunk.0.conv1_1.norm.running_var"):
+        assert not torch.equal(ours[name], theirs[name])
+        torch.testing.assert_close(
+            blended[name].float(), 0.75 * ours[name] + 0.25 * theirs[name], atol=1e-3, rtol=1e-3
+        )
+    assert package.main([str(source), str(tmp_path / "out"), "--blend", str(other), "1.5"]) == 1
+    assert "share is 1.5" in capsys.readouterr().err
+
+
+def test_a_finished_run_can_be_given_more_steps(pictures, finished, tmp_path):
+    shutil.copytree(finished, tmp_path / "run")
+    assert run(pictures, tmp_path / "run", "phases.1.steps=3") == 0
+    assert sorted(losses_of(tmp_path / "run"))[-1] == 5
