@@ -597,11 +597,13 @@ def test_unusable_profiles_of_color_are_ignored_with_a_note():
     for image, file_format, profile in (
         (Image.fromarray(rgb), "PNG", icc_profile(b"GRAY", kTRC=gamma_curve(1.8))),
         (Image.fromarray(rgb), "PNG", icc_profile(b"RGB ")),
+        (Image.fromarray(rgb).convert("L").convert("RGB"), "PNG", icc_profile(b"RGB ")),
         (Image.fromarray(rgb).quantize(9), "PNG", b"nonsense"),
         (cmyk, "TIFF", SRGB),
     ):
         loaded = load_image(encoded(image, file_format, icc_profile=profile))
-        assert_is(loaded, load_image(encoded(image, file_format)).gray, color=True, notes=1)
+        without = load_image(encoded(image, file_format))
+        assert_is(loaded, without.gray, color=without.was_color, notes=1)
 
 
 # ----- several pictures in a file
@@ -807,6 +809,14 @@ def test_damaged_bytes_raise_nothing_else(kind, capfd):
             damaged[position] = random.integers(0, 256)
         loaded = picture_or_error(bytes(damaged), max_pixels=1_000_000)
         assert isinstance(loaded, ImageLoadError) or loaded.gray.dtype in (np.uint8, np.uint16, np.float32)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_pillows_log_messages_are_not_printed(monkeypatch, capfd):
+    monkeypatch.setattr(logging.getLogger("PIL"), "propagate", False)  # or pytest would take them
+    one_sample, many_samples = (struct.pack("<HHIHH", 277, 3, 1, count, 0) for count in (1, 2048))
+    content = tiff(random_gray(), 8).replace(one_sample, many_samples)
+    assert "samples per pixel" in reason_of(content)
     assert capfd.readouterr() == ("", "")
 
 
