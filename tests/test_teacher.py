@@ -26,7 +26,7 @@ PLACES = (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28)
 PUBLISHED_WIDTHS = (64, 64, 128, 128, 256, 256, 256, 512, 512, 512, 512, 512, 512)
 
 
-def vgg_tensors(widths=(4, 4, 4, 4, 4, 4, 4, 8, 8, 8, 8, 8, 8), hidden=12, grid=1, classes=1000):
+def vgg_tensors(widths=(4, 4, 5, 5, 6, 6, 6, 8, 8, 8, 10, 10, 10), hidden=12, grid=1, classes=1000):
     """Random weights with the names and shapes of timm/vgg16.tv_in1k, narrower."""
     random = torch.Generator().manual_seed(0)
     shapes, channels = {}, 3
