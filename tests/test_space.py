@@ -207,7 +207,7 @@ def test_the_model_is_the_named_one_else_the_packaged_one_else_the_published_one
     with_weights, without = (SimpleNamespace(PACKAGED_WEIGHTS=tmp_path / name) for name in ("there", "missing"))
     (tmp_path / "there").mkdir()
     (tmp_path / "there" / "config.json").write_text("{}")
-    published = f"preload_from_hub: [some/model config.json {COMMIT}]"
+    published = f"preload_from_hub:\n  - some/model config.json,model.safetensors {COMMIT}"
 
     assert found(str(tmp_path), with_weights, published) == (str(tmp_path), None)
     assert found("", with_weights, published) == (str(tmp_path / "there"), None)
@@ -265,10 +265,10 @@ def running_page(command: list[str], environment: dict[str, str], log: Path):
     with log.open("w") as stream:
         process = subprocess.Popen(command, env=environment, cwd=log.parent, stdout=stream, stderr=subprocess.STDOUT)
     try:
-        deadline = time.monotonic() + 240
+        deadline = time.monotonic() + 480
         while "Running on local URL" not in log.read_text():
             assert process.poll() is None, log.read_text()
-            assert time.monotonic() < deadline, f"not started after 4 minutes: {log.read_text()}"
+            assert time.monotonic() < deadline, f"not started after 8 minutes: {log.read_text()}"
             time.sleep(0.2)
         yield f"http://127.0.0.1:{port}"
         process.send_signal(signal.SIGTERM)
@@ -298,7 +298,7 @@ def test_visitors_are_served_and_nothing_of_theirs_stays(tmp_path, model_folder)
         client = connect(address, tmp_path / "downloads")
         jobs = {name: client.submit(handle_file(path), api_name="/colorize") for name, path in pictures.items()}
         for name, job in jobs.items():
-            result, previews = job.result(timeout=240)
+            result, previews = job.result(timeout=480)
             check_result(result, name)
             assert [Image.open(preview).size for preview in previews] == [(160, 120)] * 2
         narrow, _ = client.predict(handle_file(pictures["gray.png"]), 128, False, api_name="/colorize")
@@ -337,7 +337,7 @@ def test_an_uploaded_space_runs_the_published_model_at_its_commit(tmp_path, mode
     uploaded, home, log = tmp_path / "app", tmp_path / "home", tmp_path / "log.txt"
     uploaded.mkdir()
     shutil.copy(SPACE / "app.py", uploaded)
-    settings = f"models: [some/model]\npreload_from_hub: [some/model config.json,model.safetensors {COMMIT}]\n"
+    settings = f"models:\n  - some/model\npreload_from_hub:\n  - some/model config.json,model.safetensors {COMMIT}\n"
     text = (SPACE / "README.md").read_text()
     (uploaded / "README.md").write_text(text.replace("app_file:", f"{settings}app_file:"))
     shutil.copytree(model_folder, home / "hub" / "models--some--model" / "snapshots" / COMMIT)
