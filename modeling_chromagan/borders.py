@@ -110,11 +110,19 @@ def _next_layer(small: np.ndarray, margins: dict[str, int], found: dict[str, _Li
     # The corners belong to two margins at once. So first look at the middle of each side, which no margin of the
     # neighbors reaches, then again along exactly the length that the neighbors' lines leave.
     ends = {side: round(_turned(small, side).shape[1] * _DEEPEST) for side in SIDES}
-    layer = _believed({side: _best_lines(small, side, margins, ends) for side in SIDES}, found)
+    candidates = {side: _best_lines(small, side, margins, ends) for side in SIDES}
+    layer = _believed(candidates, found)
     if not layer:
         return {}
-    ends = {side: int(layer[side].depths.max()) if side in layer else margins[side] for side in SIDES}
-    return _believed({side: _best_lines(small, side, margins, ends) for side in SIDES}, found)
+    surest = max(layer.values(), key=_certainty)
+    ends = dict(margins)
+    for side, lines in candidates.items():
+        line = layer.get(side) or lines.get(surest.kind)
+        if line and (side in layer or (line.foreign <= 0.1 and _agree(line, surest))):
+            ends[side] = int(line.depths.max())
+    candidates = {side: _best_lines(small, side, margins, ends) for side in SIDES}
+    kind = surest.kind
+    return _believed({side: {kind: lines[kind]} for side, lines in candidates.items() if kind in lines}, found)
 
 
 def _best_lines(small: np.ndarray, side: str, margins: dict[str, int], ends: dict[str, int]) -> dict[str, _Line]:
@@ -154,7 +162,7 @@ def _best_lines(small: np.ndarray, side: str, margins: dict[str, int], ends: dic
             continue
         tried.add((kind, round(level / 0.03), round(tolerance / 0.03)))
 
-        near, heights = _evidence(quantiles, kind, level, tolerance, pad, cells)
+        near, bare, heights = _evidence(quantiles, kind, level, tolerance, pad, cells)
         leeway = heights.copy()
         leeway[:, 1:] = np.maximum(leeway[:, 1:], 0.95 * heights[:, :-1])
         leeway[:, :-1] = np.maximum(leeway[:, :-1], 0.95 * heights[:, 1:])
@@ -164,12 +172,12 @@ def _best_lines(small: np.ndarray, side: str, margins: dict[str, int], ends: dic
         rows = np.argmax(promise, axis=0)  # the best shift at each depth
         every = np.arange(deepest)
         depths = offsets[rows].T + every + 1  # (segments, depths)
-        at_level = np.pad(np.cumsum(near, axis=1), ((0, 0), (1, 0)))
-        at_level = np.take_along_axis(at_level, np.clip(depths, 0, near.shape[1]), axis=1).sum(axis=0)
-        foreign = 1 - at_level / np.maximum(np.maximum(depths, 0).sum(axis=0), 1)
+        # Up to two pixels before the line do not count: soft and ringing edges reach into the margin.
+        counted = np.clip(depths - np.clip(depths // 4, 0, 2), 0, near.shape[1])
+        at_level = np.pad(np.cumsum(near + 0.5 * bare, axis=1), ((0, 0), (1, 0)))
+        foreign = 1 - np.take_along_axis(at_level, counted, axis=1).sum(axis=0) / np.maximum(counted.sum(axis=0), 1)
         extremity = {"dark": max(level, 0), "light": max(1 - level, 0), "gray": _DARK}[kind]
-        # The last term decides ties: the pixels mixed from margin and picture are left outside.
-        score = promise[rows, every] - 2 * foreign - 0.5 * extremity + 1e-3 * every / deepest
+        score = promise[rows, every] - 2 * foreign - 0.5 * extremity
         pick = int(np.argmax(score))
         if kind in best and best[kind].score >= score[pick]:
             continue
@@ -195,29 +203,40 @@ def _best_lines(small: np.ndarray, side: str, margins: dict[str, int], ends: dic
 
 def _evidence(
     quantiles: np.ndarray, kind: str, level: float, tolerance: float, pad: int, cells: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Where segments are at a margin's level, and how high they step off it.
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Where segments are at a margin's level, where at the other end of the range, and how high they step off it.
 
-    quantiles: (3, segments, depths), the 30th, 50th and 70th percentile. Returns (segments, depths) booleans, and
-    (segments, cells) heights in 0..1 of the step at the depths -pad and on, 0 where there is none.
+    quantiles: (3, segments, depths), the 30th, 50th and 70th percentile. Returns two (segments, depths) booleans, and
+    (segments, cells) heights in 0..1 of the step at the depths -pad and on, 0 where there is none. The other end is
+    the light through perforation and scratched writing, or the ink on paper.
     """
     low, middle, high = quantiles
     if kind == "dark":
         rise = middle - level
-        near = high <= level + tolerance
+        near, bare = high <= level + tolerance, low >= 0.85
     elif kind == "light":
         rise = level - middle
-        near = low >= level - tolerance
+        near, bare = low >= level - tolerance, high <= 0.15
     else:
         rise = np.abs(middle - level)
         near = (low >= level - tolerance) & (high <= level + tolerance)
-    # A margin is two pixels wide or reaches the rim; then most of three pixels are off its level.
-    before = np.pad(near, ((0, 0), (pad + 2, 0)), constant_values=True)
-    after = np.pad(rise > tolerance + 0.03, ((0, 0), (pad, 0)))
-    height = np.pad((rise[:, 1:-2] + rise[:, 2:-1] + rise[:, 3:]) / 3, ((0, 0), (pad, 0)))
-    steps = before[:, :cells] & before[:, 1 : cells + 1]
-    steps &= after[:, :cells].astype(np.int8) + after[:, 1 : cells + 1] + after[:, 2 : cells + 2] >= 2
-    return near, np.where(steps, np.clip(height[:, :cells] / _CLEAR_STEP, 0.01, 1), 0)
+        bare = np.zeros_like(near)
+    # Two of the three pixels before the line are at the level and two of three behind it are off: resampling and JPEG
+    # leave a soft or ringing edge. Beyond the rim everything is margin.
+    steps = _two_of_three(np.pad(near, ((0, 0), (pad + 3, 0)), constant_values=True))[:, :cells]
+    steps &= _two_of_three(np.pad(rise > tolerance + 0.03, ((0, 0), (pad, 0))))[:, :cells]
+    outside = np.pad(rise, ((0, 0), (pad + 3, 0)))
+    inside = outside[:, 3:]
+    contrast = sum(inside[:, k : k + cells] - outside[:, k : k + cells] for k in range(3)) / 3
+    # What exceeds a clear step counts a little, so that the line settles where the edge is steepest.
+    height = np.clip(0.9 * contrast / _CLEAR_STEP, 0.01, 0.9) + 0.1 * np.clip(contrast, 0, 1)
+    return near, bare, np.where(steps, height, 0)
+
+
+def _two_of_three(flags: np.ndarray) -> np.ndarray:
+    """Whether at least two of every three neighbors along the last axis are set; two shorter than the input."""
+    first, second, third = flags[:, :-2], flags[:, 1:-1], flags[:, 2:]
+    return (first & second) | (second & third) | (first & third)
 
 
 def _believed(candidates: dict[str, dict[str, _Line]], found: dict[str, _Line]) -> dict[str, _Line]:
@@ -225,15 +244,16 @@ def _believed(candidates: dict[str, dict[str, _Line]], found: dict[str, _Line]) 
 
     Margins of the same kind that were found before, on other sides, are witnesses too.
     """
-    layers = [{}]
+    layers = [(0.0, {})]
     for kind in ("dark", "light", "gray"):
-        lines = {side: kinds[kind] for side, kinds in candidates.items() if kind in kinds and _plausible(kinds[kind])}
+        lines = {side: kinds[kind] for side, kinds in candidates.items() if kind in kinds and _extreme(kinds[kind])}
         if not lines:
             continue
         witnesses = {side: line for side, line in found.items() if line.kind == kind} | lines
-        surest = max(witnesses.values(), key=lambda line: line.coverage - line.foreign)
-        votes = sum(line.coverage for line in witnesses.values() if _agree(line, surest))
-        lines = {side: line for side, line in lines.items() if _agree(line, surest)}
+        surest = max(witnesses.values(), key=_certainty)
+        votes = sum(line.coverage for line in witnesses.values() if _agree(line, surest) and _vouched(line, surest))
+        lines = {side: line for side, line in lines.items() if _agree(line, surest) and _vouched(line, surest)}
+        LOG.append((kind, votes, lines))
         if votes < 2.2:
             clear = {
                 side: line
@@ -241,22 +261,42 @@ def _believed(candidates: dict[str, dict[str, _Line]], found: dict[str, _Line]) 
                 if line.coverage >= 0.85 and line.strength >= 0.6 and line.foreign <= 0.2 and kind != "gray"
             }
             lines = clear if len(clear) >= 2 else {side: line for side, line in clear.items() if _perfect(line)}
-        layers.append(lines)
-    return max(layers, key=lambda layer: sum(line.score for line in layer.values()))
+        if lines:
+            layers.append((votes, lines))
+    return max(layers, key=lambda entry: entry[0])[1]
 
 
-def _plausible(line: _Line) -> bool:
-    """Good enough to be a margin if others vouch for it."""
-    extreme = {"dark": line.level <= 0.2, "light": line.level >= 0.8, "gray": line.spread <= 0.1}[line.kind]
-    seen = line.strength >= 0.2 and line.coverage >= 0.4 and line.exact >= 0.5 * line.coverage
-    return extreme and seen and line.foreign <= 0.35
+LOG = []
+
+
+def _certainty(line: _Line) -> float:
+    return line.coverage - line.foreign
+
+
+def _extreme(line: _Line) -> bool:
+    return {
+        "dark": line.level <= 0.2,
+        "light": line.level >= 0.8,
+        "gray": line.spread <= 0.06 and line.depths.mean() >= 4,
+    }[line.kind]
+
+
+def _vouched(line: _Line, surest: _Line) -> bool:
+    """Whether a line that agrees with a sure one is good enough."""
+    if line.exact < 0.4 * line.coverage:
+        return False
+    if line.spread <= 0.02 and line.foreign <= 0.02 and abs(line.level - surest.level) <= 0.03:
+        return line.strength >= 0.1 and line.coverage >= 0.25
+    return line.strength >= 0.2 and line.coverage >= (0.4 if line.spread <= 0.12 else 0.7) and line.foreign <= 0.4
 
 
 def _perfect(line: _Line) -> bool:
     """Good enough to be a margin on its own."""
-    extreme = line.level <= 0.1 or line.level >= 0.92
-    seen = line.coverage >= 0.9 and line.exact >= 0.8 and abs(line.rotation) <= 0.01
-    return extreme and seen and line.spread <= 0.03 and line.foreign <= 0.1
+    if line.exact < 0.8 or line.coverage < 0.9 or abs(line.rotation) > 0.01:
+        return False
+    if line.spread <= 0.01 and line.foreign <= 0.01:
+        return True
+    return (line.level <= 0.1 or line.level >= 0.92) and line.spread <= 0.03 and line.foreign <= 0.1
 
 
 def _agree(line: _Line, other: _Line) -> bool:
