@@ -4,9 +4,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
+from huggingface_hub.errors import StrictDataclassError
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from modeling_chromagan.configuration_chromagan import ChromaGANConfig
+from modeling_chromagan.modeling_chromagan import GENERATORS
 
 
 class RecipeError(ValueError):
@@ -188,7 +190,12 @@ class Recipe(Section):
                 f"model.num_labels is {self.model['num_labels']}; accepted here: {len(labels['id2label'])}"
             )
         settings = {name: value for name, value in self.model.items() if not (labels and name == "num_labels")}
-        return ChromaGANConfig(**settings, **labels)
+        if settings.get("generator", "chromagan") not in GENERATORS:
+            raise ValueError(f"model.generator is {settings['generator']!r}; accepted: {', '.join(GENERATORS)}")
+        try:
+            return ChromaGANConfig(**settings, **labels)
+        except StrictDataclassError as error:  # a wrong type; several lines, of which the last says what is wrong
+            raise ValueError(f"model: {str(error).strip().splitlines()[-1].strip()}") from error
 
     @property
     def folder(self) -> Path:
