@@ -7,7 +7,6 @@ checked, and only if there is something left to do.
 
 import argparse
 import contextlib
-import gc
 import os
 import re
 import sys
@@ -352,12 +351,11 @@ def load_colorizer(model: ModelSource, options: argparse.Namespace) -> "ChromaGA
         UsageError: if the device is missing, or cannot compute in the chosen precision.
         ModelError: naming the model and what is wrong with it.
     """
-    with without_garbage_collection():
-        import torch
+    import torch
 
-        from .image_processing_chromagan import ChromaGANImageProcessor
-        from .modeling_chromagan import ChromaGANGenerator
-        from .pipeline_chromagan import ChromaGANPipeline
+    from .image_processing_chromagan import ChromaGANImageProcessor
+    from .modeling_chromagan import ChromaGANGenerator
+    from .pipeline_chromagan import ChromaGANPipeline
 
     device = choose_device(options.device)
     if options.dtype == "float16" and device == "cpu":
@@ -490,9 +488,8 @@ def describe(error: BaseException, source: Path) -> str:
 @contextlib.contextmanager
 def only_own_output(quiet: bool) -> Iterator[None]:
     """Inside it, libraries print nothing but (on terminals) the progress of a download, and warn of nothing."""
-    with without_garbage_collection():
-        from huggingface_hub.utils import logging as hub_logging
-        from transformers.utils import logging
+    from huggingface_hub.utils import logging as hub_logging
+    from transformers.utils import logging
 
     verbosity, hub_verbosity, bars = (
         logging.get_verbosity(),
@@ -512,23 +509,6 @@ def only_own_output(quiet: bool) -> Iterator[None]:
         hub_logging.set_verbosity(hub_verbosity)
         if bars:
             logging.enable_progress_bar()
-
-
-@contextlib.contextmanager
-def without_garbage_collection() -> Iterator[None]:
-    """Inside it nothing is collected, and what was made there is never looked at again.
-
-    For imports: they make half a million objects that all stay, and looking for garbage among them again and again
-    takes a fifth of their time.
-    """
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.freeze()
-        if was_enabled:
-            gc.enable()
 
 
 if __name__ == "__main__":
