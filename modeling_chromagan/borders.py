@@ -92,8 +92,9 @@ def _reduced(gray: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     rows, columns = (
         np.rint(np.linspace(0, size, max(1, round(size / factor)) + 1)).astype(np.intp) for size in gray.shape
     )
-    small = np.add.reduceat(gray, rows[:-1], axis=0, dtype=np.float32)
-    small = np.add.reduceat(small, columns[:-1], axis=1)
+    # Strip by strip: reducing the whole picture at once makes a float copy of it first.
+    strips = (gray[top:bottom].sum(axis=0, dtype=np.float32) for top, bottom in pairwise(rows))
+    small = np.stack([np.add.reduceat(strip, columns[:-1]) for strip in strips])
     small /= np.outer(np.diff(rows), np.diff(columns)) * _SCALES[gray.dtype.name]
     return small, rows, columns
 
