@@ -7,6 +7,7 @@ checked, and only if there is something left to do.
 
 import argparse
 import contextlib
+import gc
 import os
 import re
 import sys
@@ -357,6 +358,8 @@ def load_colorizer(model: ModelSource, options: argparse.Namespace) -> "ChromaGA
     from .modeling_chromagan import ChromaGANGenerator
     from .pipeline_chromagan import ChromaGANPipeline
 
+    # The imports left half a million objects that stay to the end; every later collection would look at all of them.
+    gc.freeze()
     device = choose_device(options.device)
     if options.dtype == "float16" and device == "cpu":
         raise UsageError(FLOAT16_ON_CPU)
