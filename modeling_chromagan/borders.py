@@ -23,13 +23,12 @@ _SMALLEST_SIDE = 16
 _DEEPEST = 0.25  # of a side, all nested margins together
 _STEEPEST = 0.035  # depth gained per unit of length: two degrees
 _MOST_LAYERS = 4
-_BESIDE = 12  # pixels beside the line where writing and perforation are rare
 
 # Brightness from here on is in shares of the picture's own tonal range.
 _LEAST_RANGE = 0.04  # of full scale: a picture with less is uniform everywhere
 _DARK, _LIGHT = 0.25, 0.75  # margins between are gray mounts
 _CLEAR_STEP = 0.2  # a step of this height counts fully, a lower one in proportion
-_TOLERANCES = (0.03, 0.10)  # how far a margin strays from its level: two deviations of its pixels, within these
+_TOLERANCES = (0.03, 0.10)  # how far a margin's pixels stray from its level: 3.5 deviations within these limits
 
 
 @dataclass(frozen=True)
@@ -158,16 +157,16 @@ def _best_lines(small: np.ndarray, side: str, margins: dict[str, int], ends: dic
     tried = set()
     for band in (slice(max(0, last - 6), last) for last in range(1, deepest + 1)):
         level = float(np.median(columns[band]))
-        tolerance = float(np.clip(2 * np.median(deviations[band]), *_TOLERANCES))
+        tolerance = float(np.clip(3.5 * np.median(deviations[band]), *_TOLERANCES))
         kind = "dark" if level <= _DARK else "light" if level >= _LIGHT else "gray"
         if (kind, round(level / 0.03), round(tolerance / 0.03)) in tried:
             continue
         tried.add((kind, round(level / 0.03), round(tolerance / 0.03)))
 
-        heights = _steps(quantiles, kind, level, tolerance, pad, cells)
+        near, bare, heights = _evidence(quantiles, kind, level, tolerance, pad, cells)
         leeway = heights.copy()
-        leeway[:, 1:] = np.maximum(leeway[:, 1:], 0.9 * heights[:, :-1])
-        leeway[:, :-1] = np.maximum(leeway[:, :-1], 0.9 * heights[:, 1:])
+        leeway[:, 1:] = np.maximum(leeway[:, 1:], 0.95 * heights[:, :-1])
+        leeway[:, :-1] = np.maximum(leeway[:, :-1], 0.95 * heights[:, 1:])
         seen = leeway.ravel()[lines]  # (shifts, segments, depths)
         strength, coverage = seen.mean(axis=1), (seen > 0).mean(axis=1)
         promise = strength + 0.5 * coverage - 0.1 * np.abs(shifts)[:, None] / max(most, 1)
@@ -175,14 +174,11 @@ def _best_lines(small: np.ndarray, side: str, margins: dict[str, int], ends: dic
         every = np.arange(deepest)
         depths = offsets[rows].T + every + 1  # (segments, depths)
         # Up to two pixels before the line do not count: soft and ringing edges reach into the margin.
-        counted = np.clip(depths - np.clip(depths // 4, 0, 2), 0, strip.shape[1])
-        beside = np.maximum(counted - _BESIDE, 0)
-        known = np.pad(np.cumsum(_at_level(strip, bounds, kind, level, tolerance), axis=1), ((0, 0), (1, 0)))
-        up_to, before = (np.take_along_axis(known, where, axis=1).sum(axis=0) for where in (counted, beside))
-        foreign = 1 - up_to / np.maximum(counted.sum(axis=0), 1)
-        foreign_beside = 1 - (up_to - before) / np.maximum((counted - beside).sum(axis=0), 1)
+        counted = np.clip(depths - np.clip(depths // 4, 0, 2), 0, near.shape[1])
+        at_level = np.pad(np.cumsum(near + 0.5 * bare, axis=1), ((0, 0), (1, 0)))
+        foreign = 1 - np.take_along_axis(at_level, counted, axis=1).sum(axis=0) / np.maximum(counted.sum(axis=0), 1)
         extremity = {"dark": max(level, 0), "light": max(1 - level, 0), "gray": _DARK}[kind]
-        score = promise[rows, every] - 2 * (foreign + foreign_beside) - 0.5 * extremity
+        score = promise[rows, every] - 2 * foreign - 0.5 * extremity
         pick = int(np.argmax(score))
         if kind in best and best[kind].score >= score[pick]:
             continue
@@ -199,40 +195,33 @@ def _best_lines(small: np.ndarray, side: str, margins: dict[str, int], ends: dic
             seen=seen[row, :, pick] > 0,
             strength=float(strength[row, pick]),
             coverage=float(coverage[row, pick]),
-            exact=max(float((heights.ravel()[lines[row, :, pick] + nudge] > 0).mean()) for nudge in (-1, 0, 1)),
+            exact=float((heights.ravel()[lines[row, :, pick]] > 0).mean()),
             foreign=float(foreign[pick]),
             score=float(score[pick]),
         )
     return best
 
 
-def _at_level(strip: np.ndarray, bounds: np.ndarray, kind: str, level: float, tolerance: float) -> np.ndarray:
-    """(segments, depths) shares of pixels at a margin's level; at the other end of the range counts three quarters.
+def _evidence(
+    quantiles: np.ndarray, kind: str, level: float, tolerance: float, pad: int, cells: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Where segments are at a margin's level, where at the other end of the range, and how high they step off it.
 
-    The other end is the light through perforation and scratched writing, or the ink on paper.
-    """
-    if kind == "dark":
-        known = np.where(strip <= level + tolerance, np.float32(1), np.where(strip >= 0.85, np.float32(0.75), 0))
-    elif kind == "light":
-        known = np.where(strip >= level - tolerance, np.float32(1), np.where(strip <= 0.15, np.float32(0.75), 0))
-    else:
-        known = np.abs(strip - level) <= tolerance
-    sums = np.add.reduceat(known, bounds[:-1], axis=0, dtype=np.float32)
-    return sums / np.diff(bounds)[:, None]
-
-
-def _steps(quantiles: np.ndarray, kind: str, level: float, tolerance: float, pad: int, cells: int) -> np.ndarray:
-    """How high each segment steps off a margin's level: (segments, cells) in 0..1, at the depths -pad and on.
-
-    quantiles: (3, segments, depths), the 30th, 50th and 70th percentile of each segment. 0 where there is no step.
+    quantiles: (3, segments, depths), the 30th, 50th and 70th percentile. Returns two (segments, depths) booleans, and
+    (segments, cells) heights in 0..1 of the step at the depths -pad and on, 0 where there is none. The other end is
+    the light through perforation and scratched writing, or the ink on paper.
     """
     low, middle, high = quantiles
     if kind == "dark":
-        rise, near = middle - level, high <= level + tolerance
+        rise = middle - level
+        near, bare = high <= level + tolerance, low >= 0.85
     elif kind == "light":
-        rise, near = level - middle, low >= level - tolerance
+        rise = level - middle
+        near, bare = low >= level - tolerance, high <= 0.15
     else:
-        rise, near = np.abs(middle - level), (low >= level - tolerance) & (high <= level + tolerance)
+        rise = np.abs(middle - level)
+        near = (low >= level - tolerance) & (high <= level + tolerance)
+        bare = np.zeros_like(near)
     # Two of the three pixels before the line are at the level and two of three behind it are off: resampling and JPEG
     # leave a soft or ringing edge. Beyond the rim everything is margin.
     steps = _two_of_three(np.pad(near, ((0, 0), (pad + 3, 0)), constant_values=True))[:, :cells]
@@ -241,7 +230,8 @@ def _steps(quantiles: np.ndarray, kind: str, level: float, tolerance: float, pad
     inside = outside[:, 3:]
     contrast = sum(inside[:, k : k + cells] - outside[:, k : k + cells] for k in range(3)) / 3
     # What exceeds a clear step counts a little, so that the line settles where the edge is steepest.
-    return np.where(steps, np.clip(0.9 * contrast / _CLEAR_STEP, 0.01, 0.9) + 0.1 * np.clip(contrast, 0, 1), 0)
+    height = np.clip(0.9 * contrast / _CLEAR_STEP, 0.01, 0.9) + 0.1 * np.clip(contrast, 0, 1)
+    return near, bare, np.where(steps, height, 0)
 
 
 def _two_of_three(flags: np.ndarray) -> np.ndarray:
@@ -253,30 +243,31 @@ def _two_of_three(flags: np.ndarray) -> np.ndarray:
 def _believed(candidates: dict[str, dict[str, _Line]], found: dict[str, _Line]) -> dict[str, _Line]:
     """The lines of one kind that are believed, of the kind with the most evidence; empty if none is.
 
-    Margins of the same kind that were found before are witnesses too. Where one was found, a second has to be clear:
-    a dark scene often has a straight edge of its own a little deeper.
+    Margins of the same kind that were found before, on other sides, are witnesses too.
     """
     layers = [(0.0, {})]
     for kind in ("dark", "light", "gray"):
         lines = {side: kinds[kind] for side, kinds in candidates.items() if kind in kinds and _extreme(kinds[kind])}
         if not lines:
             continue
-        before = {side: line for side, line in found.items() if line.kind == kind}
-        surest = max([*before.values(), *lines.values()], key=_certainty)
-        lines = {
-            side: line
-            for side, line in lines.items()
-            if _agree(line, surest) and (_clear(line) if side in before else _vouched(line, surest))
-        }
-        witnesses = {side: line for side, line in before.items() if _agree(line, surest)} | lines
-        votes = sum(line.coverage for line in witnesses.values())
-        if votes < (1.6 if len(witnesses) == len(SIDES) else 2.2):
-            lines = {side: line for side, line in lines.items() if _clear(line) and kind != "gray"}
-            if len(lines) < 2:
-                lines = {side: line for side, line in lines.items() if _perfect(line)}
+        witnesses = {side: line for side, line in found.items() if line.kind == kind} | lines
+        surest = max(witnesses.values(), key=_certainty)
+        votes = sum(line.coverage for line in witnesses.values() if _agree(line, surest) and _vouched(line, surest))
+        lines = {side: line for side, line in lines.items() if _agree(line, surest) and _vouched(line, surest)}
+        LOG.append((kind, votes, lines))
+        if votes < 2.2:
+            clear = {
+                side: line
+                for side, line in lines.items()
+                if line.coverage >= 0.85 and line.strength >= 0.6 and line.foreign <= 0.2 and kind != "gray"
+            }
+            lines = clear if len(clear) >= 2 else {side: line for side, line in clear.items() if _perfect(line)}
         if lines:
             layers.append((votes, lines))
     return max(layers, key=lambda entry: entry[0])[1]
+
+
+LOG = []
 
 
 def _certainty(line: _Line) -> float:
@@ -293,19 +284,16 @@ def _extreme(line: _Line) -> bool:
 
 def _vouched(line: _Line, surest: _Line) -> bool:
     """Whether a line that agrees with a sure one is good enough."""
-    if line.spread <= 0.03 and line.foreign <= 0.02 and abs(line.level - surest.level) <= 0.03:
+    if line.exact < 0.4 * line.coverage:
+        return False
+    if line.spread <= 0.02 and line.foreign <= 0.02 and abs(line.level - surest.level) <= 0.03:
         return line.strength >= 0.1 and line.coverage >= 0.25
     return line.strength >= 0.2 and line.coverage >= (0.4 if line.spread <= 0.12 else 0.7) and line.foreign <= 0.4
 
 
-def _clear(line: _Line) -> bool:
-    """Good enough to be one of two margins."""
-    return line.coverage >= 0.85 and line.strength >= 0.6 and line.foreign <= 0.2
-
-
 def _perfect(line: _Line) -> bool:
     """Good enough to be a margin on its own."""
-    if line.exact < 0.85 or line.coverage < 0.9 or abs(line.rotation) > 0.01:
+    if line.exact < 0.8 or line.coverage < 0.9 or abs(line.rotation) > 0.01:
         return False
     if line.spread <= 0.01 and line.foreign <= 0.01:
         return True
