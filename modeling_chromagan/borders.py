@@ -254,7 +254,6 @@ def _believed(candidates: dict[str, dict[str, _Line]], found: dict[str, _Line]) 
         surest = max(witnesses.values(), key=_certainty)
         votes = sum(line.coverage for line in witnesses.values() if _agree(line, surest) and _vouched(line, surest))
         lines = {side: line for side, line in lines.items() if _agree(line, surest) and _vouched(line, surest)}
-        LOG.append((kind, votes, lines))
         if votes < 2.2:
             clear = {
                 side: line
@@ -265,9 +264,6 @@ def _believed(candidates: dict[str, dict[str, _Line]], found: dict[str, _Line]) 
         if lines:
             layers.append((votes, lines))
     return max(layers, key=lambda entry: entry[0])[1]
-
-
-LOG = []
 
 
 def _certainty(line: _Line) -> float:
