@@ -8,6 +8,8 @@ from .color import COLOR_ENCODINGS
 TRUNK_INPUTS = ("raw", "imagenet")
 NORM_ORDERS = ("relu_norm", "norm_relu")
 CHROMA_RESOLUTIONS = ("half", "full")
+CRITIC_NAMES = ("chromagan", "pix2pix")  # of critic_patchgan.CRITICS
+CRITIC_NORMS = ("none", "batch")
 
 
 @strict
@@ -34,6 +36,9 @@ class ChromaGANConfig(PreTrainedConfig):
         norm_order: `"relu_norm"` is convolution, ReLU, batch norm (published); `"norm_relu"` the usual order.
         chroma_resolution: `"half"` predicts chroma at half the size, enlarged by repetition (published); `"full"`
             enlarges before the last convolution.
+        critic: `"chromagan"` (the paper's, Wasserstein) or `"pix2pix"` (Isola et al., 2017, appendix 6.1.2).
+        critic_norm: `"none"` (ChromaGAN) or `"batch"` (pix2pix; with a gradient penalty it mixes the pictures whose
+            gradients are to be bounded one by one).
         critic_width_multiplier: factor on the channel counts of the critic, 1 as published.
 
     Raises:
@@ -54,6 +59,8 @@ class ChromaGANConfig(PreTrainedConfig):
     trunk_batch_norm: bool = False
     norm_order: str = "relu_norm"
     chroma_resolution: str = "half"
+    critic: str = "chromagan"
+    critic_norm: str = "none"
     critic_width_multiplier: float | int = 1.0
 
     def __post_init__(self, **kwargs):
@@ -65,6 +72,8 @@ class ChromaGANConfig(PreTrainedConfig):
         self._check_choice("trunk_input", TRUNK_INPUTS)
         self._check_choice("norm_order", NORM_ORDERS)
         self._check_choice("chroma_resolution", CHROMA_RESOLUTIONS)
+        self._check_choice("critic", CRITIC_NAMES)
+        self._check_choice("critic_norm", CRITIC_NORMS)
         if self.image_size < 32 or self.image_size % 32:
             raise ValueError(f"image_size is {self.image_size}; accepted: a multiple of 32 from 32 upwards")
         grid = self.image_size // 32

@@ -16,7 +16,7 @@ from transformers import initialization as init
 from transformers.utils import ModelOutput
 
 from .configuration_chromagan import ChromaGANConfig
-from .critic_patchgan import PatchCritic
+from .critic_patchgan import CRITICS
 from .generator_chromagan import FusionGenerator
 
 # A generator's constructor names the config fields that it takes; adding a generator is one file and one line here.
@@ -70,7 +70,8 @@ class ColorizationOutput(ModelOutput):
 class CriticOutput(ModelOutput):
     """
     Args:
-        scores: (B, 1, ceil(H/8), ceil(W/8)), one real number per patch; higher is more like a real photograph.
+        scores: (B, 1, h, w), one real number per patch of the picture, about H/8 x W/8 of them; higher is more like a
+            real photograph.
     """
 
     scores: torch.Tensor | None = None
@@ -82,7 +83,7 @@ class ChromaGANPreTrainedModel(PreTrainedModel):
     main_input_name = "pixel_values"
     input_modalities = ("image",)
     supports_gradient_checkpointing = True
-    _no_split_modules = ["FusionGenerator", "PatchCritic"]  # noqa: RUF012 - read by transformers as a class attribute
+    _no_split_modules = ["FusionGenerator", "PatchCritic", "Pix2PixCritic"]  # noqa: RUF012 - read by transformers as a class attribute
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
@@ -176,7 +177,7 @@ class ChromaGANCritic(ChromaGANPreTrainedModel):
 
     def __init__(self, config: ChromaGANConfig):
         super().__init__(config)
-        self.network = PatchCritic(config.critic_width_multiplier)
+        self.network = CRITICS[config.critic](config.critic_width_multiplier, config.critic_norm)
         self.post_init()
 
     def forward(
@@ -185,10 +186,14 @@ class ChromaGANCritic(ChromaGANPreTrainedModel):
         """Scores `pixel_values`, luminance and ab concatenated, encoded, (B, 3, H, W).
 
         Raises:
-            ValueError: for a wrong shape.
+            ValueError: for a wrong shape or too small a picture.
         """
-        if pixel_values.ndim != 4 or pixel_values.shape[1] != 3:
-            raise ValueError(f"pixel_values has shape {tuple(pixel_values.shape)}; accepted: (B, 3, H, W) Lab picture")
+        least = self.network.minimum_size
+        if pixel_values.ndim != 4 or pixel_values.shape[1] != 3 or min(pixel_values.shape[-2:]) < least:
+            raise ValueError(
+                f"pixel_values has shape {tuple(pixel_values.shape)}; accepted: (B, 3, H, W) Lab picture, at least "
+                f"{least} pixels a side"
+            )
         output = CriticOutput(scores=self.network(pixel_values.to(self.dtype)))
         if return_dict is None:
             return_dict = self.config.return_dict

@@ -6,12 +6,12 @@ import torch.nn.functional as F
 from torch import nn
 
 from modeling_chromagan import ChromaGANConfig, ChromaGANCritic
-from modeling_chromagan.critic_patchgan import PatchCritic
+from modeling_chromagan.critic_patchgan import CRITICS, PatchCritic
 
 
-def build(width: float = 0.0625, seed: int = 0) -> ChromaGANCritic:
+def build(width: float = 0.0625, seed: int = 0, **settings) -> ChromaGANCritic:
     torch.manual_seed(seed)
-    return ChromaGANCritic(ChromaGANConfig(critic_width_multiplier=width))
+    return ChromaGANCritic(ChromaGANConfig(critic_width_multiplier=width, **settings))
 
 
 def pictures(count: int, height: int, width: int) -> torch.Tensor:
@@ -51,7 +51,8 @@ def test_one_score_per_patch_of_eight_pixels(height, width, rows, columns):
 def test_there_is_no_normalization():
     """A batch norm would mix the pictures of a batch, which makes the penalty on single gradients meaningless."""
     critic = build()
-    assert {type(module) for module in critic.network.modules()} == {PatchCritic, nn.Conv2d}
+    assert {type(module) for module in critic.network.modules()} == {PatchCritic, nn.Conv2d, nn.ModuleDict}
+    assert len(critic.network.norms) == 0
     assert not list(critic.buffers())
 
 
@@ -103,3 +104,48 @@ def test_the_penalty_reaches_every_weight():
 def test_wrong_shapes_are_refused(shape):
     with pytest.raises(ValueError, match=r"^pixel_values has shape .* accepted: \(B, 3, H, W\)"):
         build()(torch.zeros(shape))
+
+
+# The critic of pix2pix, and batch norm where somebody asks for it
+
+
+def test_pix2pix_layers():
+    with torch.device("meta"):
+        critic = CRITICS["pix2pix"](critic_norm="batch")
+    layers = [module for module in critic.modules() if isinstance(module, nn.Conv2d)]
+    assert [(conv.out_channels, conv.stride[0], conv.padding[0]) for conv in layers] == [
+        (64, 2, 1),
+        (128, 2, 1),
+        (256, 2, 1),
+        (512, 1, 1),
+        (1, 1, 1),
+    ]
+    assert sum(parameter.numel() for parameter in critic.parameters()) == 2_764_737 + 2 * (128 + 256 + 512)
+
+
+def test_one_score_of_pix2pix_sees_seventy_pixels():
+    picture = pictures(1, 256, 256).requires_grad_()
+    scores = build(critic="pix2pix")(picture).scores
+    assert scores.shape == (1, 1, 30, 30)
+    scores[0, 0, 15, 15].backward()
+    seen = picture.grad.abs().sum(dim=(0, 1))
+    rows, columns = seen.sum(1).nonzero().flatten(), seen.sum(0).nonzero().flatten()
+    assert rows[-1] - rows[0] + 1 == 70
+    assert columns[-1] - columns[0] + 1 == 70
+
+
+@pytest.mark.parametrize("name", CRITICS)
+def test_batch_norm_is_there_only_on_request(name):
+    without, batch = build(critic=name), build(critic=name, critic_norm="batch")
+    assert not [module for module in without.modules() if isinstance(module, nn.BatchNorm2d)]
+    assert len([module for module in batch.modules() if isinstance(module, nn.BatchNorm2d)]) == 3
+    scores = batch.train()(pictures(3, 48, 48)).scores
+    scores.square().mean().backward()
+    assert all(parameter.grad.isfinite().all() for parameter in batch.parameters())
+    assert batch.network.norms["norm2"].running_mean.abs().sum() > 0
+
+
+def test_pictures_below_the_smallest_of_pix2pix_are_refused():
+    assert build(critic="pix2pix")(pictures(1, 24, 24)).scores.shape == (1, 1, 1, 1)
+    with pytest.raises(ValueError, match=r"at least 24 pixels a side$"):
+        build(critic="pix2pix")(pictures(1, 23, 40))
