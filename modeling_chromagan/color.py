@@ -187,6 +187,22 @@ def decode_ab(encoded: torch.Tensor, encoding: str) -> torch.Tensor:
     return encoded * scale + shift
 
 
+def reconstruction_to_ab(reconstruction: torch.Tensor, encoding: str) -> torch.Tensor:
+    """Bring what a generator gives, of either kind, to a and b in Lab units.
+
+    `reconstruction` is (..., 2, H, W), ab in the units of `encoding`, or (..., 3, H, W), sRGB in 0..1, of which only
+    the chroma is taken: the luminance of a result is the photograph's own. The result is (..., 2, H, W) of the same
+    dtype. Raises ValueError for another number of channels or another encoding.
+    """
+    channels = reconstruction.shape[-3] if reconstruction.ndim >= 3 else 0
+    if channels not in (2, 3):
+        raise ValueError(
+            f"reconstruction has shape {tuple(reconstruction.shape)}; "
+            "accepted: (..., 2, H, W) encoded ab or (..., 3, H, W) sRGB"
+        )
+    return decode_ab(reconstruction, encoding) if channels == 2 else rgb_to_lab(reconstruction)[..., 1:, :, :]
+
+
 def luminance_to_unit(encoded: torch.Tensor, encoding: str) -> torch.Tensor:
     """Bring encoded luminance to 0..1 (L / 100), what a generator feeds its trunk whatever the encoding."""
     shift, scale = _encoding_of(encoding)["lightness"]

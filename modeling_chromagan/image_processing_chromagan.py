@@ -11,7 +11,7 @@ from transformers.image_processing_backends import PilBackend
 from transformers.image_processing_utils import BatchFeature
 
 from .borders import find_borders
-from .color import COLOR_ENCODINGS, decode_ab, encode_luminance, gray_to_lightness
+from .color import COLOR_ENCODINGS, encode_luminance, gray_to_lightness, reconstruction_to_ab
 from .composition import UPSAMPLINGS, compose
 from .image_loading import LoadedImage, load_image
 
@@ -165,8 +165,8 @@ class ChromaGANImageProcessor(PilBackend):
         """Predicted chroma joined with the originals' own luminance at full size.
 
         Args:
-            outputs: a model output whose `reconstruction` is encoded ab, (B, 2, h, w), of any float type, on any
-                device.
+            outputs: a model output whose `reconstruction` is encoded ab, (B, 2, h, w), or sRGB in 0..1, (B, 3, h, w),
+                of any float type, on any device. Of RGB only the chroma is used.
             originals: the B pictures, as `PreparedImage` or anything that `preprocess` takes.
             upsampling: instead of the processor's own.
             borders: what `preprocess` was called with, where the originals are no `PreparedImage`.
@@ -187,7 +187,7 @@ class ChromaGANImageProcessor(PilBackend):
         for i, original in enumerate(originals):
             if not isinstance(original, PreparedImage):
                 original = self.prepare(original, name=name_in_list(original, i, len(originals)), borders=borders)
-            ab = decode_ab(outputs.reconstruction[i].detach().float().cpu(), self.encoding)
+            ab = reconstruction_to_ab(outputs.reconstruction[i].detach().float().cpu(), self.encoding)
             rgb = compose(original.original.gray, ab, box=original.box, upsampling=upsampling)
             picture = Image.fromarray(rgb)
             if original.original.alpha is not None:

@@ -20,6 +20,7 @@ from modeling_chromagan.color import (
     lab_to_rgb8,
     lightness_to_gray,
     luminance_to_unit,
+    reconstruction_to_ab,
     rgb_to_lab,
 )
 
@@ -234,3 +235,26 @@ def test_neutral_gray_is_written_unchanged():
 def test_batches_and_lightness_beyond_its_range_are_written():
     lab = torch.tensor([[-3.0, 40.0, -10.0], [104.0, 0.0, 30.0]])[:, :, None, None]
     assert lab_to_rgb8(lab).flatten(1).tolist() == [[0, 0, 0], [255, 255, 255]]
+
+
+@pytest.mark.parametrize("encoding", COLOR_ENCODINGS)
+def test_both_kinds_of_reconstruction_give_the_same_chroma(encoding):
+    rgb = torch.rand(2, 3, 5, 7, generator=torch.Generator().manual_seed(0))
+    ab = rgb_to_lab(rgb)[:, 1:]
+    torch.testing.assert_close(reconstruction_to_ab(rgb, encoding), ab, atol=1e-4, rtol=1e-5)
+    torch.testing.assert_close(reconstruction_to_ab(encode_ab(ab, encoding), encoding), ab, atol=1e-4, rtol=1e-5)
+    torch.testing.assert_close(reconstruction_to_ab(rgb[0], encoding), ab[0], atol=1e-4, rtol=1e-5)
+
+
+def test_reconstructions_carry_gradients():
+    rgb = torch.rand(1, 3, 4, 4, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    reconstruction_to_ab(rgb, "unit8").abs().sum().backward()
+    assert (rgb.grad != 0).all()
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 4, 4), (4, 4, 4), (2, 4)])
+def test_a_reconstruction_has_two_or_three_channels(shape):
+    with pytest.raises(
+        ValueError, match=r"^reconstruction has shape \(.*\); accepted: \(\.\.\., 2, H, W\) encoded ab or"
+    ):
+        reconstruction_to_ab(torch.zeros(shape), "unit8")
