@@ -28,7 +28,7 @@ from modeling_chromagan.training.checkpoint import list_checkpoints, load_checkp
 from modeling_chromagan.training.data import BatchPlan, center_crop, open_sources, to_network_units
 from modeling_chromagan.training.evaluate import evaluate_model, sample_grid
 from modeling_chromagan.training.recipe import Optimizer, Recipe, RecipeError, dump_recipe, load_recipe
-from modeling_chromagan.training.teacher import load_teacher, load_trunk_weights
+from modeling_chromagan.training.teacher import load_pretrained_part, load_teacher
 
 DEFAULT_RECIPE = Path(__file__).parent / "recipes" / "chromagan_tiny.yaml"
 OPTIMIZERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
@@ -49,6 +49,8 @@ class Trainer:
     def __init__(self, recipe: Recipe, accelerator: Accelerator):
         self.recipe, self.accelerator = recipe, accelerator
         self.photographs, pictures, class_names = open_sources(recipe.data, recipe.seed)
+        for phase in recipe.phases:
+            phase.steps = phase.steps_for({name: source.size for name, source in self.photographs.items()})
         size = recipe.phases[0].batches[0].size
         self.validation = torch.from_numpy(np.stack([center_crop(picture, size) for picture in pictures]))
         self.validation = self.validation.permute(0, 3, 1, 2).contiguous()
@@ -61,12 +63,19 @@ class Trainer:
         names = {"id2label": labels, "label2id": {name: i for i, name in labels.items()}} if labels else {}
         config = recipe.build_config(**names)
         self.encoding = config.encoding
+        if config.critic_norm == "batch" and any(phase.objective.penalty_weight for phase in recipe.phases):
+            self.say(
+                "warning: model.critic_norm is batch: the gradient penalty bounds pictures one by one, which batch "
+                "norm mixes; none is the setting it is meant for"
+            )
         set_seed(recipe.seed)
         self.generator, self.critic = ChromaGANGenerator(config), ChromaGANCritic(config)
         if recipe.init_from:
             self.load_initial_weights(Path(recipe.init_from))
-        elif recipe.trunk_weights:
-            load_trunk_weights(self.generator, recipe.trunk_weights)
+        else:
+            for setting in ("backbone_weights", "extractor_weights"):
+                if getattr(recipe, setting):
+                    load_pretrained_part(self.generator, setting, getattr(recipe, setting))
         self.average = None
         if recipe.ema_decay:
             # Running statistics are averaged like the weights they belong to.
@@ -139,7 +148,8 @@ class Trainer:
         for name, settings in (("generator", phase.generator_optimizer), ("critic", phase.critic_optimizer)):
             network = {"generator": self.generator, "critic": self.critic}[name]
             options = {"lr": settings.learning_rate, "betas": settings.betas, "weight_decay": settings.weight_decay}
-            optimizers[name] = OPTIMIZERS[settings.name](network.parameters(), **options)
+            trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
+            optimizers[name] = OPTIMIZERS[settings.name](trained, **options)
         for name, settings in (("generator", phase.generator_optimizer), ("critic", phase.critic_optimizer)):
             if name in states:
                 optimizers[name].load_state_dict(states[name])
@@ -192,6 +202,9 @@ class Trainer:
         kind = phase.batches[batch["kind"]]
         luminance, real_ab = to_network_units(batch["rgb"], self.encoding, kind.degradation, random)
         luminance, real_ab = luminance.to(device), real_ab.to(device)
+        target = real_ab
+        if self.generator.network.output_space == "rgb":
+            target = batch["rgb"].to(device).float() / 255
         adversarial = objective.adversarial_weight > 0
         taught_by_critic = adversarial and self.step_in_phase(number) >= objective.critic_warmup_steps
 
@@ -205,9 +218,10 @@ class Trainer:
             objective,
             luminance,
             output.reconstruction,
-            real_ab,
+            target,
             class_loss,
             self.critic if taught_by_critic else None,
+            self.encoding,
             objectives.chroma_weights(
                 decode_ab(real_ab, self.encoding), objective.chroma_emphasis, objective.chroma_emphasis_power
             ),
@@ -219,11 +233,12 @@ class Trainer:
 
         # Critic
         if adversarial:
-            fake_ab = output.reconstruction.detach()
+            fake = output.reconstruction.detach()
             if not objective.reuse_forward:
                 generator.eval()  # the published fakes for the critic are predictions, with running statistics
                 with self.precision(), torch.no_grad():
-                    fake_ab = generator(luminance).reconstruction
+                    fake = generator(luminance).reconstruction
+            fake_ab = objectives.lab_picture(luminance, fake, self.encoding)[:, 1:]
             total, critic_losses = objectives.critic_loss(objective, critic, luminance, real_ab, fake_ab, random)
             self.descend(total, critic, optimizers["critic"], schedulers["critic"], phase.critic_optimizer)
             losses |= {"critic": total.detach()} | critic_losses

@@ -18,6 +18,9 @@ from .color import luminance_to_unit
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_DEVIATION = (0.229, 0.224, 0.225)
 
+# Where the ten convolutions through conv4_3 stand in torchvision's `features`, ReLU and pooling counted.
+VGG16_PLACES = (0, 2, 5, 7, 10, 12, 14, 17, 19, 21)
+
 # The published network was trained in Keras: epsilon 1e-3, momentum 0.99, which is 0.01 in torch's sense.
 BATCH_NORM_EPSILON = 1e-3
 BATCH_NORM_MOMENTUM = 0.01
@@ -36,6 +39,19 @@ def same_padding(size: int, kernel: int, stride: int) -> tuple[int, int]:
     """
     total = max((-(-size // stride) - 1) * stride + kernel - size, 0)
     return total // 2, total - total // 2
+
+
+def reflect_to_multiple(x: torch.Tensor, multiple: int) -> torch.Tensor:
+    """Continues (B, C, H, W) to the right and below by reflection until both sides are multiples of `multiple`.
+
+    Networks and the pipeline pad with it, so that a picture gives the same alone and in a batch. Where a side would
+    have to more than double, the reflection is reflected again.
+    """
+    while True:
+        rows, columns = (min(-size % multiple, size - 1) for size in x.shape[-2:])
+        if not rows and not columns:
+            return x
+        x = F.pad(x, (0, columns, 0, rows), mode="reflect")
 
 
 class ConvLayer(nn.Module):
@@ -109,6 +125,11 @@ class FusionGenerator(nn.Module):
     The arguments are the `ChromaGANConfig` fields of the same names.
     """
 
+    output_space = "ab"
+    has_class_head = True
+    frozen_parts = ()  # submodules that never train and stay in evaluation mode
+    # Settings with which the trunk is the network that pretrained weights belong to.
+    backbone_requires = {"trunk_input": "imagenet", "width_multiplier": 1, "trunk_batch_norm": False}  # noqa: RUF012
     size_multiple = 8  # the trunk halves three times; other sizes are padded by reflection and cropped
     minimum_size = 16  # below it reflection has nothing to reflect and the trunk sees two cells
 
@@ -176,9 +197,7 @@ class FusionGenerator(nn.Module):
         if min(height, width) < self.minimum_size:
             raise ValueError(f"picture is {height}x{width}; accepted: at least {self.minimum_size} pixels a side")
         x = self.to_trunk_input(luminance_to_unit(luminance, self.encoding))  # (B, 3, H, W)
-        pad_rows, pad_columns = -height % self.size_multiple, -width % self.size_multiple
-        if pad_rows or pad_columns:
-            x = F.pad(x, (0, pad_columns, 0, pad_rows), mode="reflect")
+        x = reflect_to_multiple(x, self.size_multiple)
         hidden_states = []
 
         # Trunk
@@ -224,3 +243,23 @@ class FusionGenerator(nn.Module):
             ],
             dim=1,
         )
+
+    @torch.no_grad()
+    def load_backbone_weights(self, tensors: dict[str, torch.Tensor]) -> None:
+        """Fills the trunk from VGG-16 weights named as timm and torchvision name them (`features.0.weight`, ...).
+
+        Raises:
+            KeyError: if a tensor is missing.
+            ValueError: if one has another shape.
+        """
+        convolutions = [layer.conv for stage in self.trunk for layer in stage.children()]
+        pairs = [
+            (getattr(conv, kind), tensors[f"features.{place}.{kind}"])
+            for conv, place in zip(convolutions, VGG16_PLACES, strict=True)
+            for kind in ("weight", "bias")
+        ]
+        for ours, theirs in pairs:  # everything is looked at before anything is changed
+            if ours.shape != theirs.shape:
+                raise ValueError(f"a shape of {tuple(theirs.shape)} instead of {tuple(ours.shape)}")
+        for ours, theirs in pairs:
+            ours.copy_(theirs)

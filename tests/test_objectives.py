@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from modeling_chromagan import ChromaGANConfig, ChromaGANCritic
+from modeling_chromagan.color import rgb_to_lab
 from modeling_chromagan.modeling_chromagan import CriticOutput
 from modeling_chromagan.training import objectives
 from modeling_chromagan.training.recipe import Objective
@@ -135,7 +136,7 @@ def test_steering_follows_the_weighted_color_term(critic, batch):
     weights = objectives.chroma_weights(100 * real_ab, 3)
     settings = Objective(class_weight=0, adversarial_gradient_ratio=0.5)
     fake_ab = start.clone().requires_grad_()
-    total, _ = objectives.generator_loss(settings, luminance, fake_ab, real_ab, None, critic, weights)
+    total, _ = objectives.generator_loss(settings, luminance, fake_ab, real_ab, None, critic, pixel_weights=weights)
     total.backward()
     reference = start.clone().requires_grad_()
     (weights * (reference - real_ab).square()).mean().backward()
@@ -203,7 +204,7 @@ def test_critic_loss_rises_with_the_score_of_fakes_and_carries_no_gradient_to_th
     assert fake_ab.grad is None
     real = critic(torch.cat([luminance, real_ab], dim=1)).scores.mean()
     fake = critic(torch.cat([luminance, fake_ab], dim=1)).scores.mean()
-    assert parts["wasserstein"].item() == pytest.approx((real - fake).item(), abs=1e-6)
+    assert parts["critic_gap"].item() == pytest.approx((real - fake).item(), abs=1e-6)
     assert total.item() == pytest.approx((fake - real + 10 * parts["penalty"]).item(), rel=1e-5)
     # The last bias shifts every score alike: real and fake cancel, and the penalty does not see it.
     for name, parameter in critic.named_parameters():
@@ -225,5 +226,71 @@ def test_critic_learns_to_tell_two_colors_apart():
         optimizer.zero_grad()
         total.backward()
         optimizer.step()
-        first = first or parts["wasserstein"].item()
-    assert parts["wasserstein"].item() > first + 0.1
+        first = first or parts["critic_gap"].item()
+    assert parts["critic_gap"].item() > first + 0.1
+
+
+# The other objectives of the field
+
+
+@pytest.mark.parametrize(
+    ("settings", "by_hand"),
+    [
+        ({"color_loss": "mse"}, (0.25 + 9) / 2),
+        ({"color_loss": "l1"}, (0.5 + 3) / 2),
+        ({"color_loss": "huber"}, (0.5 * 0.25 + 1 * (3 - 0.5)) / 2),
+        ({"color_loss": "huber", "huber_delta": 2}, (0.5 * 0.25 + 2 * (3 - 1)) / 2),
+    ],
+)
+def test_color_terms_by_hand(settings, by_hand):
+    prediction, target = torch.tensor([0.5, -3.0]).view(1, 2, 1, 1), torch.zeros(1, 2, 1, 1)
+    objective = Objective(class_weight=0, color_weight=2, **settings)
+    total, parts = objectives.generator_loss(objective, torch.zeros(1, 1, 1, 1), prediction, target, None, None)
+    assert total.item() == pytest.approx(2 * by_hand)
+    assert parts["color"].item() == pytest.approx(by_hand)
+
+
+@pytest.mark.parametrize("kind", ["wasserstein", "bce", "least_squares"])
+def test_adversarial_terms_by_hand(kind):
+    real, fake = torch.tensor([2.0, -1.0]), torch.tensor([0.5, -0.5])
+
+    def cross_entropy(scores, truth):
+        return torch.nn.functional.binary_cross_entropy(scores.sigmoid(), torch.full_like(scores, truth))
+
+    critic_side, generator_side = {
+        "wasserstein": (fake.mean() - real.mean(), -fake.mean()),
+        "bce": (cross_entropy(real, 1.0) + cross_entropy(fake, 0.0), cross_entropy(fake, 1.0)),
+        "least_squares": (((real - 1) ** 2).mean() + (fake**2).mean(), ((fake - 1) ** 2).mean()),
+    }[kind]
+
+    class Given(nn.Module):
+        """Gives the scores written into the picture: its first pixel of a."""
+
+        def forward(self, picture):
+            return CriticOutput(scores=picture[:, 1:2, :1, :1])
+
+    def pictures(scores):
+        return scores.view(2, 1, 1, 1).expand(2, 2, 4, 4).clone()
+
+    settings = Objective(adversarial=kind, critic_weight=0.5, penalty_weight=0)
+    luminance = torch.zeros(2, 1, 4, 4)
+    total, parts = objectives.critic_loss(settings, Given(), luminance, pictures(real), pictures(fake))
+    assert total.item() == pytest.approx(0.5 * critic_side.item(), rel=1e-5)
+    assert "penalty" not in parts
+    assert parts["critic_gap"].item() == pytest.approx((real.mean() - fake.mean()).item())
+    assert objectives.adversarial_term(settings, fake).item() == pytest.approx(generator_side.item(), rel=1e-5)
+
+
+def test_an_rgb_output_reaches_the_critic_through_its_chroma(critic):
+    generator = torch.Generator().manual_seed(3)
+    luminance, rgb = torch.rand(2, 1, 32, 32, generator=generator), torch.rand(2, 3, 32, 32, generator=generator)
+    picture = objectives.lab_picture(luminance, rgb, "symmetric")
+    assert torch.equal(picture[:, :1], luminance), "the critic sees the photograph's luminance, not the prediction's"
+    torch.testing.assert_close(picture[:, 1:], rgb_to_lab(rgb)[:, 1:] / 110)
+    fake = rgb.clone().requires_grad_()
+    settings = Objective(class_weight=0, adversarial_gradient_ratio=0.5)
+    total, _ = objectives.generator_loss(settings, luminance, fake, 1 - rgb, None, critic, "symmetric")
+    total.backward()
+    color = 2 * (2 * rgb - 1) / rgb.numel()
+    assert ((fake.grad - color).norm() / color.norm()).item() == pytest.approx(0.5, rel=1e-3)
+    assert fake.grad.isfinite().all()

@@ -14,8 +14,8 @@ from modeling_chromagan.training.teacher import (
     ClassTeacher,
     VGG16Classifier,
     imagenet_class_names,
+    load_pretrained_part,
     load_teacher,
-    load_trunk_weights,
     measure_processor,
     tiny_imagenet_to_imagenet,
 )
@@ -291,8 +291,8 @@ def test_without_a_network_it_is_one_line(model, monkeypatch):
         with pytest.raises(RecipeError, match=rf"^teacher\.model: {model}: cannot reach {model}; accepted: .*\Z"):
             load_teacher(Teacher(kind=kind, model=model))
     generator = ChromaGANGenerator(trunk_config())
-    with pytest.raises(RecipeError, match=rf"^trunk_weights: {model}: cannot reach {model}; accepted: .*\Z"):
-        load_trunk_weights(generator, model)
+    with pytest.raises(RecipeError, match=rf"^backbone_weights: {model}: cannot reach {model}; accepted: .*\Z"):
+        load_pretrained_part(generator, "backbone_weights", model)
 
 
 # The trunk
@@ -317,7 +317,7 @@ def trunk_generator():
 def test_the_trunk_becomes_vgg16_through_conv4_3(trunk_generator, published_tensors, tmp_path):
     save_file(published_tensors, tmp_path / "model.safetensors")
     others = {name: value.clone() for name, value in trunk_generator.state_dict().items() if "trunk" not in name}
-    load_trunk_weights(trunk_generator, str(tmp_path))
+    load_pretrained_part(trunk_generator, "backbone_weights", str(tmp_path))
     luminance = pictures(1)
     x = (luminance - IMAGENET_MEAN) / IMAGENET_DEVIATION
     for place in PLACES[:10]:
@@ -333,22 +333,6 @@ def test_the_trunk_becomes_vgg16_through_conv4_3(trunk_generator, published_tens
         assert torch.equal(trunk_generator.state_dict()[name], value), name
 
 
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [
-        ({"trunk_input": "raw"}, "model.trunk_input is 'raw'; accepted with trunk_weights: 'imagenet'"),
-        ({"width_multiplier": 0.5}, "model.width_multiplier is 0.5; accepted with trunk_weights: 1"),
-        ({"trunk_batch_norm": True}, "model.trunk_batch_norm is True; accepted with trunk_weights: False"),
-    ],
-)
-def test_a_trunk_that_would_not_be_vgg16_is_refused(settings, message, vgg_folder):
-    with torch.device("meta"):
-        generator = ChromaGANGenerator(trunk_config(**settings))
-    with pytest.raises(RecipeError) as refusal:
-        load_trunk_weights(generator, str(vgg_folder))
-    assert str(refusal.value) == message
-
-
 @pytest.mark.parametrize("fault", ["narrow", "lacking"])
 def test_weights_that_do_not_fit_the_trunk_leave_it_as_it_was(fault, trunk_generator, published_tensors, tmp_path):
     tensors = vgg_tensors() if fault == "narrow" else published_tensors.copy()
@@ -357,8 +341,8 @@ def test_weights_that_do_not_fit_the_trunk_leave_it_as_it_was(fault, trunk_gener
     save_file(tensors, tmp_path / "model.safetensors")
     before = {name: value.clone() for name, value in trunk_generator.state_dict().items() if "trunk" in name}
     with pytest.raises(RecipeError) as refusal:
-        load_trunk_weights(trunk_generator, str(tmp_path))
-    assert str(refusal.value).startswith(f"trunk_weights: {tmp_path}")
+        load_pretrained_part(trunk_generator, "backbone_weights", str(tmp_path))
+    assert str(refusal.value).startswith(f"backbone_weights: {tmp_path}")
     assert "\n" not in str(refusal.value)
     for name, value in before.items():
         assert torch.equal(trunk_generator.state_dict()[name], value), name

@@ -123,7 +123,7 @@ def test_finished_run_is_left_as_it_is(pictures, finished):
 def test_learns_from_the_adversarial_phase(finished):
     """The critic's weights move in the second phase only."""
     losses = losses_of(finished)
-    assert {"critic", "wasserstein", "penalty", "adversarial", "adversarial_gradient_ratio"} <= set(losses[3])
+    assert {"critic", "critic_gap", "penalty", "adversarial", "adversarial_gradient_ratio"} <= set(losses[3])
     assert losses[3]["adversarial_gradient_ratio"] == pytest.approx(0.35, rel=1e-4)
 
 

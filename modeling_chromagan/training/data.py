@@ -118,6 +118,15 @@ class Photographs:
                 self.rows = self.rows[: source.max_samples]
             self.permutations: dict[int, np.ndarray] = {}
 
+    @property
+    def size(self) -> int | None:
+        """How many pictures a pass has; `None` for a stream that does not say."""
+        if self.stream is None:
+            return len(self.rows)
+        splits = self.stream.info.splits or {}
+        size = splits[self.source.split].num_examples if self.source.split in splits else None
+        return min(size, self.source.max_samples) if size and self.source.max_samples else size or None
+
     def row(self, position: int) -> dict:
         if self.stream is not None:
             return self._next_of_stream(position)

@@ -1,4 +1,6 @@
-"""The objectives of ChromaGAN (WACV 2020, section 3.3). Every total is what its optimizer minimizes.
+"""The objectives: ChromaGAN's (WACV 2020, section 3.3) and the others of the field, freely combined by a recipe.
+
+Every total is what its optimizer minimizes.
 
 Functions return `(total, {"name": value})`: the total to call backward on, detached scalars to log.
 """
@@ -7,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from ..color import encode_ab, reconstruction_to_ab
 from .recipe import Objective
 
 
@@ -50,63 +53,91 @@ def label_loss(logits: torch.Tensor, labels: torch.Tensor, smoothing: float) -> 
     return total / (labels >= 0).sum().clamp(min=1)
 
 
-def adversarial_gradient(
-    critic: nn.Module, luminance: torch.Tensor, fake_ab: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """What the critic wants of the colors: the term -mean(critic) and its gradient with respect to `fake_ab`.
+def color_error(settings: Objective, prediction: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    """The color term of every value, of the shape of both: squared, absolute, or Huber's error.
 
-    Taking the gradient at the generator's output, by itself, leaves no gradient in the critic's parameters and lets
-    the caller compare it with the color term's.
-
-    Returns:
-        The scalar term, detached, and its gradient, (B, 2, H, W).
+    Huber's is half the square up to `huber_delta` and linear beyond it.
     """
-    leaf = fake_ab.detach().float().requires_grad_()
-    term = -critic(torch.cat([luminance.float(), leaf], dim=1)).scores.mean()
-    (gradient,) = torch.autograd.grad(term, leaf)
-    return term.detach(), gradient
+    if settings.color_loss == "huber":
+        return F.huber_loss(prediction, target, reduction="none", delta=settings.huber_delta)
+    return {"mse": F.mse_loss, "l1": F.l1_loss}[settings.color_loss](prediction, target, reduction="none")
+
+
+def lab_picture(luminance: torch.Tensor, reconstruction: torch.Tensor, encoding: str) -> torch.Tensor:
+    """What the critic sees: encoded luminance and ab, (B, 3, H, W); of an RGB output the chroma is taken.
+
+    Args:
+        luminance: encoded, (B, 1, H, W).
+        reconstruction: a generator's output, (B, 2, H, W) encoded ab or (B, 3, H, W) RGB in 0..1.
+        encoding: the model's.
+    """
+    if reconstruction.shape[1] == 3:
+        reconstruction = encode_ab(reconstruction_to_ab(reconstruction.float(), encoding), encoding)
+    return torch.cat([luminance.float(), reconstruction.float()], dim=1)
+
+
+def adversarial_term(settings: Objective, fake_scores: torch.Tensor) -> torch.Tensor:
+    """What the generator minimizes of the critic's raw scores of its pictures.
+
+    `wasserstein`: -mean (WACV 2020, equation 1); `bce`: cross-entropy of the scores as logits against "real"
+    (Goodfellow et al., 2014, the form that does not saturate); `least_squares`: mean (score - 1)^2 (Mao et al., 2017).
+    """
+    if settings.adversarial == "wasserstein":
+        return -fake_scores.mean()
+    if settings.adversarial == "bce":
+        return F.softplus(-fake_scores).mean()
+    return (fake_scores - 1).square().mean()
 
 
 def generator_loss(
     settings: Objective,
     luminance: torch.Tensor,
-    fake_ab: torch.Tensor,
-    real_ab: torch.Tensor,
+    reconstruction: torch.Tensor,
+    target: torch.Tensor,
     class_loss: torch.Tensor | None,
     critic: nn.Module | None,
+    encoding: str = "unit8",
     pixel_weights: torch.Tensor | float = 1.0,
 ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-    """color_weight * MSE + class_weight * class loss - adversarial weight * mean critic score (equation 1).
+    """color_weight * color error + class_weight * class loss + adversarial weight * adversarial term (equation 1).
 
-    The adversarial term enters the total through its gradient at the output (`adversarial_gradient`), so its value in
-    the total is not the term's; the logged one is. With `adversarial_gradient_ratio` its weight is chosen such that
-    the norm of its gradient is that share of the color term's, over the batch.
+    The adversarial term enters the total through its gradient at the generator's output, so its value in the total is
+    not the term's; the logged one is. Taking that gradient by itself leaves none in the critic's parameters and lets
+    it be compared with the color term's: with `adversarial_gradient_ratio` the weight is chosen such that its norm is
+    that share of the color term's, over the batch.
 
     Args:
         luminance: encoded, (B, 1, H, W).
-        fake_ab: the generator's output, encoded, (B, 2, H, W).
-        real_ab: the truth, encoded, (B, 2, H, W).
+        reconstruction: the generator's output, (B, 2, H, W) encoded ab or (B, 3, H, W) RGB.
+        target: the truth in the same units.
         class_loss: scalar from `class_distribution_loss` or `label_loss`, or `None`.
         critic: `None` leaves the adversarial term out.
-        pixel_weights: of the squared errors, broadcast to (B, 2, H, W), with a mean of 1.
+        encoding: the model's; only an RGB output needs it.
+        pixel_weights: of the color errors, broadcast to the output's shape, with a mean of 1.
     """
-    fake_ab = fake_ab.float()
-    error = fake_ab - real_ab
-    color = (pixel_weights * error.square()).mean()
-    total = settings.color_weight * color
-    parts = {"color": color.detach()}
+    reconstruction = reconstruction.float()
+    color = settings.color_weight * (pixel_weights * color_error(settings, reconstruction, target)).mean()
+    total = color
+    parts = {"color": color.detach() / settings.color_weight if settings.color_weight else color.detach()}
     if class_loss is not None and settings.class_weight:
         total = total + settings.class_weight * class_loss
         parts["class"] = class_loss.detach()
     if critic is not None and settings.adversarial_weight:
-        term, gradient = adversarial_gradient(critic, luminance, fake_ab)
-        color_norm = settings.color_weight * 2 * (pixel_weights * error.detach()).norm() / error.numel()
-        norm_ratio = color_norm / gradient.norm().clamp(min=1e-12)
-        weight = torch.as_tensor(settings.adversarial_weight, device=fake_ab.device)
+        output = reconstruction.detach().requires_grad_()
+        term = adversarial_term(settings, critic(lab_picture(luminance, output, encoding)).scores)
+        (gradient,) = torch.autograd.grad(term, output)
+        color_at_output = settings.color_weight * (pixel_weights * color_error(settings, output, target)).mean()
+        (color_gradient,) = torch.autograd.grad(color_at_output, output)
+        norm_ratio = color_gradient.norm() / gradient.norm().clamp(min=1e-12)
+        weight = torch.as_tensor(settings.adversarial_weight, device=output.device)
         if settings.adversarial_gradient_ratio is not None:
             weight = settings.adversarial_gradient_ratio * norm_ratio
-        total = total + weight * (fake_ab * gradient).sum()
-        parts |= {"adversarial": term, "adversarial_weight": weight, "adversarial_gradient_ratio": weight / norm_ratio}
+        total = total + weight * (reconstruction * gradient).sum()
+        parts |= {
+            "adversarial": term.detach(),
+            "adversarial_weight": weight,
+            "adversarial_gradient_ratio": weight / norm_ratio,
+        }
     return total, parts
 
 
@@ -151,9 +182,29 @@ def critic_loss(
     fake_ab: torch.Tensor,
     generator: torch.Generator | None = None,
 ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-    """mean critic(fake) - mean critic(real) + penalty_weight * gradient penalty; fakes are detached (equation 4)."""
-    real = critic(torch.cat([luminance, real_ab], dim=1).float()).scores.mean()
-    fake = critic(torch.cat([luminance, fake_ab.detach().to(luminance.dtype)], dim=1).float()).scores.mean()
-    penalty = gradient_penalty(critic, luminance, real_ab, fake_ab, generator, settings.penalty_reduction)
-    total = fake - real + settings.penalty_weight * penalty
-    return total, {"wasserstein": (real - fake).detach(), "penalty": penalty.detach()}
+    """critic_weight * what tells photographs from colorized pictures + penalty_weight * gradient penalty.
+
+    `wasserstein`: mean critic(fake) - mean critic(real) (equation 4); `bce`: cross-entropy of both against what they
+    are; `least_squares`: mean (real - 1)^2 + mean fake^2. pix2pix halves it ("to slow down" its critic, section 3.3).
+    Fakes are detached.
+
+    Args:
+        luminance: encoded, (B, 1, H, W).
+        real_ab: encoded, (B, 2, H, W).
+        fake_ab: encoded, (B, 2, H, W).
+    """
+    real = critic(torch.cat([luminance, real_ab], dim=1).float()).scores
+    fake = critic(torch.cat([luminance, fake_ab.detach().to(luminance.dtype)], dim=1).float()).scores
+    parts = {"critic_gap": (real.mean() - fake.mean()).detach()}
+    if settings.adversarial == "wasserstein":
+        total = fake.mean() - real.mean()
+    elif settings.adversarial == "bce":
+        total = F.softplus(-real).mean() + F.softplus(fake).mean()
+    else:
+        total = (real - 1).square().mean() + fake.square().mean()
+    total = settings.critic_weight * total
+    if settings.penalty_weight:
+        penalty = gradient_penalty(critic, luminance, real_ab, fake_ab, generator, settings.penalty_reduction)
+        total = total + settings.penalty_weight * penalty
+        parts["penalty"] = penalty.detach()
+    return total, parts

@@ -82,29 +82,64 @@ class Optimizer(Section):
 
 
 class Objective(Section):
-    """Weights of the terms (WACV 2020, equation 1); the published ones are the defaults."""
+    """The terms and their weights (WACV 2020, equation 1); the published ones are the defaults."""
 
+    color_loss: Literal["mse", "l1", "huber"] = "mse"  # in the units of the model's output
+    huber_delta: float = Field(1.0, gt=0)  # where Huber's error turns linear, in the same units
     color_weight: float = Field(1.0, ge=0)
     chroma_emphasis: float = Field(0.0, ge=0)  # pixels weigh 1 + this * (true chroma / 100)^power in the color term
     chroma_emphasis_power: float = Field(1.0, gt=0)
     class_weight: float = Field(0.003, ge=0)
+    adversarial: Literal["wasserstein", "bce", "least_squares"] = "wasserstein"
     adversarial_weight: float = Field(0.1, ge=0)  # 0: no critic in this phase
     # The adversarial weight is instead steered so that its gradient at the generator's output is this share of the
     # color term's. The reduction of the penalty, the size of the patch map and the units of ab all move that share.
     adversarial_gradient_ratio: float | None = Field(None, gt=0)
-    penalty_weight: float = Field(10.0, ge=0)
+    critic_weight: float = Field(1.0, gt=0)  # of the critic's loss without the penalty; pix2pix: 0.5
+    penalty_weight: float | None = Field(None, ge=0)  # null: 10 for wasserstein, 0 for the others
     penalty_reduction: Literal["sum", "root", "mean"] = "sum"  # of the patch map, before the gradient
     reuse_forward: bool = False  # the critic step reuses the generator step's fakes; published: a fresh forward
-    critic_warmup_steps: int = Field(0, ge=0)  # steps at the phase's start in which only the critic sees the critic
+    critic_warmup_steps: int = Field(0, ge=0)  # steps at the phase's start in which only the critic learns from it
+
+    @model_validator(mode="after")
+    def choose_penalty(self) -> "Objective":
+        if self.penalty_weight is None:
+            self.penalty_weight = 10.0 if self.adversarial == "wasserstein" else 0.0
+        return self
 
 
 class Phase(Section):
     name: str
-    steps: int = Field(gt=0)
+    steps: int | None = Field(None, gt=0)  # null: as many as the epochs need
+    epochs: float | None = Field(None, gt=0)  # passes over the sources of this phase; `steps` has precedence
     batches: list[Batches] = Field(min_length=1)
     objective: Objective = Objective()
     generator_optimizer: Optimizer = Optimizer()
     critic_optimizer: Optimizer = Optimizer()
+
+    @model_validator(mode="after")
+    def check_length(self) -> "Phase":
+        if self.steps is None and self.epochs is None:
+            raise ValueError(f"phase {self.name} has neither steps nor epochs; accepted: one of them")
+        return self
+
+    def steps_for(self, pictures: dict[str, int | None]) -> int:
+        """Steps of this phase when every source holds the given number of pictures (`None`: unknown).
+
+        Raises:
+            RecipeError: if epochs are asked for of a source of unknown size.
+        """
+        if self.steps is not None:
+            return self.steps
+        names = {name for kind in self.batches for name, weight in kind.weights.items() if weight and name in pictures}
+        unknown = [name for name in sorted(names) if pictures[name] is None]
+        if unknown:
+            raise RecipeError(
+                f"phase {self.name}: epochs is {self.epochs:g}, and how many pictures {unknown[0]} streams is not "
+                "known; accepted: steps"
+            )
+        batch_size = sum(kind.batch_size for kind in self.batches) / len(self.batches)
+        return max(1, round(self.epochs * sum(pictures[name] for name in names) / batch_size))
 
 
 class Teacher(Section):
@@ -122,7 +157,8 @@ class Recipe(Section):
     output: str = ""  # run folder; empty: runs/NAME
     resume: bool = True  # continue from the newest checkpoint of the run folder, if there is one
     init_from: str | None = None  # run folder or model folder whose weights to start from
-    trunk_weights: str | None = None  # Hub id or folder of VGG-16 weights to start the trunk from
+    backbone_weights: str | None = None  # Hub id or folder of ImageNet weights to start the trunk or encoder from
+    extractor_weights: str | None = None  # the same for the frozen features of preincep and preres
     model: dict[str, Any] = {}  # fields of ChromaGANConfig
     data: Data
     teacher: Teacher = Teacher()
@@ -155,18 +191,34 @@ class Recipe(Section):
         if self.teacher.kind == "labels" and with_class_loss and not teachers:
             raise ValueError("teacher.kind is labels but no source has use_labels: true; accepted: exactly one source")
         config = self.build_config()
+        network = GENERATORS[config.generator]
+        if with_class_loss and not network.has_class_head:
+            raise ValueError(
+                f"model.generator is {config.generator}, which has no class head; accepted: class_weight: 0 in every "
+                "phase"
+            )
         if with_class_loss and self.teacher.kind != "none" and not config.class_head:
             raise ValueError("model.class_head is false; accepted: true, or class_weight: 0 in every phase")
         if with_class_loss and self.teacher.kind == "none":
             raise ValueError(
                 "teacher.kind is none; accepted: vgg16, auto or labels, or class_weight: 0 in every phase"
             )
-        if self.trunk_weights and config.trunk_input != "imagenet":
-            raise ValueError(f"model.trunk_input is {config.trunk_input!r}; accepted with trunk_weights: imagenet")
-        if self.trunk_weights and (config.trunk_batch_norm or config.width_multiplier != 1):
-            raise ValueError(
-                "trunk_weights is set; accepted with model.trunk_batch_norm: false and width_multiplier: 1"
-            )
+        for setting in ("backbone_weights", "extractor_weights"):
+            if getattr(self, setting) and not hasattr(network, f"load_{setting}"):
+                raise ValueError(f"{setting} is {getattr(self, setting)!r}; accepted with {config.generator}: null")
+        if self.backbone_weights:
+            for field, needed in network.backbone_requires.items():
+                if getattr(config, field) != needed:
+                    raise ValueError(
+                        f"model.{field} is {getattr(config, field)!r}; accepted with backbone_weights: {needed!r}"
+                    )
+        for i, phase in enumerate(self.phases):
+            for kind in phase.batches:
+                refusal = (
+                    network.refuses_batch(kind.batch_size, kind.size) if hasattr(network, "refuses_batch") else None
+                )
+                if refusal:
+                    raise ValueError(f"phases.{i} ({phase.name}): {refusal}")
         for i, phase in enumerate(self.phases):
             for k, batches in enumerate(phase.batches):
                 where = f"phases.{i}.batches.{k}.weights"
@@ -200,10 +252,6 @@ class Recipe(Section):
     @property
     def folder(self) -> Path:
         return Path(self.output or f"runs/{self.name}")
-
-    @property
-    def total_steps(self) -> int:
-        return sum(phase.steps for phase in self.phases)
 
 
 def set_by_path(tree: Any, path: str, value: Any) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from huggingface_hub import hf_hub_download
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 from transformers import AutoImageProcessor, AutoModelForImageClassification
@@ -199,43 +199,22 @@ def measure_processor(processor) -> tuple[tuple[int, int], tuple[float, ...], tu
     return (height, width), tuple((-black * deviation).tolist()), tuple(deviation.tolist())
 
 
-def load_trunk_weights(generator: ChromaGANGenerator, path_or_id: str) -> None:
-    """Fills the trunk with VGG-16's convolutions through conv4_3, from a Hub id or a folder with model.safetensors.
+def load_pretrained_part(generator: ChromaGANGenerator, setting: str, path_or_id: str) -> None:
+    """Fills a part of the generator with weights of a Hub repository or of a folder with model.safetensors.
 
-    Only the tensors under `features.` are read, whose names timm and torchvision share.
+    Args:
+        generator: whose network has a method `load_backbone_weights`, or `load_extractor_weights`.
+        setting: of the recipe, `backbone_weights` or `extractor_weights`.
+        path_or_id: its value.
 
     Raises:
-        RecipeError: one line, if the config does not fit (ImageNet input, width 1 and no batch norm in the trunk are
-            needed) or the weights cannot be had or have other names or shapes.
+        RecipeError: one line, if the weights cannot be had or have other names or shapes than the part.
     """
-    config = generator.config
-    for field, needed in (("trunk_input", "imagenet"), ("width_multiplier", 1), ("trunk_batch_norm", False)):
-        if getattr(config, field) != needed:
-            raise RecipeError(f"model.{field} is {getattr(config, field)!r}; accepted with trunk_weights: {needed!r}")
-    path = find_weights("trunk_weights", path_or_id)
-    convolutions = [layer.conv for stage in generator.network.trunk for layer in stage.children()]
-    places = [
-        first + 2 * i
-        for first, count in zip(VGG16Classifier.FIRST_OF_STAGE, VGG16Classifier.CONVOLUTIONS_PER_STAGE, strict=True)
-        for i in range(count)
-    ]
+    path = find_weights(setting, path_or_id)
     try:
-        with safe_open(path, framework="pt") as file, torch.no_grad():
-            # Everything is read before anything is changed.
-            values = [
-                (getattr(convolution, kind), file.get_tensor(f"features.{place}.{kind}"))
-                for convolution, place in zip(convolutions, places, strict=False)  # conv5 is not part of the trunk
-                for kind in ("weight", "bias")
-            ]
-            for parameter, value in values:
-                if parameter.shape != value.shape:
-                    raise ValueError(f"a shape of {tuple(value.shape)} instead of {tuple(parameter.shape)}")
-            for parameter, value in values:
-                parameter.copy_(value)
-    except (OSError, SafetensorError, ValueError) as error:
-        raise RecipeError(
-            f"trunk_weights: {path}: {one_line(error)}; accepted: weights named as in timm/vgg16.tv_in1k"
-        ) from error
+        getattr(generator.network, f"load_{setting}")(load_file(path))
+    except (OSError, SafetensorError, KeyError, ValueError, RuntimeError) as error:
+        raise RecipeError(f"{setting}: {path}: {one_line(error)}; accepted: weights of this network's part") from error
 
 
 def find_weights(setting: str, path_or_id: str) -> Path:
