@@ -8,6 +8,8 @@ from .color import COLOR_ENCODINGS
 TRUNK_INPUTS = ("raw", "imagenet")
 NORM_ORDERS = ("relu_norm", "norm_relu")
 CHROMA_RESOLUTIONS = ("half", "full")
+UPSAMPLINGS = ("subpixel", "nearest")
+CLASSIFYING_GENERATORS = ("chromagan",)  # those with a class head; others ignore what is set for it
 CRITIC_NAMES = ("chromagan", "pix2pix")  # of critic_patchgan.CRITICS
 CRITIC_NORMS = ("none", "batch")
 
@@ -22,20 +24,27 @@ class ChromaGANConfig(PreTrainedConfig):
         generator: name of the generator in `modeling_chromagan.GENERATORS`.
         encoding: network units of luminance and chroma, `"unit8"` (L/100, (ab+128)/255; sigmoid output; published) or
             `"symmetric"` (L/50-1, ab/110; tanh output). The arithmetic is in `color.py`.
-        trunk_input: `"raw"` feeds the trunk L/100 in 0..1 (published); `"imagenet"` normalizes it with the mean and
-            deviation of ImageNet classifiers, required when ImageNet weights are loaded into the trunk.
-        image_size: training size in pixels. It fixes the grid of the dense layers; other sizes are pooled to it.
+        trunk_input: `"raw"` feeds the trunk or encoder L/100 in 0..1 (published); `"imagenet"` normalizes it with the
+            mean and deviation of ImageNet classifiers, required when ImageNet weights are loaded into it.
+        image_size: training size in pixels. It fixes the grid of the dense layers (other sizes are pooled to it) and
+            the number of halvings of `pix2pix_unet`.
         width_multiplier: factor on every channel count of the convolutions, 1 as published.
         pooled_size: side of the grid that global and class features are pooled to before the dense layers; `None`
             is `image_size / 32`, at which the pooling is the identity at the training size (published, 7 at 224).
         global_hidden_sizes: widths of the dense layers of the global branch; the last is what is fused.
-        class_head: whether the class-distribution head exists. It serves training; colors do not depend on it.
+        class_head: whether the class-distribution head exists, in generators that have one. It serves training; colors
+            do not depend on it.
         class_hidden_sizes: widths of the hidden dense layers of the class head.
         trunk_batch_norm: batch norm in the trunk. Off as published (the trunk starts from a trained VGG-16); without
             it the trunk does not train from scratch.
         norm_order: `"relu_norm"` is convolution, ReLU, batch norm (published); `"norm_relu"` the usual order.
         chroma_resolution: `"half"` predicts chroma at half the size, enlarged by repetition (published); `"full"`
             enlarges before the last convolution.
+        dropout_at_inference: whether `pix2pix_unet` keeps its dropout, the paper's noise, in evaluation.
+        dropout_seed: fixes the mask of that dropout, so that a picture gets the same colors every time.
+        upsampling: how `resnet_unet` enlarges: `"subpixel"` (Shi et al., 2016) or `"nearest"`.
+        train_extractor: whether the feature extractor of `preincep` and `preres` trains too, instead of being frozen;
+            for training from scratch, where frozen features would be random.
         critic: `"chromagan"` (the paper's, Wasserstein) or `"pix2pix"` (Isola et al., 2017, appendix 6.1.2).
         critic_norm: `"none"` (ChromaGAN) or `"batch"` (pix2pix; with a gradient penalty it mixes the pictures whose
             gradients are to be bounded one by one).
@@ -59,6 +68,10 @@ class ChromaGANConfig(PreTrainedConfig):
     trunk_batch_norm: bool = False
     norm_order: str = "relu_norm"
     chroma_resolution: str = "half"
+    dropout_at_inference: bool = False
+    dropout_seed: int = 0
+    upsampling: str = "subpixel"
+    train_extractor: bool = False
     critic: str = "chromagan"
     critic_norm: str = "none"
     critic_width_multiplier: float | int = 1.0
@@ -72,6 +85,7 @@ class ChromaGANConfig(PreTrainedConfig):
         self._check_choice("trunk_input", TRUNK_INPUTS)
         self._check_choice("norm_order", NORM_ORDERS)
         self._check_choice("chroma_resolution", CHROMA_RESOLUTIONS)
+        self._check_choice("upsampling", UPSAMPLINGS)
         self._check_choice("critic", CRITIC_NAMES)
         self._check_choice("critic_norm", CRITIC_NORMS)
         if self.image_size < 32 or self.image_size % 32:
@@ -87,7 +101,9 @@ class ChromaGANConfig(PreTrainedConfig):
             if len(sizes) < least or any(size < 1 for size in sizes):
                 raise ValueError(f"{name} is {list(sizes)}; accepted: {least} or more whole numbers from 1 upwards")
             setattr(self, name, tuple(sizes))  # JSON gives lists; a config is equal to itself read back
-        if self.class_head and self.num_labels < 2:
+        if not 0 <= self.dropout_seed < 2**32:
+            raise ValueError(f"dropout_seed is {self.dropout_seed}; accepted: a whole number from 0 to 2**32 - 1")
+        if self.generator in CLASSIFYING_GENERATORS and self.class_head and self.num_labels < 2:
             raise ValueError(f"num_labels is {self.num_labels}; accepted: 2 or more while class_head is true")
 
     def to_diff_dict(self) -> dict:

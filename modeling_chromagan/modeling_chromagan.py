@@ -18,9 +18,13 @@ from transformers.utils import ModelOutput
 from .configuration_chromagan import ChromaGANConfig
 from .critic_patchgan import CRITICS
 from .generator_chromagan import FusionGenerator
+from .generator_unet import Pix2PixUNet
 
 # A generator's constructor names the config fields that it takes; adding a generator is one file and one line here.
-GENERATORS = {"chromagan": FusionGenerator}
+GENERATORS = {
+    "chromagan": FusionGenerator,
+    "pix2pix_unet": Pix2PixUNet,
+}
 
 
 def build_generator(config: ChromaGANConfig) -> nn.Module:
@@ -55,7 +59,8 @@ class ColorizationOutput(ModelOutput):
     """
     Args:
         loss: scalar, only with `labels`: mean squared error between `reconstruction` and `labels`.
-        reconstruction: encoded ab, (B, 2, H, W), in the units of `config.encoding`.
+        reconstruction: encoded ab, (B, 2, H, W), in the units of `config.encoding`, or sRGB in 0..1, (B, 3, H, W), as
+            `network.output_space` says; `color.reconstruction_to_ab` makes Lab chroma of either.
         logits: class logits, (B, num_labels); `None` without a class head.
         hidden_states: only with `output_hidden_states`: the features after every stage, first to last.
     """
@@ -83,13 +88,22 @@ class ChromaGANPreTrainedModel(PreTrainedModel):
     main_input_name = "pixel_values"
     input_modalities = ("image",)
     supports_gradient_checkpointing = True
-    _no_split_modules = ["FusionGenerator", "PatchCritic", "Pix2PixCritic"]  # noqa: RUF012 - read by transformers as a class attribute
+    _no_split_modules = [  # noqa: RUF012 - read by transformers as a class attribute
+        network.__name__ for network in (*GENERATORS.values(), *CRITICS.values())
+    ]
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
-        if isinstance(module, nn.Conv2d):
-            init.kaiming_normal_(module.weight, nonlinearity="relu")
-            init.zeros_(module.bias)
+        if hasattr(module, "initialize"):  # a layer that starts in a way of its own
+            module.initialize()
+        elif isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
+            deviation = getattr(self.network, "initial_deviation", None)
+            if deviation is None:
+                init.kaiming_normal_(module.weight, nonlinearity="relu")
+            else:
+                init.normal_(module.weight, std=deviation)
+            if module.bias is not None:
+                init.zeros_(module.bias)
         elif isinstance(module, nn.Linear):  # no activation follows any of the dense layers
             init.xavier_uniform_(module.weight)
             init.zeros_(module.bias)
@@ -117,7 +131,7 @@ class ChromaGANPreTrainedModel(PreTrainedModel):
 
 
 class ChromaGANGenerator(ChromaGANPreTrainedModel):
-    """From encoded luminance, the encoded chroma of a plausible color photograph, and the classes it sees."""
+    """From encoded luminance, the colors of a plausible photograph, and the classes it sees if it has a class head."""
 
     # A checkpoint with a class head loads into a generator without one: colors do not depend on it.
     _keys_to_ignore_on_load_unexpected = [r"network\.class_head\."]  # noqa: RUF012
@@ -126,6 +140,14 @@ class ChromaGANGenerator(ChromaGANPreTrainedModel):
         super().__init__(config)
         self.network = build_generator(config)
         self.post_init()
+        self.train()
+
+    def train(self, mode: bool = True) -> "ChromaGANGenerator":
+        """As in torch, but the network's `frozen_parts` stay in evaluation mode and without gradients."""
+        super().train(mode)
+        for name in self.network.frozen_parts:
+            self.network.get_submodule(name).eval().requires_grad_(False)
+        return self
 
     def forward(
         self,
@@ -135,11 +157,12 @@ class ChromaGANGenerator(ChromaGANPreTrainedModel):
         return_dict: bool | None = None,
         **kwargs,
     ) -> ColorizationOutput | tuple:
-        """Predicts chroma from luminance.
+        """Predicts color from luminance.
 
         Args:
             pixel_values: encoded luminance, (B, 1, H, W), every side at least `network.minimum_size`.
-            labels: encoded ab of the true picture, (B, 2, H, W); gives `loss`.
+            labels: the true picture as `reconstruction` has it, encoded ab, (B, 2, H, W), or RGB, (B, 3, H, W); gives
+                `loss`.
             output_hidden_states: also return the features after every stage.
             return_dict: `False` returns a tuple of the fields that are not `None`.
 
@@ -150,18 +173,21 @@ class ChromaGANGenerator(ChromaGANPreTrainedModel):
             raise ValueError(f"pixel_values has shape {tuple(pixel_values.shape)}; accepted: (B, 1, H, W) luminance")
         # Image processors give float32 whatever the weights are; models of the library take it too.
         prediction = self.network(pixel_values.to(self.dtype))
+        in_rgb = self.network.output_space == "rgb"
+        reconstruction = prediction.rgb if in_rgb else prediction.ab
         loss = None
         if labels is not None:
-            if labels.shape != prediction.ab.shape:
+            if labels.shape != reconstruction.shape:
                 raise ValueError(
-                    f"labels has shape {tuple(labels.shape)}; accepted: encoded ab, {tuple(prediction.ab.shape)}"
+                    f"labels has shape {tuple(labels.shape)}; accepted: {'RGB' if in_rgb else 'encoded ab'}, "
+                    f"{tuple(reconstruction.shape)}"
                 )
-            loss = F.mse_loss(prediction.ab.float(), labels.float())
+            loss = F.mse_loss(reconstruction.float(), labels.float())
         if output_hidden_states is None:
             output_hidden_states = self.config.output_hidden_states
         output = ColorizationOutput(
             loss=loss,
-            reconstruction=prediction.ab,
+            reconstruction=reconstruction,
             logits=prediction.class_logits,
             hidden_states=prediction.hidden_states if output_hidden_states else None,
         )

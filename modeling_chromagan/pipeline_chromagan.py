@@ -6,13 +6,13 @@ from collections.abc import Iterable, Iterator, Sized
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from PIL import Image
 from transformers import Pipeline
 from transformers.dynamic_module_utils import custom_object_save
 from transformers.modeling_outputs import ImageSuperResolutionOutput
 from transformers.utils import logging
 
+from .generator_chromagan import reflect_to_multiple
 from .image_processing_chromagan import ChromaGANImageProcessor, check_settings, name_in_list
 from .modeling_chromagan import ChromaGANGenerator
 
@@ -125,9 +125,8 @@ class ChromaGANPipeline(Pipeline):
         prepared = self.image_processor.prepare(image, name=name, **settings)
         pixel_values = prepared.pixel_values[None].to(self.model.dtype)  # (1, 1, h, w)
         # As the generator itself does; done here, pictures of one padded size can share a batch.
-        multiple = self.model.network.size_multiple
-        rows, columns = (-side % multiple for side in pixel_values.shape[-2:])
-        return {"pixel_values": F.pad(pixel_values, (0, columns, 0, rows), mode="reflect"), "originals": [prepared]}
+        pixel_values = reflect_to_multiple(pixel_values, self.model.network.size_multiple)
+        return {"pixel_values": pixel_values, "originals": [prepared]}
 
     def _forward(self, model_inputs):
         reconstruction = self.model(pixel_values=model_inputs["pixel_values"]).reconstruction

@@ -5,7 +5,8 @@ import json
 import pytest
 from huggingface_hub.errors import StrictDataclassError
 
-from modeling_chromagan import ChromaGANConfig
+from modeling_chromagan import GENERATORS, ChromaGANConfig
+from modeling_chromagan.configuration_chromagan import CLASSIFYING_GENERATORS
 
 
 def read_back(config: ChromaGANConfig) -> ChromaGANConfig:
@@ -33,6 +34,8 @@ def test_defaults_are_the_published_network():
         ({"image_size": 0}, "image_size is 0; accepted: a multiple of 32"),
         ({"pooled_size": 0}, "pooled_size is 0; accepted: None or 1 to 7"),
         ({"pooled_size": 3, "image_size": 64}, "pooled_size is 3; accepted: None or 1 to 2"),
+        ({"upsampling": "bilinear"}, "upsampling is 'bilinear'; accepted: subpixel, nearest"),
+        ({"dropout_seed": -1}, "dropout_seed is -1; accepted: a whole number from 0 to 2**32 - 1"),
         ({"width_multiplier": 0}, "width_multiplier is 0; accepted: above 0"),
         ({"width_multiplier": float("nan")}, "width_multiplier is nan; accepted: above 0"),
         ({"critic_width_multiplier": -1.0}, "critic_width_multiplier is -1.0; accepted: above 0"),
@@ -59,6 +62,11 @@ def test_wrong_types_are_refused_with_the_name_of_the_field(field, value):
 
 def test_one_class_is_enough_without_a_class_head():
     assert ChromaGANConfig(num_labels=1, class_head=False).num_labels == 1
+    assert ChromaGANConfig(num_labels=1, generator="pix2pix_unet").num_labels == 1
+
+
+def test_the_config_knows_which_generators_have_a_class_head():
+    assert [name for name in GENERATORS if GENERATORS[name].has_class_head] == list(CLASSIFYING_GENERATORS)
 
 
 @pytest.mark.parametrize(
@@ -66,6 +74,9 @@ def test_one_class_is_enough_without_a_class_head():
     [
         {},
         {"num_labels": 2},
+        {"generator": "pix2pix_unet", "dropout_at_inference": True, "dropout_seed": 7},
+        {"generator": "preincep", "train_extractor": True},
+        {"generator": "resnet_unet", "upsampling": "nearest", "trunk_input": "imagenet"},
         {"num_labels": 200},
         {"id2label": {0: "cat", 1: "dog", 2: "bird"}, "label2id": {"cat": 0, "dog": 1, "bird": 2}},
         {"global_hidden_sizes": [8, 4], "class_hidden_sizes": [], "image_size": 64, "pooled_size": 1},

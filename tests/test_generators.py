@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from modeling_chromagan import ChromaGANConfig, ChromaGANGenerator
-from modeling_chromagan.generator_chromagan import ConvLayer, same_padding
+from modeling_chromagan.generator_chromagan import ConvLayer, reflect_to_multiple, same_padding
 from modeling_chromagan.modeling_chromagan import GENERATORS, build_generator
 
 # Smallest networks of the same structure; a generator takes of these what its constructor names.
@@ -17,12 +17,19 @@ TINY = {
     "class_hidden_sizes": (8,),
     "num_labels": 5,
 }
-# Weights with and without class head, batch norm's running means and variances counted as published files count them.
-WEIGHTS = {"chromagan": (171_171_722, 47_528_866)}
+# Batch norm's running means and variances counted, as published files count them.
+WEIGHTS = {
+    "chromagan": 171_171_722,  # 47,528,866 without the class head
+    # At 224 pixels, seven halvings. 16 ci co of every 4x4 convolution, 4 co of every batch norm, three biases:
+    # down 1,024 + 64 | 131,072 + 512 | 524,288 + 1,024 | 2,097,152 + 2,048 | 2 (4,194,304 + 2,048) | 4,194,304 + 512
+    # up 4,194,304 + 2,048 | 2 (8,388,608 + 2,048) | 4,194,304 + 1,024 | 1,048,576 + 512 | 262,144 + 256 | 4,096 + 2
+    "pix2pix_unet": 41_833_282,
+}
 SIZES = [(16, 16), (17, 16), (16, 23), (33, 47), (64, 64), (40, 121)]
 RANGES = {"unit8": (0.0, 1.0), "symmetric": (-1.0, 1.0)}
 
 every_generator = pytest.mark.parametrize("name", GENERATORS)
+every_classifier = pytest.mark.parametrize("name", [name for name in GENERATORS if GENERATORS[name].has_class_head])
 
 
 def build(name: str = "chromagan", seed: int = 0, **settings) -> ChromaGANGenerator:
@@ -36,9 +43,13 @@ def build(name: str = "chromagan", seed: int = 0, **settings) -> ChromaGANGenera
                     values.uniform_(0.5, 1.5)
                 for values in (module.bias, module.running_mean):
                     values.normal_(0.0, 0.2)
-            elif isinstance(module, nn.Conv2d | nn.Linear):
+            elif isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear) and module.bias is not None:
                 module.bias.normal_(0.0, 0.1)
     return generator
+
+
+def color_channels(generator: ChromaGANGenerator) -> int:
+    return {"ab": 2, "rgb": 3}[generator.network.output_space]
 
 
 def pictures(count: int, height: int, width: int, seed: int = 1) -> torch.Tensor:
@@ -58,13 +69,20 @@ def inputs_and_outputs(generator: nn.Module, module: nn.Module, luminance: torch
 # Every generator
 
 
-@every_generator
-@pytest.mark.parametrize("class_head", [True, False])
-def test_number_of_weights(name, class_head):
+def count_of_weights(**settings) -> int:
     with torch.device("meta"):
-        generator = ChromaGANGenerator(ChromaGANConfig(generator=name, class_head=class_head))
+        generator = ChromaGANGenerator(ChromaGANConfig(**settings))
     counted = {key: tensor for key, tensor in generator.state_dict().items() if not key.endswith("batches_tracked")}
-    assert sum(tensor.numel() for tensor in counted.values()) == WEIGHTS[name][0 if class_head else 1]
+    return sum(tensor.numel() for tensor in counted.values())
+
+
+@every_generator
+def test_number_of_weights(name):
+    assert count_of_weights(generator=name) == WEIGHTS[name]
+
+
+def test_number_of_weights_without_the_class_head():
+    assert count_of_weights(class_head=False) == 47_528_866
 
 
 @every_generator
@@ -74,9 +92,12 @@ def test_output_has_the_size_of_the_input(name, chroma_resolution):
     for height, width in SIZES:
         with torch.no_grad():
             output = generator(pictures(2, height, width))
-        assert output.reconstruction.shape == (2, 2, height, width)
+        assert output.reconstruction.shape == (2, color_channels(generator), height, width)
         assert output.reconstruction.isfinite().all()
-        assert output.logits.shape == (2, 5)
+        if generator.network.has_class_head:
+            assert output.logits.shape == (2, 5)
+        else:
+            assert output.logits is None
 
 
 @every_generator
@@ -93,11 +114,19 @@ def test_too_small_pictures_are_refused(name):
 
 @every_generator
 @pytest.mark.parametrize("trunk_batch_norm", [True, False])
-def test_every_parameter_gets_a_finite_gradient(name, trunk_batch_norm):
+def test_every_trainable_parameter_gets_a_finite_gradient(name, trunk_batch_norm):
     generator = build(name, trunk_batch_norm=trunk_batch_norm).train()
-    output = generator(pictures(3, 64, 64), labels=pictures(6, 64, 64, seed=2).view(3, 2, 64, 64))
-    (output.loss + F.cross_entropy(output.logits, torch.tensor([0, 1, 2]))).backward()
-    for key, parameter in generator.named_parameters():
+    channels = color_channels(generator)
+    labels = pictures(3 * channels, 64, 64, seed=2).view(3, channels, 64, 64)
+    output = generator(pictures(3, 64, 64), labels=labels)
+    loss = output.loss
+    if generator.network.has_class_head:
+        loss = loss + F.cross_entropy(output.logits, torch.tensor([0, 1, 2]))
+    loss.backward()
+    trained = {key: parameter for key, parameter in generator.named_parameters() if parameter.requires_grad}
+    frozen = tuple(f"network.{part}." for part in generator.network.frozen_parts)
+    assert [key for key, _ in generator.named_parameters() if key not in trained and not key.startswith(frozen)] == []
+    for key, parameter in trained.items():
         assert parameter.grad is not None, key
         assert parameter.grad.isfinite().all(), key
         assert parameter.grad.abs().sum() > 0, key
@@ -109,7 +138,7 @@ def test_evaluation_repeats_itself_and_rows_do_not_see_each_other(name):
     with torch.no_grad():
         together, again = generator(batch), generator(batch)
         alone = [generator(picture[None]) for picture in batch]
-    for field in ("reconstruction", "logits"):
+    for field in ("reconstruction", "logits")[: 1 + generator.network.has_class_head]:
         assert torch.equal(together[field], again[field])
         torch.testing.assert_close(together[field], torch.cat([output[field] for output in alone]))
 
@@ -122,7 +151,7 @@ def test_chroma_fills_the_range_of_its_encoding_and_stays_in_it(name, encoding):
         for parameter in generator.parameters():
             parameter.mul_(3.0)
         chroma = torch.cat([generator(pictures(1, 32, 32, seed)).reconstruction for seed in range(4)])
-    low, high = RANGES[encoding]
+    low, high = RANGES["unit8" if generator.network.output_space == "rgb" else encoding]
     assert low <= chroma.min() < low + 0.1 * (high - low)
     assert high >= chroma.max() > high - 0.1 * (high - low)
 
@@ -135,13 +164,16 @@ def test_the_same_picture_in_either_encoding_gives_the_same_features(name):
         one = unit8(luminance, output_hidden_states=True)
         other = symmetric(luminance * 2 - 1, output_hidden_states=True)
     torch.testing.assert_close(one.hidden_states, other.hidden_states)
-    torch.testing.assert_close(one.logits, other.logits)
+    assert (one.logits is None) == (other.logits is None)
+    if one.logits is not None:
+        torch.testing.assert_close(one.logits, other.logits)
 
 
 @every_generator
 def test_sizes_between_the_multiples_are_reflected_and_cropped(name):
-    generator, multiple = build(name), GENERATORS[name].size_multiple
-    height, width = 2 * multiple + 3, 4 * multiple - 1
+    generator = build(name)
+    multiple = generator.network.size_multiple
+    height, width = 2 * multiple + 3, 3 * multiple - 1
     luminance = pictures(1, height, width)
     padded = F.pad(luminance, (0, 1, 0, multiple - 3), mode="reflect")
     with torch.no_grad():
@@ -150,7 +182,7 @@ def test_sizes_between_the_multiples_are_reflected_and_cropped(name):
         )
 
 
-@every_generator
+@every_classifier
 def test_colors_do_not_depend_on_the_class_head(name):
     with_head, without = build(name), build(name, class_head=False, seed=5)
     weights = {key: value for key, value in with_head.state_dict().items() if "class_head" not in key}
@@ -165,6 +197,17 @@ def test_colors_do_not_depend_on_the_class_head(name):
 def test_building_takes_its_random_numbers_from_torch_alone(name):
     one, other = build(name, seed=3).state_dict(), build(name, seed=3).state_dict()
     assert all(torch.equal(one[key], other[key]) for key in one)
+
+
+def test_reflection_goes_on_where_a_side_more_than_doubles():
+    row = torch.tensor([1.0, 2.0, 3.0])[None, None, None]
+    padded = reflect_to_multiple(row.expand(1, 1, 8, 3), 8)
+    assert padded[0, 0, 0].tolist() == [1, 2, 3, 2, 1, 2, 3, 2]
+    assert reflect_to_multiple(padded, 8) is padded
+    for height, width in ((5, 7), (16, 9)):
+        luminance = pictures(1, height, width)
+        expected = F.pad(luminance, (0, -width % 4, 0, -height % 4), mode="reflect")
+        assert torch.equal(reflect_to_multiple(luminance, 4), expected)
 
 
 def test_an_unknown_generator_is_refused_with_the_names_that_exist():
@@ -381,3 +424,96 @@ def test_width_multiplier_scales_every_convolution():
         *[256, 128],  # mid-level
         *[128, 64, 32, 32, 16],  # fusion and decoder
     ]
+
+
+# pix2pix's U-Net
+
+
+def test_unet_has_the_published_widths_at_256_pixels():
+    with torch.device("meta"):
+        network = build_generator(ChromaGANConfig(generator="pix2pix_unet", image_size=256))
+        output = network(torch.empty(2, 1, 256, 256))
+    assert [block.conv.out_channels for block in network.down] == [64, 128, 256, 512, 512, 512, 512, 512]
+    entering = [*(block.conv.in_channels for block in network.up), network.chroma.in_channels]
+    assert entering == [512, 1024, 1024, 1024, 1024, 512, 256, 128]
+    assert [state.shape[-1] for state in output.hidden_states] == [
+        128,
+        64,
+        32,
+        16,
+        8,
+        4,
+        2,
+        1,
+        2,
+        4,
+        8,
+        16,
+        32,
+        64,
+        128,
+    ]
+    assert [block.dropout for block in network.up] == [True] * 3 + [False] * 4
+    assert [block.norm is None for block in network.down] == [True] + [False] * 6 + [True]
+    # The 54.41 million of the authors' public network from 3 to 3 channels, less 16 x 64 x 2 weights at the entry and
+    # 16 x 128 + 1 at the exit, with running statistics and the two biases that stand for the norms left out.
+    assert count_of_weights(generator="pix2pix_unet", image_size=256) == 54_420_290
+
+
+@pytest.mark.parametrize(("image_size", "halvings"), [(32, 5), (64, 6), (96, 6), (128, 7), (256, 8), (512, 8)])
+def test_unet_halves_pictures_down_to_one_pixel_at_the_training_size(image_size, halvings):
+    with torch.device("meta"):
+        network = build_generator(ChromaGANConfig(generator="pix2pix_unet", image_size=image_size))
+    assert (len(network.down), len(network.up) + 1, network.size_multiple) == (halvings, halvings, 2**halvings)
+
+
+def test_unet_feeds_minus_one_to_one_and_starts_as_published():
+    torch.manual_seed(0)
+    generator = ChromaGANGenerator(ChromaGANConfig(generator="pix2pix_unet", width_multiplier=0.25, image_size=64))
+    given, _ = inputs_and_outputs(
+        generator, generator.network.down[0], torch.tensor([0.0, 1.0]).expand(1, 1, 64, 2).repeat(1, 1, 1, 32)
+    )
+    assert (given.min(), given.max()) == (-1, 1)
+    weights = torch.cat([weight.flatten() for weight in generator.parameters() if weight.ndim == 4])
+    assert abs(weights.std() - 0.02) < 1e-4
+
+
+def test_noise_at_inference_is_the_same_every_time_and_for_every_row():
+    luminance = pictures(3, 64, 64)
+
+    def build_vivid(**settings) -> ChromaGANGenerator:
+        generator = build("pix2pix_unet", **settings)
+        for parameter in generator.parameters():
+            parameter.mul_(5.0)
+        return generator
+
+    with torch.no_grad():
+        quiet = build_vivid()(luminance).reconstruction
+        noisy = build_vivid(dropout_at_inference=True)
+        together, again = noisy(luminance).reconstruction, noisy(luminance).reconstruction
+        alone = torch.cat([noisy(picture[None]).reconstruction for picture in luminance])
+        other = build_vivid(dropout_at_inference=True, dropout_seed=1)(luminance).reconstruction
+    assert torch.equal(together, again)
+    torch.testing.assert_close(together, alone, atol=1e-4, rtol=1e-4)
+    assert (together - quiet).abs().max() > 0.01
+    assert (together - other).abs().max() > 0.01
+
+
+def test_noise_drops_half_of_the_values_and_keeps_the_mean():
+    block = build("pix2pix_unet", dropout_at_inference=True).network.up[0]
+    noise = block.noise(torch.ones(2, 64, 32, 32, dtype=torch.float16))
+    assert noise.shape == (1, 64, 32, 32)
+    assert noise.dtype == torch.float16
+    assert set(noise.unique().tolist()) == {0.0, 2.0}
+    assert abs(noise.float().mean() - 1) < 0.01
+
+
+def test_single_pictures_are_no_batch_for_the_unet_while_its_bottleneck_is_one_pixel():
+    refuses = GENERATORS["pix2pix_unet"].refuses_batch
+    assert (
+        refuses(1, 256) == "batch_size is 1; accepted: 2 or more while the bottleneck is 1x1, as it is at 256 pixels"
+    )
+    assert refuses(1, 64, image_size=256)
+    assert refuses(2, 256) is None
+    assert refuses(1, 512) is None
+    assert refuses(1, 128, image_size=64) is None
