@@ -1,12 +1,13 @@
 """Trains a colorizer from a recipe: `accelerate launch --quiet train.py [recipes/NAME.yaml] [key=value ...]`."""
 
 import argparse
-import json
 import math
 import os
+import shutil
+import signal
 import sys
 import time
-from functools import partial
+from collections import Counter
 from pathlib import Path
 
 import datasets
@@ -15,8 +16,6 @@ import torch
 import transformers
 from accelerate import Accelerator
 from accelerate.utils import set_seed
-from safetensors import SafetensorError
-from torch.optim.lr_scheduler import LambdaLR
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
@@ -24,10 +23,18 @@ from tqdm import tqdm
 from modeling_chromagan import ChromaGANCritic, ChromaGANGenerator, ChromaGANImageProcessor, ChromaGANPipeline
 from modeling_chromagan.color import decode_ab
 from modeling_chromagan.training import objectives
-from modeling_chromagan.training.checkpoint import list_checkpoints, load_checkpoint, save_checkpoint
+from modeling_chromagan.training.checkpoint import (
+    CheckpointError,
+    find_training_state,
+    load_checkpoint,
+    newest_valid,
+    save_checkpoint,
+)
 from modeling_chromagan.training.data import BatchPlan, center_crop, open_sources, to_network_units
 from modeling_chromagan.training.evaluate import evaluate_model, sample_grid
+from modeling_chromagan.training.interruption import Interrupted, Interruption, leave_signals_to_the_parent
 from modeling_chromagan.training.recipe import Optimizer, Recipe, RecipeError, dump_recipe, load_recipe
+from modeling_chromagan.training.run_log import RunLog
 from modeling_chromagan.training.teacher import load_pretrained_part, load_teacher
 
 DEFAULT_RECIPE = Path(__file__).parent / "recipes" / "chromagan_tiny.yaml"
@@ -92,6 +99,8 @@ class Trainer:
         self.prepared_generator, self.prepared_critic = accelerator.prepare(self.generator, self.critic)
         if recipe.compile:
             self.prepared_generator = torch.compile(self.prepared_generator)
+        self.run_log = RunLog(recipe.folder / "log.jsonl")
+        self.skipped = Counter()  # steps that were not made, by network
         self.step = 0  # over all phases
 
     def load_initial_weights(self, folder: Path) -> None:
@@ -112,52 +121,72 @@ class Trainer:
         networks = {"generator": self.generator, "critic": self.critic}
         return networks | {"average": self.average} if self.average is not None else networks
 
-    def run(self) -> None:
+    def run(self, resume: str, interruption: Interruption) -> None:
+        """All phases that are still to do.
+
+        Args:
+            resume: `"auto"`, `"none"`, or a run folder, checkpoint folder or Hub id to go on from.
+            interruption: asked after every step.
+
+        Raises:
+            RecipeError: if there is nothing to resume from, or something where a fresh start is wanted.
+            CheckpointError: if checkpoints are there and none of them is undamaged or fits.
+            FloatingPointError: if a loss, gradient or weight is not finite.
+            Interrupted: after saving.
+        """
         recipe, folder = self.recipe, self.recipe.folder
-        checkpoints = list_checkpoints(folder)
-        if checkpoints and not recipe.resume:
-            raise RecipeError(f"resume is false and {folder} holds checkpoints; accepted: an empty run folder")
-        states, phase_of_states = {}, None
-        if checkpoints:
-            try:
-                states, position = load_checkpoint(checkpoints[-1], self.networks)
-            except (OSError, RuntimeError, ValueError, SafetensorError) as error:
-                reason = " ".join(str(error).split())[:300]
-                raise RecipeError(
-                    f"resume: {checkpoints[-1]}: {reason}; accepted: a checkpoint of this recipe, or resume=false and "
-                    "an empty run folder"
-                ) from error
-            self.step, phase_of_states = position["step"], position.get("phase")
-            self.say(f"resumed from {checkpoints[-1]}")
+        self.interruption = interruption
+        states, phase_of_states = self.restore(resume)
         if self.accelerator.is_main_process:
             folder.mkdir(parents=True, exist_ok=True)
             (folder / "recipe.yaml").write_text(dump_recipe(recipe), encoding="utf-8")
+            self.run_log.truncate(self.step)
+        if recipe.report_to != "none":
+            # TensorBoard drops what a resumed run writes again; other trackers may show points twice.
+            options = {"tensorboard": {"purge_step": self.step}} if recipe.report_to == "tensorboard" else {}
+            self.accelerator.init_trackers(recipe.name, {"recipe": dump_recipe(recipe)}, init_kwargs=options)
         first = 0
         for number, phase in enumerate(recipe.phases):
             if self.step < first + phase.steps:
                 self.run_phase(number, first, states if number == phase_of_states else {})
             first += phase.steps
         self.save_model()
+        self.accelerator.end_training()
         self.say(f"done: {folder / 'model'}")
+
+    def restore(self, resume: str) -> tuple[dict, int | None]:
+        """Fills networks and step from where the run is to go on; the optimizers' states and their phase."""
+        folder = self.recipe.folder
+        checkpoint, damaged = newest_valid(folder)
+        if checkpoint is not None and resume == "none":
+            raise RecipeError(f"--resume is none and {folder} holds checkpoints; accepted: an empty run folder")
+        for line in damaged:
+            self.say(f"warning: {line}; the checkpoint before it is taken")
+        if checkpoint is None and resume not in ("auto", "none"):
+            checkpoint = find_training_state(resume)
+        if checkpoint is None:
+            return {}, None
+        states, position = load_checkpoint(checkpoint, self.networks)
+        self.step = position["step"]
+        for name, counts in position["rejected"].items():
+            if name in self.photographs:
+                self.photographs[name].rejected.update(counts)
+        self.skipped.update(position["skipped"])
+        self.say(f"resumed from {checkpoint}")
+        return states, position["phase"]
 
     def run_phase(self, number: int, first: int, states: dict) -> None:
         """The steps of one phase that are still to do; `states` are its optimizers' if it was interrupted."""
         recipe, phase = self.recipe, self.recipe.phases[number]
-        optimizers, schedulers = {}, {}
+        optimizers = {}
         done = self.step - first
         for name, settings in (("generator", phase.generator_optimizer), ("critic", phase.critic_optimizer)):
             network = {"generator": self.generator, "critic": self.critic}[name]
             options = {"lr": settings.learning_rate, "betas": settings.betas, "weight_decay": settings.weight_decay}
             trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
             optimizers[name] = OPTIMIZERS[settings.name](trained, **options)
-        for name, settings in (("generator", phase.generator_optimizer), ("critic", phase.critic_optimizer)):
             if name in states:
                 optimizers[name].load_state_dict(states[name])
-            for group in optimizers[name].param_groups:  # the recipe's rate, also where it was changed meanwhile
-                group["lr"] = group["initial_lr"] = settings.learning_rate
-            schedulers[name] = LambdaLR(
-                optimizers[name], partial(schedule, settings, phase.steps), last_epoch=done - 1 if done else -1
-            )
         plan = BatchPlan(
             self.photographs,
             phase.batches,
@@ -166,32 +195,48 @@ class Trainer:
             self.accelerator.process_index,
             self.accelerator.num_processes,
         )
-        loader = DataLoader(plan, batch_size=None, sampler=range(done, phase.steps), num_workers=recipe.data.workers)
+        loader = DataLoader(
+            plan,
+            batch_size=None,
+            sampler=range(done, phase.steps),
+            num_workers=recipe.data.workers,
+            worker_init_fn=leave_signals_to_the_parent,
+        )
         self.say(f"phase {phase.name}: steps {done} to {phase.steps}")
         bar = tqdm(total=phase.steps, initial=done, desc=phase.name, disable=not sys.stderr.isatty())
         started, pictures = time.monotonic(), 0
         for batch in loader:
-            losses = self.train_step(number, optimizers, schedulers, batch)
+            losses = self.train_step(number, optimizers, batch)
             self.step += 1
             pictures += len(batch["rgb"]) * self.accelerator.num_processes
             bar.update()
             end = self.step == first + phase.steps
+            asked = self.asked_to_stop()
             if self.step % recipe.log_every == 0 or end:
                 values = {name: float(value) for name, value in losses.items()}
                 bar.set_postfix({name: f"{value:.4g}" for name, value in values.items()})
-                values["learning_rate"] = schedulers["generator"].get_last_lr()[0]
+                values["learning_rate"] = optimizers["generator"].param_groups[0]["lr"]
                 values["pictures_per_second"] = pictures / (time.monotonic() - started)
                 self.log(phase.name, values)
             if self.step % recipe.sample_every == 0 or end:
                 self.sample(phase.name)
-            if self.step % recipe.checkpoint_every == 0 or end:
+            if self.step % recipe.checkpoint_every == 0 or end or asked:
                 # Also at the end, so that a finished run can be given more steps.
                 self.save(number, {name: optimizer.state_dict() for name, optimizer in optimizers.items()})
             if end:
                 self.save_model(f"model-{phase.name}")
+            if asked:
+                raise Interrupted(asked)
         bar.close()
 
-    def train_step(self, number: int, optimizers, schedulers, batch) -> dict[str, torch.Tensor]:
+    def asked_to_stop(self) -> signal.Signals | None:
+        """The signal that any of the processes has received: all of them save and stop after the same step."""
+        received = self.interruption.received or 0
+        if self.accelerator.num_processes > 1:
+            received = int(self.accelerator.gather(torch.tensor([received], device=self.accelerator.device)).max())
+        return signal.Signals(received) if received else None
+
+    def train_step(self, number: int, optimizers, batch) -> dict[str, torch.Tensor]:
         """Generator step, then critic step on detached fakes: the published order."""
         recipe, phase = self.recipe, self.recipe.phases[number]
         objective = phase.objective
@@ -199,6 +244,7 @@ class Trainer:
         # Everything random in a step follows from (seed, step, process), so that a resumed run repeats nothing.
         seed = (recipe.seed * 1_000_003 + self.step) * 1009 + self.accelerator.process_index
         random = torch.Generator().manual_seed(seed)
+        torch.manual_seed(seed)  # dropout
         kind = phase.batches[batch["kind"]]
         luminance, real_ab = to_network_units(batch["rgb"], self.encoding, kind.degradation, random)
         luminance, real_ab = luminance.to(device), real_ab.to(device)
@@ -226,7 +272,7 @@ class Trainer:
                 decode_ab(real_ab, self.encoding), objective.chroma_emphasis, objective.chroma_emphasis_power
             ),
         )
-        self.descend(total, generator, optimizers["generator"], schedulers["generator"], phase.generator_optimizer)
+        self.descend("generator", total, optimizers["generator"], phase.generator_optimizer, number)
         if self.average is not None:
             self.average.update_parameters(self.generator)
         losses = {"total": total.detach()} | losses
@@ -240,11 +286,8 @@ class Trainer:
                     fake = generator(luminance).reconstruction
             fake_ab = objectives.lab_picture(luminance, fake, self.encoding)[:, 1:]
             total, critic_losses = objectives.critic_loss(objective, critic, luminance, real_ab, fake_ab, random)
-            self.descend(total, critic, optimizers["critic"], schedulers["critic"], phase.critic_optimizer)
+            self.descend("critic", total, optimizers["critic"], phase.critic_optimizer, number)
             losses |= {"critic": total.detach()} | critic_losses
-        for name, value in losses.items():
-            if not torch.isfinite(value):
-                raise FloatingPointError(f"step {self.step}: {name} is {float(value)}; the last checkpoint stands")
         return losses
 
     def class_loss(self, objective, logits, batch) -> torch.Tensor | None:
@@ -258,13 +301,31 @@ class Trainer:
             rgb = to_network_units(batch["rgb"], "unit8")[0].to(logits.device)
         return objectives.class_distribution_loss(logits, self.teacher(rgb))
 
-    def descend(self, total, network, optimizer, scheduler, settings: Optimizer) -> None:
+    def descend(self, name: str, total: torch.Tensor, optimizer, settings: Optimizer, number: int) -> None:
+        """One step of a network down its total. Nothing that is not finite gets into the weights."""
+        network = {"generator": self.generator, "critic": self.critic}[name]
+        factor = schedule(settings, self.recipe.phases[number].steps, self.step_in_phase(number))
+        for group in optimizer.param_groups:  # the recipe's rate, also where it was changed since a checkpoint
+            group["lr"] = settings.learning_rate * factor
         optimizer.zero_grad(set_to_none=True)
         self.accelerator.backward(total)
+        norm = torch.nn.utils.get_total_norm(p.grad for p in network.parameters() if p.grad is not None)
+        for what, value in (("loss", total.detach()), ("gradient norm", norm)):
+            if not torch.isfinite(value):
+                report = f"step {self.step + 1}: the {name}'s {what} is {float(value)}"
+                if self.recipe.non_finite == "stop":
+                    raise FloatingPointError(f"{report}; the last checkpoint stands")
+                self.skipped[name] += 1
+                self.say(f"warning: {report}; its step is skipped ({self.skipped[name]} so far)")
+                return
         if settings.clip_norm:
-            self.accelerator.clip_grad_norm_(network.parameters(), settings.clip_norm)
+            torch.nn.utils.clip_grads_with_norm_(network.parameters(), settings.clip_norm, norm)
         optimizer.step()
-        scheduler.step()
+        weights = torch.nn.utils.get_total_norm(network.parameters())
+        if not torch.isfinite(weights):
+            raise FloatingPointError(
+                f"step {self.step + 1}: the {name}'s weight norm is {float(weights)}; the last checkpoint stands"
+            )
 
     def step_in_phase(self, number: int) -> int:
         return self.step - sum(phase.steps for phase in self.recipe.phases[:number])
@@ -289,30 +350,35 @@ class Trainer:
         self.log(phase, values | {f"validation_gain_{name}": value for name, value in result["gain"].items()})
         path = self.recipe.folder / "samples" / f"{self.step:08d}.png"
         path.parent.mkdir(exist_ok=True)
-        sample_grid(generator, self.validation[:32]).save(path)
+        partial = path.with_name(f".partial-{path.name}")
+        sample_grid(generator, self.validation[:32]).save(partial)
+        partial.replace(path)
 
     def log(self, phase: str, values: dict[str, float]) -> None:
         if self.accelerator.is_main_process:
-            with open(self.recipe.folder / "log.jsonl", "a", encoding="utf-8") as file:
-                file.write(json.dumps({"step": self.step, "phase": phase} | values) + "\n")
+            self.run_log.write(self.step, phase, values)
             self.accelerator.log(values, step=self.step)
 
     def save(self, number: int, states: dict) -> None:
         if self.accelerator.is_main_process:
             rejected = {name: dict(source.rejected) for name, source in self.photographs.items()}
             keep = self.recipe.keep_checkpoints
-            position = {"phase": number, "rejected": rejected}
-            save_checkpoint(self.recipe.folder, self.step, self.networks, states, keep, position)
+            position = {"phase": number, "rejected": rejected, "skipped": dict(self.skipped)}
+            recipe = dump_recipe(self.recipe)
+            save_checkpoint(self.recipe.folder, self.step, self.networks, states, keep, position, recipe)
             self.save_model()
         self.accelerator.wait_for_everyone()
 
     def save_model(self, name: str = "model") -> None:
         """The averaged generator, the image processor, their code, and the critic as a `from_pretrained` folder."""
         if self.accelerator.is_main_process:
-            folder = self.recipe.folder / name
+            folder, partial = self.recipe.folder / name, self.recipe.folder / f".partial-{name}"
+            shutil.rmtree(partial, ignore_errors=True)
             processor = ChromaGANImageProcessor(encoding=self.encoding)
-            ChromaGANPipeline(self.best_generator, processor).save_pretrained(folder)
-            self.critic.save_pretrained(folder / "critic")
+            ChromaGANPipeline(self.best_generator, processor).save_pretrained(partial)
+            self.critic.save_pretrained(partial / "critic")
+            shutil.rmtree(folder, ignore_errors=True)
+            partial.rename(folder)
 
     def say(self, text: str) -> None:
         if self.accelerator.is_main_process:
@@ -323,6 +389,13 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("recipe", nargs="?", default=str(DEFAULT_RECIPE), help="a YAML recipe")
     parser.add_argument("settings", nargs="*", help="key=value, dotted paths into the recipe")
+    parser.add_argument(
+        "--resume",
+        default="auto",
+        metavar="auto|none|FOLDER|HUB_ID",
+        help="auto: from the newest undamaged checkpoint of the run folder, if there is one (default); none: start "
+        "afresh, into an empty run folder only; or another run's training state to go on from",
+    )
     parser.add_argument("--dry-run", action="store_true", help="print the resolved recipe and stop")
     options = parser.parse_args(arguments)
     if "=" in options.recipe:
@@ -348,16 +421,17 @@ def main(arguments: list[str] | None = None) -> int:
             print(
                 f"{accelerator.num_processes} process(es) on {accelerator.device}, {threads} threads each", flush=True
             )
-        if recipe.report_to != "none":
-            accelerator.init_trackers(recipe.name, config={"recipe": dump_recipe(recipe)})
-        Trainer(recipe, accelerator).run()
-        accelerator.end_training()
-    except (RecipeError, FloatingPointError) as error:
+        with Interruption() as interruption:
+            Trainer(recipe, accelerator).run(options.resume, interruption)
+    except (RecipeError, CheckpointError, FloatingPointError) as error:
         print(f"train.py: {error}", file=sys.stderr)
-        return 2 if isinstance(error, RecipeError) else 1
-    except KeyboardInterrupt:
-        print("train.py: interrupted; the last checkpoint stands", file=sys.stderr)
-        return 130
+        return 1 if isinstance(error, FloatingPointError) else 2
+    except OSError as error:
+        print(f"train.py: {' '.join(str(error).split())}; the last checkpoint stands", file=sys.stderr)
+        return 1
+    except Interrupted as stop:
+        print(f"train.py: {stop}; saved, go on with the same command", file=sys.stderr)
+        return stop.exit_code
     return 0
 
 

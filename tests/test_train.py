@@ -1,6 +1,7 @@
 """The real training script on tiny sizes: both phases, resume, what it saves, and how it refuses."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -52,6 +53,10 @@ def finished(pictures, tmp_path_factory) -> Path:
     return folder
 
 
+class Killed(BaseException):
+    """Ends a run without anything being saved any more."""
+
+
 def losses_of(folder: Path) -> dict[int, dict]:
     lines = [json.loads(line) for line in (folder / "log.jsonl").read_text(encoding="utf-8").splitlines()]
     return {line["step"]: line for line in lines if "total" in line}
@@ -97,12 +102,13 @@ def test_resumed_run_ends_with_the_weights_of_an_uninterrupted_one(pictures, fin
 
         def stop_at(self, *arguments, cut=cut):
             if self.step == cut:
-                raise KeyboardInterrupt
+                raise Killed
             return original(self, *arguments)
 
         train.Trainer.train_step = stop_at
         try:
-            assert run(pictures, folder) == 130
+            with pytest.raises(Killed):
+                run(pictures, folder)
         finally:
             train.Trainer.train_step = original
         assert json.loads((list_checkpoints(folder)[-1] / "position.json").read_text())["step"] == cut
@@ -155,16 +161,63 @@ def test_bad_settings_are_one_line_and_no_run_folder(pictures, tmp_path, capsys,
 
 
 def test_no_silent_fresh_start(pictures, finished, capsys):
-    assert run(pictures, finished, "resume=false") == 2
-    assert "resume is false" in capsys.readouterr().err
+    assert run(pictures, finished, "--resume", "none") == 2
+    assert "--resume is none and" in capsys.readouterr().err
     assert run(pictures, finished, "model.width_multiplier=0.125", "phases.1.steps=9") == 2
-    assert "accepted: a checkpoint of this recipe" in capsys.readouterr().err
+    assert "size mismatch" in capsys.readouterr().err
 
 
-def test_non_finite_loss_stops_and_keeps_the_last_checkpoint(pictures, tmp_path, capsys):
-    settings = ["phases.0.generator_optimizer.learning_rate=1e30", "checkpoint_every=1", "phases.0.steps=20"]
-    assert run(pictures, tmp_path / "run", *settings, "phases.0.generator_optimizer.schedule=constant") == 1
-    assert "the last checkpoint stands" in capsys.readouterr().err
+@pytest.mark.parametrize("network", ["generator", "critic"])
+@pytest.mark.parametrize("wrong", ["loss", "gradient norm"])
+def test_a_value_that_is_not_finite_stops_the_run_within_the_step(
+    pictures, tmp_path, capsys, monkeypatch, network, wrong
+):
+    fail_at_step(monkeypatch, 4, network, wrong)
+    assert run(pictures, tmp_path / "run") == 1
+    message = capsys.readouterr().err.strip()
+    assert re.fullmatch(
+        rf"train.py: step 4: the {network}'s {wrong} is (nan|inf); the last checkpoint stands", message
+    )
+    newest = list_checkpoints(tmp_path / "run")[-1]
+    assert newest.name == "checkpoint-00000003"
+    for name in ("generator", "critic", "average"):
+        assert all(tensor.isfinite().all() for tensor in load_file(newest / f"{name}.safetensors").values())
+
+
+def test_a_recipe_can_have_such_steps_skipped_and_counted(pictures, tmp_path, capsys, monkeypatch):
+    fail_at_step(monkeypatch, 3, "critic", "gradient norm")
+    assert run(pictures, tmp_path / "run", "non_finite=skip") == 0
+    assert "step 3: the critic's gradient norm is nan; its step is skipped (1 so far)" in capsys.readouterr().out
+    newest = list_checkpoints(tmp_path / "run")[-1]
+    assert json.loads((newest / "position.json").read_text())["skipped"] == {"critic": 1}
+    assert all(tensor.isfinite().all() for tensor in load_file(newest / "critic.safetensors").values())
+
+
+def test_weights_that_overflow_are_named(pictures, tmp_path, capsys):
+    settings = ["phases.0.generator_optimizer.learning_rate=1e30", "phases.0.generator_optimizer.schedule=constant"]
+    assert run(pictures, tmp_path / "run", *settings) == 1
+    assert "step 1: the generator's weight norm is inf" in capsys.readouterr().err
+
+
+def fail_at_step(monkeypatch, step: int, network: str, wrong: str) -> None:
+    """Makes the loss of a network, or only its gradient, not a number in one step."""
+    original = train.Trainer.descend
+
+    class GradientOfNothing(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, value):
+            return value.clone()
+
+        @staticmethod
+        def backward(ctx, gradient):
+            return gradient * float("nan")
+
+    def descend(self, name, total, *arguments):
+        if name == network and self.step + 1 == step:
+            total = total * float("nan") if wrong == "loss" else GradientOfNothing.apply(total)
+        return original(self, name, total, *arguments)
+
+    monkeypatch.setattr(train.Trainer, "descend", descend)
 
 
 def test_dry_run_prints_the_resolved_recipe_and_does_nothing(tmp_path, capsys, monkeypatch):

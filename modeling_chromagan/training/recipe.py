@@ -155,7 +155,6 @@ class Recipe(Section):
     name: str
     seed: int = Field(0, ge=0)
     output: str = ""  # run folder; empty: runs/NAME
-    resume: bool = True  # continue from the newest checkpoint of the run folder, if there is one
     init_from: str | None = None  # run folder or model folder whose weights to start from
     backbone_weights: str | None = None  # Hub id or folder of ImageNet weights to start the trunk or encoder from
     extractor_weights: str | None = None  # the same for the frozen features of preincep and preres
@@ -169,7 +168,8 @@ class Recipe(Section):
     compile: bool = False  # torch.compile of the generator
     ema_decay: float = Field(0.999, ge=0, lt=1)  # 0: no average
     checkpoint_every: int = Field(500, gt=0)
-    keep_checkpoints: int = Field(2, ge=1)
+    keep_checkpoints: int = Field(2, ge=2)
+    non_finite: Literal["stop", "skip"] = "stop"  # what a loss or gradient that is not finite does to the run
     log_every: int = Field(20, gt=0)
     sample_every: int = Field(500, gt=0)
     report_to: Literal["none", "tensorboard", "trackio"] = "none"
