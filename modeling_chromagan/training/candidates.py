@@ -1,0 +1,247 @@
+"""What an evaluation measures: models as they are loaded and run, and the plain gray picture they have to beat."""
+
+import csv
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from safetensors import SafetensorError
+
+from ..color import encode_ab, encode_luminance, lab_to_rgb8, reconstruction_to_ab
+from ..composition import compose
+from ..configuration_chromagan import ChromaGANConfig
+from ..image_loading import load_image
+from ..image_processing_chromagan import ChromaGANImageProcessor
+from ..modeling_chromagan import ChromaGANGenerator, ColorizationOutput
+from ..pipeline_chromagan import ChromaGANPipeline
+from .protocols import Protocol
+
+CLASS_TABLE = Path(__file__).with_name("tiny_imagenet_classes.csv")
+GREY = "grey (ab = 0)"
+
+
+class CandidateError(ValueError):
+    """A model cannot be loaded or run; the message is one line for the user."""
+
+
+@dataclass(frozen=True)
+class Colored:
+    """What a candidate made of a batch.
+
+    Args:
+        rgb: (B, 3, H, W) uint8.
+        logits: of the class head, (B, num_labels), if there is one.
+        validation_loss: (B,), mean squared error of what the network itself gives, in its own units; `None` where the
+            network saw another picture than the one that is compared.
+    """
+
+    rgb: torch.Tensor
+    logits: torch.Tensor | None = None
+    validation_loss: torch.Tensor | None = None
+
+
+@torch.no_grad()
+def colorize(generator: ChromaGANGenerator, lightness: torch.Tensor) -> tuple[torch.Tensor, ColorizationOutput]:
+    """Colors pictures at the size they have, without resizing or filtering.
+
+    The chroma is taken as it comes: with the picture's lightness it is brought into sRGB (less chroma, same lightness
+    and hue) and rounded to 8 bits.
+
+    Args:
+        generator: in the mode (`eval()`) and on the device that it is to be used.
+        lightness: CIE L in 0..100, (B, 1, H, W), on any device.
+
+    Returns:
+        The pictures, (B, 3, H, W) uint8, on the device of `lightness`, and the generator's own output.
+    """
+    encoding = generator.config.encoding
+    pixel_values = encode_luminance(lightness, encoding).to(generator.device, generator.dtype)  # (B, 1, H, W)
+    output = generator(pixel_values)
+    ab = reconstruction_to_ab(output.reconstruction.float(), encoding).to(lightness.device)  # (B, 2, H, W)
+    return lab_to_rgb8(torch.cat((lightness, ab), dim=1)), output
+
+
+class GreyCandidate:
+    """The picture left gray, treated as a model's answer of no chroma would be."""
+
+    name = place = GREY
+
+    def __init__(self, protocol: Protocol):
+        self.protocol = protocol
+
+    def color(self, rgb: torch.Tensor, lab: torch.Tensor) -> Colored:
+        """Takes truths, (B, 3, H, W), as uint8 and in Lab units; B is 1 where the protocol uses the pipeline."""
+        if self.protocol.network == "pipeline":
+            gray = load_image(to_picture(rgb[0])).gray
+            return Colored(from_picture(Image.fromarray(compose(gray, torch.zeros(2, 1, 1)))))
+        return Colored(lab_to_rgb8(torch.cat((lab[:, :1], torch.zeros_like(lab[:, 1:])), dim=1)))
+
+
+class ModelCandidate:
+    """A generator, run as the protocol says.
+
+    Args:
+        name: of its row and files.
+        place: the folder or Hub id.
+        generator: put in evaluation mode.
+        protocol: how it is run.
+        image_processor: for protocols that use the pipeline.
+
+    Raises:
+        CandidateError: if the protocol's pictures are too small for the generator, or a processor does not fit it.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        place: str,
+        generator: ChromaGANGenerator,
+        protocol: Protocol,
+        image_processor: ChromaGANImageProcessor | None = None,
+    ):
+        self.name, self.place, self.generator, self.protocol = name, place, generator.eval(), protocol
+        minimum = generator.network.minimum_size
+        if protocol.network == "direct" and protocol.size is not None and protocol.size < minimum:
+            raise CandidateError(
+                f"{place}: takes {minimum} pixels a side or more; {protocol.name} has {protocol.size}"
+            )
+        self.pipeline = None
+        if protocol.network == "pipeline":
+            try:
+                self.pipeline = ChromaGANPipeline(generator, image_processor, device=generator.device)
+            except ValueError as error:
+                raise CandidateError(f"{place}: {first_line(error)}") from error
+
+    @torch.no_grad()
+    def color(self, rgb: torch.Tensor, lab: torch.Tensor) -> Colored:
+        """Takes truths, (B, 3, H, W), as uint8 and in Lab units; B is 1 where the protocol uses the pipeline."""
+        if self.pipeline is not None:
+            inputs = self.pipeline.preprocess(to_picture(rgb[0]))
+            output = self.generator(inputs["pixel_values"].to(self.generator.device))
+            reconstruction = output.reconstruction.float().cpu()
+            picture = self.pipeline.postprocess({"reconstruction": reconstruction, "originals": inputs["originals"]})
+            return Colored(from_picture(picture), output.logits)
+        predicted, output = colorize(self.generator, lab[:, :1])
+        truth = rgb.float() / 255 if output.reconstruction.shape[1] == 3 else None
+        if truth is None:
+            truth = encode_ab(lab[:, 1:], self.generator.config.encoding)
+        error = output.reconstruction.float().cpu() - truth.cpu()
+        return Colored(predicted, output.logits, error.square().flatten(1).double().mean(1))
+
+
+def load_candidates(
+    places: Sequence[str], protocol: Protocol, device: torch.device | str = "cpu"
+) -> list[ModelCandidate]:
+    """Models of folders or Hub ids, in float32, under names that differ.
+
+    Raises:
+        CandidateError: naming the first one that cannot be loaded.
+    """
+    candidates, taken = [], set()
+    for place in places:
+        generator = load_generator(place).to(device)
+        processor = None
+        if protocol.network == "pipeline":
+            try:
+                processor = ChromaGANImageProcessor.from_pretrained(place)
+            except (OSError, ValueError) as error:
+                raise CandidateError(f"{place}: {first_line(error)}") from error
+        stem = name_of(place)
+        name, number = stem, 1
+        while name in taken:
+            number += 1
+            name = f"{stem}-{number}"
+        taken.add(name)
+        candidates.append(ModelCandidate(name, place, generator, protocol, processor))
+    return candidates
+
+
+def name_of(place: str) -> str:
+    """A short name for a model that can also be a file's: a run's folder rather than the `model` inside it."""
+    parts = [part for part in (Path(place).resolve().parts if Path(place).is_dir() else Path(place).parts) if part]
+    name = parts[-2] if parts[-1] == "model" and len(parts) > 1 else parts[-1]
+    return re.sub(r"[^\w.-]", "_", name).lstrip(".-") or "model"
+
+
+def load_generator(model: str | Path) -> ChromaGANGenerator:
+    """The generator of a folder or Hub id in float32 on the CPU, in evaluation mode.
+
+    Raises:
+        CandidateError: if it cannot be loaded or its file lacks weights.
+    """
+    if not Path(model).is_dir() and not re.fullmatch(r"[\w.-]+/[\w.-]+", str(model)):
+        raise CandidateError(f"{model}: there is no such folder; accepted: a folder or a Hub id, owner/name")
+    try:
+        generator, info = ChromaGANGenerator.from_pretrained(
+            model, dtype=torch.float32, output_loading_info=True, ignore_mismatched_sizes=True
+        )
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        raise CandidateError(f"{model}: {first_line(error)}") from error
+    # These were filled with random numbers: nothing measured with them would mean anything.
+    unfit = sorted(info["missing_keys"]) + sorted(name for name, *_ in info["mismatched_keys"])
+    if unfit:
+        raise CandidateError(f"{model}: {len(unfit)} weights are missing or of another shape, {unfit[0]} is the first")
+    return generator.eval()
+
+
+def match_classes(config: ChromaGANConfig, class_names: Sequence[str] | None) -> tuple[torch.Tensor | None, str]:
+    """Finds for every label of the data set the class of the head that means the same.
+
+    Args:
+        config: of the generator.
+        class_names: the data set's labels in their order; for Tiny ImageNet WordNet ids.
+
+    Returns:
+        (number of labels,) int64, or `None` where there is no such class; and among which classes the head chooses,
+        or why they cannot be compared.
+    """
+    if not config.class_head:
+        return None, "the generator has no class head"
+    if class_names is None:
+        return None, "the data set has no named labels"
+    head_names = [str(config.id2label[index]) for index in range(config.num_labels)]
+    unnamed = [f"LABEL_{index}" for index in range(config.num_labels)]  # transformers' names where none are given
+    if len(class_names) == config.num_labels and head_names in (list(class_names), unnamed):
+        return torch.arange(config.num_labels), f"among the {config.num_labels:,} classes of the data set"
+    if config.num_labels == 1000:
+        with CLASS_TABLE.open(encoding="utf-8", newline="") as file:
+            imagenet_labels = {row["wnid"]: int(row["imagenet1k_label"]) for row in csv.DictReader(file)}
+        if all(name in imagenet_labels for name in class_names):
+            mapping = torch.tensor([imagenet_labels[name] for name in class_names])
+            return (
+                mapping,
+                f"among the 1,000 classes of ImageNet-1k, the data set's {len(class_names):,} mapped to them",
+            )
+    return None, f"its {config.num_labels:,} classes are not the {len(class_names):,} labels of the data set"
+
+
+def to_picture(rgb: torch.Tensor) -> Image.Image:
+    """(3, H, W) uint8 as a picture."""
+    return Image.fromarray(rgb.permute(1, 2, 0).contiguous().cpu().numpy())
+
+
+def from_picture(picture: Image.Image) -> torch.Tensor:
+    """A picture as (1, 3, H, W) uint8."""
+    return torch.from_numpy(np.array(picture.convert("RGB"))).permute(2, 0, 1)[None].contiguous()
+
+
+def first_line(error: BaseException) -> str:
+    """What an error says first; libraries go on with advice for programmers."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+__all__ = [
+    "GREY",
+    "CandidateError",
+    "Colored",
+    "GreyCandidate",
+    "ModelCandidate",
+    "colorize",
+    "load_candidates",
+    "load_generator",
+    "match_classes",
+]

@@ -1,0 +1,217 @@
+"""Pictures of an evaluation, read one after the other: memory does not grow with their number.
+
+A source is read from its start as often as needed; nothing is kept of what was read. What cannot be read is named and
+passed over, never the end of a run.
+"""
+
+import io
+import itertools
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import fsspec
+import numpy as np
+import torch
+from PIL import Image, ImageCms, ImageOps
+
+from .protocols import Protocol
+
+SMALLEST_SIDE = 16  # what the networks and the windows of SSIM need
+
+
+class PictureSourceError(ValueError):
+    """The pictures asked for are not there; the message is one line for the user."""
+
+
+@dataclass(frozen=True)
+class PictureSource:
+    """Where pictures come from.
+
+    Args:
+        class_names: the names of the labels in their order, `None` where there are none.
+        open_rows: begins a pass over all rows, still compressed: `image` with `bytes` or `path`, and `label`.
+        known_count: number of rows where it is known without a pass.
+        name: for messages.
+    """
+
+    name: str
+    class_names: list[str] | None
+    open_rows: Callable[[], Iterable[dict]]
+    known_count: int | None
+
+    def rows(self) -> Iterator[dict]:
+        """A pass over all rows.
+
+        Raises:
+            PictureSourceError: if the source cannot be read any further.
+        """
+        try:
+            yield from self.open_rows()
+        except (OSError, ValueError) as error:
+            raise PictureSourceError(f"{self.name}: {_first_line(error)}") from error
+
+    def count(self) -> int:
+        """Number of rows; takes a pass without decoding where the source does not say."""
+        return sum(1 for _ in self.rows()) if self.known_count is None else self.known_count
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One picture ready to be measured: `rgb` (3, H, W) uint8, `label` -1 where there is none."""
+
+    index: int
+    name: str
+    rgb: torch.Tensor
+    label: int
+
+
+def open_source(data: str, split: str) -> PictureSource:
+    """Opens a data set of the Hub, a local folder of the same layout (parquet), or a folder of pictures.
+
+    Of a folder of pictures the subfolder `split` is taken where there is one, else every picture at any depth in the
+    order of their names.
+
+    Raises:
+        PictureSourceError: if the data set, the split or the column `image` is missing or unreadable.
+    """
+    folder = Path(data)
+    if folder.is_dir() and not any(folder.rglob("*.parquet")):
+        return _open_folder(folder / split if (folder / split).is_dir() else folder)
+    if folder.exists() and not folder.is_dir():
+        raise PictureSourceError(f"{data} is a file; accepted: a folder or a Hub id")
+    try:
+        import datasets
+    except ImportError as error:
+        raise PictureSourceError("data sets need the library datasets: pip install 'chromagan[train]'") from error
+    try:
+        # Streaming reads this split only; otherwise the training pictures would be fetched and copied too.
+        dataset = datasets.load_dataset(data, split=split, streaming=True)
+        features = dataset.features or {}
+        if not isinstance(features.get("image"), datasets.Image):
+            found = ", ".join(features) or "none"
+            raise PictureSourceError(f"{data}: no column image with pictures; columns: {found}")
+        label = features.get("label")
+        class_names = label.names if isinstance(label, datasets.ClassLabel) else None
+        rows = dataset.select_columns(["image"] if class_names is None else ["image", "label"]).decode(False)
+        recorded = (dataset.info.splits or {}).get(split)  # in the data set's card, if it has one
+    except PictureSourceError:
+        raise
+    except (OSError, ValueError) as error:
+        raise PictureSourceError(f"{data}: {_first_line(error)}") from error
+    return PictureSource(f"{data}, split {split}", class_names, lambda: rows, recorded and recorded.num_examples)
+
+
+def _open_folder(folder: Path) -> PictureSource:
+    suffixes = set(Image.registered_extensions())
+    names = sorted(
+        path.relative_to(folder)
+        for path in folder.rglob("*")
+        if path.suffix.lower() in suffixes and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+    )
+    if not names:
+        raise PictureSourceError(f"{folder} holds no pictures; accepted: parquet files or pictures")
+
+    def open_rows() -> Iterator[dict]:
+        return ({"image": {"path": str(folder / name), "bytes": None}, "name": str(name)} for name in names)
+
+    return PictureSource(str(folder), None, open_rows, len(names))
+
+
+def evenly_spaced(count: int, samples: int | None) -> Iterable[int]:
+    """Positions of `samples` of `count` items, from all over: data sets are often sorted by class."""
+    samples = count if samples is None else min(samples, count)
+    return (index * count // samples for index in range(samples))
+
+
+def read_pictures(
+    source: PictureSource,
+    protocol: Protocol,
+    indices: Iterable[int] | None = None,
+    on_broken: Callable[[str, str], None] | None = None,
+) -> Iterator[Picture]:
+    """Reads the rows at `indices` (rising; `None`: all that the protocol takes) as the protocol compares them.
+
+    Args:
+        source: read from its start.
+        protocol: gives the size, and how many from the start at most.
+        indices: rising positions.
+        on_broken: told name and reason of every picture that is passed over.
+
+    Raises:
+        PictureSourceError: if the source itself breaks off.
+    """
+    if indices is None:
+        indices = itertools.count() if protocol.first is None else range(protocol.first)
+    wanted = iter(indices)
+    next_index = next(wanted, None)
+    for index, row in enumerate(source.rows()):
+        if next_index is None:
+            return
+        if index < next_index:
+            continue
+        next_index = next(wanted, None)
+        cell = row["image"] or {}
+        name = row.get("name") or (cell.get("path") if cell.get("bytes") is not None else None) or f"row {index}"
+        try:
+            picture = protocol.fit(decode_picture(cell))
+            if min(picture.size) < SMALLEST_SIDE:
+                raise ValueError(f"is {picture.width}x{picture.height}; accepted: {SMALLEST_SIDE} pixels a side")
+        except Exception as error:  # damaged files surface as almost any type
+            if on_broken is not None:
+                on_broken(name, _first_line(error))
+            continue
+        label = row.get("label")
+        rgb = torch.from_numpy(np.array(picture)).permute(2, 0, 1).contiguous()  # (3, H, W)
+        yield Picture(index, name, rgb, -1 if label is None else label)
+
+
+def decode_picture(cell: dict) -> Image.Image:
+    """The picture of an undecoded `datasets` cell as it is displayed: upright, in sRGB, without alpha.
+
+    Raises:
+        OSError and others of Pillow: if it is no readable picture.
+    """
+    if cell.get("bytes") is None and cell.get("path") is None:
+        raise ValueError("there is no picture")
+    if cell.get("bytes") is not None:
+        content = io.BytesIO(cell["bytes"])
+    elif "://" in cell["path"]:  # a streamed folder of pictures on the Hub
+        with fsspec.open(cell["path"]) as file:
+            content = io.BytesIO(file.read())
+    else:
+        content = cell["path"]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of odd metadata; the pixels decide
+        with Image.open(content) as opened:
+            profile = opened.info.get("icc_profile")
+            picture = ImageOps.exif_transpose(opened)
+            if profile and picture.mode in ("RGB", "CMYK"):
+                picture = _to_srgb(picture, profile)
+            picture = picture.convert("RGB")
+    picture.info.clear()  # the pixels are sRGB now; whoever reads on must not convert them once more
+    return picture
+
+
+def _to_srgb(picture: Image.Image, profile: bytes) -> Image.Image:
+    try:
+        source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        return ImageCms.profileToProfile(picture, source, ImageCms.createProfile("sRGB"), outputMode="RGB")
+    except (ImageCms.PyCMSError, OSError):  # a damaged profile is as good as none
+        return picture
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+__all__ = [
+    "Picture",
+    "PictureSource",
+    "PictureSourceError",
+    "decode_picture",
+    "evenly_spaced",
+    "open_source",
+    "read_pictures",
+]

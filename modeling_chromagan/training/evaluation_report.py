@@ -1,0 +1,136 @@
+"""What an evaluation leaves behind: tables for people, JSON and CSV for programs; the same bytes from equal runs."""
+
+import csv
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+FIGURES = {  # of the tables: key of the figure, heading, decimals
+    "psnr_mean": ("PSNR mean (dB)", 2),
+    "psnr_median": ("PSNR median (dB)", 2),
+    "ssim": ("SSIM", 4),
+    "ciede2000": ("CIEDE2000", 2),
+    "colorfulness": ("colorfulness", 2),
+    "colorfulness_ratio": ("colorfulness ratio", 3),
+    "colorfulness_difference_of_means": ("Δ colorfulness, of the means", 2),
+    "colorfulness_mean_difference": ("Δ colorfulness, mean of pictures", 2),
+    "rebalanced_auc": ("rebalanced AuC (%)", 2),
+    "auc": ("AuC (%)", 2),
+    "lpips": ("LPIPS", 4),
+    "fid": ("FID", 2),
+    "top1": ("top-1 of the class head (%)", 2),
+    "validation_loss": ("own validation loss (not comparable between losses or color spaces)", 5),
+}
+OPTIONAL_FIGURES = ("lpips", "fid")
+GAINS = ("psnr_mean", "psnr_median", "ssim", "ciede2000", "rebalanced_auc", "auc")
+CSV_COLUMNS = (
+    "row",
+    "picture",
+    "label",
+    "psnr",
+    "psnr_grey",
+    "ssim",
+    "ciede2000",
+    "colorfulness",
+    "colorfulness_truth",
+    "auc",
+    "validation_loss",
+    "predicted_label_is_right",
+)
+
+
+def markdown_report(results: dict[str, Any]) -> str:
+    """The tables of `results` (see `evaluate.evaluate`) with what was measured, as Markdown."""
+    rows, counts, protocol = results["rows"], results["counts"], results["protocol"]
+    lines = [
+        f"Protocol `{protocol['name']}`: {protocol['summary']}. Data: {results['data']}.",
+        f"Pictures: {counts['measured']:,} measured of {counts['seen']:,} "
+        f"({counts['near_gray']:,} nearly gray left out, {counts['broken']:,} skipped as unreadable).",
+    ]
+    if protocol["averaging"] == "batches":
+        lines.append(f"PSNR is averaged within batches of {results['batch_size']}, then over batches.")
+    names = [name for name in FIGURES if name not in OPTIONAL_FIGURES or any(row["figures"].get(name) for row in rows)]
+    lines += ["", *_table(["", *(FIGURES[name][0] for name in names)], [_figures(row, names) for row in rows])]
+
+    with_interval = [name for name in names if any(row["intervals"].get(name) for row in rows)]
+    if with_interval:
+        lines += ["", "95 % intervals (bootstrap over pictures):", ""]
+        cells = [
+            [row["name"], *(_interval(row["intervals"].get(name), FIGURES[name][1]) for name in with_interval)]
+            for row in rows
+        ]
+        lines += _table(["", *(FIGURES[name][0] for name in with_interval)], cells)
+
+    lines += ["", f"Minus {rows[0]['name']}, with 95 % intervals:", ""]
+    cells = [[row["name"], *(_gain(row, name) for name in GAINS)] for row in rows[1:]]
+    lines += _table(["", *(FIGURES[name][0] for name in GAINS)], cells)
+    lines.append("")
+    for row in rows[1:]:
+        lines.append(
+            f"- {row['name']}: {row['place']}, {row['parameters']:,} weights stored as {row['stored_dtype']}, "
+            f"computed in {row['dtype']}. Class head: {row['class_head']}. Own validation loss: mean squared error "
+            f"of {row['validation_loss_of']}."
+        )
+    return "\n".join(lines)
+
+
+def write_results(folder: Path, results: dict[str, Any]) -> None:
+    """Writes results.json (figures that are not finite become null) and results.md."""
+    text = json.dumps(_finite(results), indent=2, ensure_ascii=False) + "\n"
+    (folder / "results.json").write_text(text, encoding="utf-8")
+    (folder / "results.md").write_text(markdown_report(results) + "\n", encoding="utf-8")
+
+
+class PictureTable:
+    """One model's CSV file, a line for every measured picture, written as they come."""
+
+    def __init__(self, path: Path):
+        self.file = path.open("w", encoding="utf-8", newline="")
+        self.writer = csv.DictWriter(self.file, CSV_COLUMNS, restval="", lineterminator="\n")
+        self.writer.writeheader()
+
+    def write(self, **values: Any) -> None:
+        """Adds a line; `values` are named by `CSV_COLUMNS`, missing ones stay empty."""
+        self.writer.writerow(
+            {name: f"{value:.6f}" if isinstance(value, float) else value for name, value in values.items()}
+        )
+
+    def close(self) -> None:
+        self.file.close()
+
+
+def _table(heading: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    rule = "|---|" + "---:|" * (len(heading) - 1)
+    return [f"| {' | '.join(heading)} |", rule, *(f"| {' | '.join(row)} |" for row in rows)]
+
+
+def _figures(row: dict, names: Sequence[str]) -> list[str]:
+    return [row["name"], *(_number(row["figures"].get(name), FIGURES[name][1]) for name in names)]
+
+
+def _number(value: float | None, decimals: int, sign: str = "") -> str:
+    return "-" if value is None else f"{value:{sign}.{decimals}f}"
+
+
+def _interval(bounds: Sequence[float] | None, decimals: int) -> str:
+    return "-" if bounds is None else f"{bounds[0]:.{decimals}f} to {bounds[1]:.{decimals}f}"
+
+
+def _gain(row: dict, name: str) -> str:
+    decimals = FIGURES[name][1]
+    bounds = row["gain_intervals"].get(name)
+    interval = "" if bounds is None else f" ({bounds[0]:+.{decimals}f} to {bounds[1]:+.{decimals}f})"
+    return _number(row["gain"].get(name), decimals, "+") + interval
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _finite(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+__all__ = ["PictureTable", "markdown_report", "write_results"]

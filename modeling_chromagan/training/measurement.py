@@ -1,0 +1,346 @@
+"""A pass over photographs in which every candidate colors them and the 8-bit results are compared.
+
+The row "grey (ab = 0)" always comes first and is treated like a model's answer.
+"""
+
+import importlib.metadata
+from array import array
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import nn
+from tqdm import tqdm
+
+from ..configuration_chromagan import ChromaGANConfig
+from ..modeling_chromagan import ChromaGANGenerator
+from .bootstrap import interval
+from .candidates import Colored, GreyCandidate, ModelCandidate, first_line, match_classes
+from .evaluation_pictures import Picture, PictureSource, evenly_spaced, read_pictures
+from .evaluation_report import GAINS, PictureTable
+from .metrics import ColorMetrics, colorfulness, lab_from_rgb8
+from .perceptual import update_perceptual
+from .protocols import MIN_COLORFULNESS, Protocol
+
+AS_GIVEN = Protocol("as-given", "batches as they are")
+BROKEN_NAMED = 20  # pictures that are named; if there are more, the protocol does not fit the data
+VERSIONS = ("chromagan", "torch", "transformers", "pillow", "numpy", "scikit-image")
+
+
+class EvaluationError(ValueError):
+    """What was asked cannot be measured; the message is one line for the user."""
+
+
+class Row:
+    """One row of the table while it is measured.
+
+    Args:
+        candidate: what colors.
+        protocol: how it is compared.
+        full: all measures with intervals, or those of `ColorMetrics` that training can afford.
+        label_mapping: (labels of the data set,), the class of the head for each; without it top-1 is not measured.
+        perceptual: further measures by name.
+    """
+
+    def __init__(
+        self,
+        candidate: GreyCandidate | ModelCandidate,
+        protocol: Protocol,
+        full: bool = False,
+        label_mapping: torch.Tensor | None = None,
+        perceptual: dict[str, nn.Module] | None = None,
+    ):
+        self.candidate, self.label_mapping, self.perceptual = candidate, label_mapping, perceptual or {}
+        self.metrics = ColorMetrics(protocol, full)
+        self.loss_sum = 0.0
+        self.loss_pictures = self.labeled = self.correct = 0
+
+    def update(
+        self, colored: Colored, rgb: torch.Tensor, lab: torch.Tensor, labels: torch.Tensor | None
+    ) -> dict[str, list]:
+        """Adds a batch that the candidate colored; returns what was measured of every picture."""
+        values = self.metrics.update(colored.rgb, rgb, lab)
+        if colored.validation_loss is not None:
+            values["validation_loss"] = colored.validation_loss.tolist()
+            self.loss_sum += sum(values["validation_loss"])
+            self.loss_pictures += len(rgb)
+        if self.label_mapping is not None and colored.logits is not None and labels is not None:
+            known = labels >= 0
+            right = colored.logits.argmax(1).cpu() == self.label_mapping.cpu()[labels.clamp(min=0)]
+            self.labeled += int(known.sum())
+            self.correct += int((right & known).sum())
+            pairs = zip(known.tolist(), right.tolist(), strict=True)
+            values["predicted_label_is_right"] = [int(is_right) if is_known else "" for is_known, is_right in pairs]
+        for name, measure in self.perceptual.items():
+            update_perceptual(name, measure, colored.rgb, rgb)
+        return values
+
+    def figures(self) -> dict[str, float]:
+        """`ColorMetrics.result()`, and as far as measured `validation_loss`, `top1` in percent, `lpips`, `fid`."""
+        figures = self.metrics.result()
+        if self.loss_pictures:
+            figures["validation_loss"] = self.loss_sum / self.loss_pictures
+        if self.labeled:
+            figures["top1"] = 100 * self.correct / self.labeled
+        for name, measure in self.perceptual.items():
+            figures[name] = float(measure.compute())
+        return figures
+
+
+def measure_batch(
+    rows: Sequence[Row], rgb: torch.Tensor, labels: torch.Tensor | None, min_colorfulness: float
+) -> tuple[torch.Tensor, list[dict[str, list]]]:
+    """Lets every row's candidate color a batch, (B, 3, H, W) uint8, and measures the results.
+
+    Returns:
+        (B,) which pictures are colorful enough and were measured; what each row measured of these, `[]` if of none.
+    """
+    colored = colorfulness(rgb) >= min_colorfulness  # (B,)
+    if not colored.any():
+        return colored, []
+    rgb = rgb[colored.to(rgb.device)]
+    labels = None if labels is None else labels.cpu()[colored]
+    lab = lab_from_rgb8(rgb)  # (B, 3, H, W)
+    # Everything is colored before anything is counted: a picture that one candidate cannot do is none of any row.
+    results = [row.candidate.color(rgb, lab) for row in rows]
+    return colored, [row.update(result, rgb, lab, labels) for row, result in zip(rows, results, strict=True)]
+
+
+def evaluate_model(
+    generator: ChromaGANGenerator,
+    batches: Iterable[dict[str, torch.Tensor]],
+    *,
+    min_colorfulness: float = MIN_COLORFULNESS,
+    label_mapping: torch.Tensor | None = None,
+) -> dict[str, dict[str, float]]:
+    """Measures a generator during training; it runs in evaluation mode and leaves in the mode in which it came.
+
+    Args:
+        generator: any device and precision; the measures are taken on the device of the pictures.
+        batches: `rgb`, (B, 3, H, W) uint8, and optionally `label`, (B,), negative where there is none.
+        min_colorfulness: pictures whose truth is less colorful (Hasler and Suesstrunk) are left out.
+        label_mapping: (labels of the data set,), the class of the head for each; without it top-1 is not measured.
+
+    Returns:
+        `grey` and `model`: `Row.figures()` of either; `gain`: model minus grey for PSNR and AuC;
+        `counts`: `pictures` measured out of `pictures_seen`; with `label_mapping`, labels and a class head also
+        `classes`: `top1` in percent over `pictures`.
+
+    Raises:
+        EvaluationError: if no picture is colorful enough.
+    """
+    seen = 0
+    was_training = generator.training
+    model = Row(ModelCandidate("model", "model", generator, AS_GIVEN), AS_GIVEN, label_mapping=label_mapping)
+    rows = [Row(GreyCandidate(AS_GIVEN), AS_GIVEN), model]
+    try:
+        for batch in batches:
+            seen += len(batch["rgb"])
+            measure_batch(rows, batch["rgb"], batch.get("label"), min_colorfulness)
+    finally:
+        generator.train(was_training)
+    if not model.metrics.values["psnr"]:
+        raise EvaluationError(f"none of {seen:,} pictures has a colorfulness of {min_colorfulness:g} or more")
+    grey_figures, model_figures = (row.figures() for row in rows)
+    gains = ("psnr_mean", "psnr_median", "auc", "rebalanced_auc")
+    result = {
+        "grey": grey_figures,
+        "model": model_figures,
+        "gain": {name: model_figures[name] - grey_figures[name] for name in gains},
+        "counts": {"pictures": model_figures["pictures"], "pictures_seen": seen},
+    }
+    if "top1" in model_figures:
+        result["classes"] = {"top1": model_figures.pop("top1"), "pictures": model.labeled}
+    return result
+
+
+@dataclass
+class Counts:
+    """What became of the pictures: `broken` holds name and reason of the first `BROKEN_NAMED`."""
+
+    seen: int = 0
+    measured: int = 0
+    near_gray: int = 0
+    broken_count: int = 0
+    broken: tuple[tuple[str, str], ...] = ()
+
+
+class Evaluation:
+    """A pass over a source that measures every candidate.
+
+    Args:
+        candidates: the models; the grey row is added before them.
+        source: the pictures.
+        protocol: how they are measured.
+        batch_size: pictures at once; 1 is taken where pictures keep their own sizes.
+        samples: only so many, evenly spaced; `None` is all that the protocol takes.
+        perceptual: makers of further measures by name.
+        say: told a line about every picture that is skipped.
+    """
+
+    def __init__(
+        self,
+        candidates: Sequence[ModelCandidate],
+        source: PictureSource,
+        protocol: Protocol,
+        *,
+        batch_size: int = 64,
+        samples: int | None = None,
+        perceptual: dict[str, Callable[[], nn.Module]] | None = None,
+        say: Callable[[str], None] = lambda line: None,
+    ):
+        self.source, self.protocol, self.samples, self.say = source, protocol, samples, say
+        self.batch_size = batch_size if protocol.size is not None else 1
+        self.classes = [match_classes(candidate.generator.config, source.class_names) for candidate in candidates]
+        mappings = [None, *(mapping for mapping, _ in self.classes)]
+        everyone = [GreyCandidate(protocol), *candidates]
+        self.rows = [
+            Row(candidate, protocol, True, mapping, {name: make() for name, make in (perceptual or {}).items()})
+            for candidate, mapping in zip(everyone, mappings, strict=True)
+        ]
+        self.counts = Counts()
+        self.indices = array("q")  # of the measured pictures in the source
+
+    def run(self, tables: Sequence[PictureTable] = (), show_progress: bool | None = None) -> dict[str, Any]:
+        """Measures; writes a line per picture into the tables of the models, if any are given.
+
+        Returns:
+            `protocol`, `data`, `batch_size`, `counts`, `broken`, `rows` (each with `name`, `figures`, `intervals`,
+            and the models' `gain` over grey) and `versions`.
+
+        Raises:
+            EvaluationError: if nothing could be measured.
+            PictureSourceError: if the source breaks off.
+        """
+        total = self.source.known_count
+        indices = None
+        if self.samples is not None:
+            count = self.source.count()
+            count = count if self.protocol.first is None else min(count, self.protocol.first)
+            indices, total = evenly_spaced(count, self.samples), min(count, self.samples)
+        elif total is not None and self.protocol.first is not None:
+            total = min(total, self.protocol.first)
+        disable = None if show_progress is None else not show_progress
+        with tqdm(total=total, desc="evaluating", unit=" pictures", disable=disable) as self.bar:
+            pictures = read_pictures(self.source, self.protocol, indices, self.skip)
+            for batch in in_batches(pictures, self.batch_size):
+                self.measure(batch, tables)
+                self.bar.update(len(batch))
+        self.counts.seen += self.counts.broken_count
+        if not self.counts.measured:
+            if self.counts.seen == 0:
+                raise EvaluationError(f"{self.source.name} is empty")
+            if self.counts.near_gray == 0:
+                raise EvaluationError(f"{self.source.name}: none of {self.counts.seen:,} pictures could be measured")
+            least = self.protocol.min_colorfulness
+            raise EvaluationError(
+                f"{self.source.name}: none of {self.counts.seen:,} pictures has a colorfulness of {least:g} or more"
+            )
+        return self.results()
+
+    def measure(self, batch: list[Picture], tables: Sequence[PictureTable]) -> None:
+        """Adds a batch of pictures of one size."""
+        rgb = torch.stack([picture.rgb for picture in batch])
+        labels = torch.tensor([picture.label for picture in batch])
+        try:
+            measured, values = measure_batch(self.rows, rgb, labels, self.protocol.min_colorfulness)
+        except (MemoryError, OSError, RuntimeError, ValueError) as error:
+            if len(batch) > 1:
+                raise EvaluationError(f"a batch of {len(batch)} cannot be colored: {first_line(error)}") from error
+            self.skip(batch[0].name, first_line(error))
+            return
+        self.counts.seen += len(batch)
+        self.counts.near_gray += int((~measured).sum())
+        kept = [picture for picture, is_measured in zip(batch, measured.tolist(), strict=True) if is_measured]
+        self.counts.measured += len(kept)
+        self.indices.extend(picture.index for picture in kept)
+        for table, of_model in zip(tables, values[1:], strict=False):
+            for number, picture in enumerate(kept):
+                label = "" if picture.label < 0 else self.source.class_names[picture.label]
+                written = {name: of_model[name][number] for name in of_model if name != "colorfulness_difference"}
+                grey = values[0]["psnr"][number]
+                table.write(row=picture.index, picture=picture.name, label=label, psnr_grey=grey, **written)
+
+    def skip(self, name: str, reason: str) -> None:
+        """Counts a picture that cannot be measured, and names it while they are few."""
+        self.counts.broken_count += 1
+        if self.counts.broken_count <= BROKEN_NAMED:
+            self.counts.broken += ((name, reason),)
+            self.say(f"skipped: {name}: {reason}")
+        elif self.counts.broken_count == BROKEN_NAMED + 1:
+            self.say("skipped: further pictures are counted, not named")
+        self.bar.update()
+
+    def results(self) -> dict[str, Any]:
+        counts = self.counts
+        grey_figures = self.rows[0].figures()
+        grey_replicates = self.rows[0].metrics.replicates()
+        rows = []
+        for row in self.rows:
+            figures, replicates = row.figures(), row.metrics.replicates()
+            entry = {
+                "name": row.candidate.name,
+                "figures": figures,
+                "intervals": {name: interval(values) for name, values in replicates.items()},
+            }
+            if row is not self.rows[0]:
+                entry |= describe_model(row.candidate, self.classes[len(rows) - 1][1])
+                entry["gain"] = {name: figures[name] - grey_figures[name] for name in GAINS}
+                entry["gain_intervals"] = {name: interval(replicates[name] - grey_replicates[name]) for name in GAINS}
+            rows.append(entry)
+        return {
+            "protocol": asdict(self.protocol),
+            "data": self.source.name,
+            "samples": self.samples,
+            "batch_size": self.batch_size,
+            "counts": {
+                "seen": counts.seen,
+                "measured": counts.measured,
+                "near_gray": counts.near_gray,
+                "broken": counts.broken_count,
+            },
+            "broken": [{"picture": name, "reason": reason} for name, reason in counts.broken],
+            "rows": rows,
+            "versions": {name: importlib.metadata.version(name) for name in VERSIONS if is_installed(name)},
+        }
+
+
+def in_batches(pictures: Iterable[Picture], batch_size: int) -> Iterator[list[Picture]]:
+    """Lists of `batch_size` pictures; the last may be shorter."""
+    batch = []
+    for picture in pictures:
+        batch.append(picture)
+        if len(batch) == batch_size:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+def describe_model(candidate: ModelCandidate, class_head: str) -> dict[str, Any]:
+    """What stands beside a model's figures."""
+    generator = candidate.generator
+    stored = ChromaGANConfig.from_pretrained(candidate.place).dtype
+    is_rgb = getattr(generator.network, "output_space", "ab") == "rgb"
+    return {
+        "place": candidate.place,
+        "generator": generator.config.generator,
+        "parameters": generator.num_parameters(),
+        "stored_dtype": str(stored or generator.dtype).removeprefix("torch."),
+        "dtype": str(generator.dtype).removeprefix("torch."),
+        "class_head": class_head,
+        "validation_loss_of": "RGB in 0..1" if is_rgb else f"ab in {generator.config.encoding} units",
+    }
+
+
+def is_installed(distribution: str) -> bool:
+    """Whether the distribution's version can be asked for: a checkout on the path has none."""
+    try:
+        importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return False
+    return True
+
+
+__all__ = ["Evaluation", "EvaluationError", "Row", "evaluate_model", "measure_batch"]
