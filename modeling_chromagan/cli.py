@@ -1,5 +1,7 @@
 """`chromagan colorize`: pictures and folders in, color pictures out. This file wires, prints and chooses exit codes.
 
+The other commands live in modules of their own, which are imported when they are called for.
+
 Exit codes: 0 everything is done, 1 something failed (one line each on stderr, the rest is finished), 2 wrong usage
 (refused before any work), 130 interrupted. The model is loaded only once the arguments and every output's name were
 checked, and only if there is something left to do.
@@ -8,6 +10,7 @@ checked, and only if there is something left to do.
 import argparse
 import contextlib
 import gc
+import importlib
 import os
 import re
 import sys
@@ -34,6 +37,12 @@ CHOICES = {"upsampling": ("guided", "bilinear"), "borders": ("auto", "keep")}
 RANGES = {"working_size": (16, 2048), "max_pixels": (1, 10**11)}
 FLOAT16_ON_CPU = "--dtype float16 needs a GPU; accepted on the CPU: auto, float32, bfloat16"
 
+# Name: module with `add_NAME_arguments(parser)` and `run_NAME(options) -> exit code`, and what the command does.
+OTHER_COMMANDS = {
+    "evaluate": (".training.evaluate", "measure models on the pictures of a data set, beside gray"),
+    "convert": (".keras_conversion", "turn the published Keras weights into a model folder"),
+}
+
 # A batch is also closed when its originals have this many pixels together, however many pictures it may hold.
 PIXELS_AT_ONCE = 100_000_000
 
@@ -55,7 +64,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     Raises SystemExit as argparse does: with code 2 for arguments it does not accept, 0 for `--help`.
     """
-    options = build_parser().parse_args(arguments)
+    arguments = sys.argv[1:] if arguments is None else list(arguments)
+    options = build_parser(arguments[0] if arguments else None).parse_args(arguments)
     try:
         return options.run(options)
     except (UsageError, PlanError, ModelError) as error:
@@ -76,8 +86,8 @@ class OneLineParser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: error: {message} (see {self.prog} --help)\n")
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """The arguments of `chromagan` and its subcommands."""
+def build_parser(command_name: str | None = None) -> argparse.ArgumentParser:
+    """The arguments of `chromagan` and its subcommands; of the other commands only `command_name` gets its own."""
     parser = OneLineParser(prog="chromagan", description="Colorize photographs.", allow_abbrev=False)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     command = commands.add_parser(
@@ -144,6 +154,13 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="N",
         help="refuse larger pictures before they are decoded (default: the model's, usually 200000000)",
     )
+    for name, (module_name, summary) in OTHER_COMMANDS.items():
+        description = f"{summary[0].upper()}{summary[1:]}."
+        command = commands.add_parser(name, help=summary, description=description, allow_abbrev=False)
+        if name == command_name:
+            module = importlib.import_module(module_name, __package__)
+            getattr(module, f"add_{name}_arguments")(command)
+            command.set_defaults(run=getattr(module, f"run_{name}"))
     return parser
 
 
