@@ -17,13 +17,18 @@ from transformers.utils import ModelOutput
 
 from .configuration_chromagan import ChromaGANConfig
 from .critic_patchgan import CRITICS
+from .generator_autoencoder import LabAutoencoder, RGBAutoencoder
 from .generator_chromagan import FusionGenerator
+from .generator_resnet_unet import ResNetUNet
 from .generator_unet import Pix2PixUNet
 
 # A generator's constructor names the config fields that it takes; adding a generator is one file and one line here.
 GENERATORS = {
     "chromagan": FusionGenerator,
     "pix2pix_unet": Pix2PixUNet,
+    "resnet_unet": ResNetUNet,
+    "basic": RGBAutoencoder,
+    "labnet": LabAutoencoder,
 }
 
 

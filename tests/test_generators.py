@@ -1,12 +1,16 @@
 """One contract for every generator, and the published network in particular."""
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
+from transformers import ResNetConfig, ResNetForImageClassification
 
-from modeling_chromagan import ChromaGANConfig, ChromaGANGenerator
+from modeling_chromagan import ChromaGANConfig, ChromaGANGenerator, ChromaGANImageProcessor
+from modeling_chromagan.color import LUMINANCE_WEIGHTS
 from modeling_chromagan.generator_chromagan import ConvLayer, reflect_to_multiple, same_padding
+from modeling_chromagan.generator_resnet_unet import torchvision_names
 from modeling_chromagan.modeling_chromagan import GENERATORS, build_generator
 
 # Smallest networks of the same structure; a generator takes of these what its constructor names.
@@ -24,6 +28,14 @@ WEIGHTS = {
     # down 1,024 + 64 | 131,072 + 512 | 524,288 + 1,024 | 2,097,152 + 2,048 | 2 (4,194,304 + 2,048) | 4,194,304 + 512
     # up 4,194,304 + 2,048 | 2 (8,388,608 + 2,048) | 4,194,304 + 1,024 | 1,048,576 + 512 | 262,144 + 256 | 4,096 + 2
     "pix2pix_unet": 41_833_282,
+    # torchvision's ResNet-18 has 11,689,512 parameters, 513,000 of them in its classifier, and 9,600 running
+    # statistics: 11,186,112. A block up from i to o channels beside a skip of s has 4 o (i + 1) + 9 o (o + s) + 9 o o
+    # + 8 o, so 2,296,832 + 574,976 + 144,128 + 127,744 + 27,872; chroma 9 x 32 x 2 + 2.
+    "resnet_unet": 14_358_242,
+    # conv1 49 x 64 + 256, layer1 4 (9 x 64 x 64 + 256), layer2 9 x 64 x 128 + 3 x 9 x 128 x 128 + 64 x 128 + 5 x 512:
+    # 678,720. The decoder's 9 i o + 4 o: 147,968 + 73,984 + 37,120 + 18,560; color 9 x 32 x 3 + 3, or 9 x 32 x 2 + 2.
+    "basic": 957_219,
+    "labnet": 956_930,
 }
 SIZES = [(16, 16), (17, 16), (16, 23), (33, 47), (64, 64), (40, 121)]
 RANGES = {"unit8": (0.0, 1.0), "symmetric": (-1.0, 1.0)}
@@ -180,6 +192,23 @@ def test_sizes_between_the_multiples_are_reflected_and_cropped(name):
         torch.testing.assert_close(
             generator(luminance).reconstruction, generator(padded).reconstruction[..., :height, :width]
         )
+
+
+@every_generator
+def test_colored_pictures_keep_the_luminance_of_the_photograph(name):
+    generator = build(name)
+    processor = ChromaGANImageProcessor(encoding=generator.config.encoding, working_size=32, borders="keep")
+    gray = pictures(1, 50, 67)[0, 0].mul(255).byte().numpy()
+    with torch.no_grad():
+        for parameter in generator.parameters():
+            parameter.mul_(3.0)
+        (picture,) = processor.post_process_colorization(generator(**processor(gray)), gray)
+    coded = np.asarray(picture) / 255.0
+    assert (np.ptp(coded, axis=2) > 0.1).mean() > 0.5, "nothing was colored"
+    linear = np.where(coded > 0.04045, ((coded + 0.055) / 1.055) ** 2.4, coded / 12.92)
+    luminance = linear @ np.array(LUMINANCE_WEIGHTS)
+    recoded = np.where(luminance > 0.0031308, 1.055 * luminance ** (1 / 2.4) - 0.055, luminance * 12.92)
+    np.testing.assert_array_equal(np.round(255 * recoded), gray)
 
 
 @every_classifier
@@ -378,17 +407,19 @@ def test_half_resolution_chroma_is_repeated_and_full_resolution_chroma_is_not():
         assert differs_inside_blocks(build(chroma_resolution="full")(pictures(1, 32, 32)).reconstruction)
 
 
-def test_raw_trunk_input_is_the_luminance_three_times():
-    generator, luminance = build(), pictures(2, 32, 32)
-    given, _ = inputs_and_outputs(generator, generator.network.trunk[0], luminance)
+@pytest.mark.parametrize(("name", "first"), [("chromagan", "trunk.0"), ("resnet_unet", "encoder")])
+def test_raw_trunk_input_is_the_luminance_three_times(name, first):
+    generator, luminance = build(name), pictures(2, 32, 32)
+    given, _ = inputs_and_outputs(generator, generator.network.get_submodule(first), luminance)
     assert torch.equal(given, luminance.expand(-1, 3, -1, -1))
 
 
 @pytest.mark.parametrize("encoding", RANGES)
-def test_imagenet_trunk_input_is_normalized_as_the_classifiers_want_it(encoding):
-    generator, unit = build(trunk_input="imagenet", encoding=encoding), pictures(2, 32, 32)
+@pytest.mark.parametrize(("name", "first"), [("chromagan", "trunk.0"), ("resnet_unet", "encoder")])
+def test_imagenet_trunk_input_is_normalized_as_the_classifiers_want_it(name, first, encoding):
+    generator, unit = build(name, trunk_input="imagenet", encoding=encoding), pictures(2, 32, 32)
     low, high = RANGES[encoding]
-    given, _ = inputs_and_outputs(generator, generator.network.trunk[0], unit * (high - low) + low)
+    given, _ = inputs_and_outputs(generator, generator.network.get_submodule(first), unit * (high - low) + low)
     mean = torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1)
     deviation = torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1)
     torch.testing.assert_close(given, (unit - mean) / deviation)
@@ -517,3 +548,125 @@ def test_single_pictures_are_no_batch_for_the_unet_while_its_bottleneck_is_one_p
     assert refuses(2, 256) is None
     assert refuses(1, 512) is None
     assert refuses(1, 128, image_size=64) is None
+
+
+# The U-Net on a ResNet-18
+
+
+def resnet18(**settings) -> ResNetForImageClassification:
+    """The library's own ResNet-18, as in `microsoft/resnet-18`, with random weights and running statistics."""
+    torch.manual_seed(7)
+    sizes = {"hidden_sizes": [64, 128, 256, 512], "depths": [2, 2, 2, 2], "num_labels": 3}
+    network = ResNetForImageClassification(ResNetConfig(layer_type="basic", **(sizes | settings))).eval()
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            for values in (module.weight.data, module.running_var):
+                values.uniform_(0.5, 1.5)
+            for values in (module.bias.data, module.running_mean):
+                values.normal_(0.0, 0.2)
+    return network
+
+
+def test_encoder_of_the_resnet_unet_is_the_library_s_resnet_18():
+    torch.manual_seed(0)
+    theirs = resnet18()
+    generator = ChromaGANGenerator(ChromaGANConfig(generator="resnet_unet", trunk_input="imagenet")).eval()
+    generator.network.load_backbone_weights(theirs.state_dict())
+    luminance = pictures(1, 64, 96)
+    with torch.no_grad():
+        ours = generator(luminance, output_hidden_states=True).hidden_states
+        picture = generator.network.to_encoder_input(luminance)
+        expected = theirs(picture, output_hidden_states=True).hidden_states
+    assert [tuple(state.shape[1:]) for state in ours] == [
+        *[(64, 32, 48), (64, 16, 24), (128, 8, 12), (256, 4, 6), (512, 2, 3)],
+        *[(256, 4, 6), (128, 8, 12), (64, 16, 24), (64, 32, 48), (32, 64, 96)],
+    ]
+    for our, their in zip(ours[1:5], expected[1:], strict=True):
+        torch.testing.assert_close(our, their, atol=1e-4, rtol=1e-4)
+
+
+def test_backbone_weights_by_torchvision_s_names_are_the_same():
+    tensors = resnet18().state_dict()
+    named = torchvision_names(tensors)
+    assert {"conv1.weight", "bn1.running_var", "layer2.0.downsample.0.weight", "layer4.1.bn2.bias"} < set(named)
+    assert set(torchvision_names(named)) == set(named)
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        (lambda tensors: tensors.pop("resnet.embedder.embedder.convolution.weight"), KeyError, "conv1.weight"),
+        (
+            lambda tensors: tensors.update({"resnet.embedder.embedder.normalization.bias": torch.zeros(32)}),
+            ValueError,
+            r"bn1.bias has a shape of \(32,\) instead of \(64,\)",
+        ),
+    ],
+)
+def test_backbone_weights_that_do_not_fit_are_refused_and_change_nothing(change, error, message):
+    tensors = resnet18().state_dict()
+    change(tensors)
+    network = build_generator(ChromaGANConfig(generator="resnet_unet", trunk_input="imagenet"))
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    with pytest.raises(error, match=message):
+        network.load_backbone_weights(tensors)
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+
+
+def test_sub_pixel_upsampling_starts_as_nearest_upsampling():
+    torch.manual_seed(0)
+    generator = ChromaGANGenerator(ChromaGANConfig(generator="resnet_unet", width_multiplier=0.0625))
+    enlarge = generator.network.up4.enlarge
+    x = torch.randn(2, 32, 3, 5)
+    with torch.no_grad():
+        enlarged = enlarge(x)
+    assert enlarged.shape == (2, 16, 6, 10)
+    assert enlarged.std() > 0.1
+    assert torch.equal(enlarged, F.interpolate(enlarged[..., ::2, ::2], scale_factor=2.0))
+    assert build("resnet_unet", upsampling="nearest")(pictures(1, 33, 40)).reconstruction.shape == (1, 2, 33, 40)
+
+
+def test_single_pictures_are_no_batch_for_the_resnet_unet_at_32_pixels():
+    refuses = GENERATORS["resnet_unet"].refuses_batch
+    assert refuses(1, 32) == "batch_size is 1; accepted: 2 or more while the bottleneck is 1x1, as it is at 32 pixels"
+    assert refuses(1, 64) is None
+    assert refuses(2, 32) is None
+
+
+# The autoencoders
+
+
+@pytest.mark.parametrize("name", ["basic", "labnet"])
+def test_front_of_the_autoencoders_answers_as_the_classifier_does_to_gray(name):
+    theirs = resnet18()
+    torch.manual_seed(0)
+    generator = ChromaGANGenerator(ChromaGANConfig(generator=name, trunk_input="imagenet")).eval()
+    generator.network.load_backbone_weights(theirs.state_dict())
+    luminance = pictures(1, 64, 96)
+    with torch.no_grad():
+        ours = generator(luminance, output_hidden_states=True).hidden_states
+        gray = (luminance - (0.485 + 0.456 + 0.406) / 3) / ((0.229 + 0.224 + 0.225) / 3)
+        expected = theirs(gray.expand(-1, 3, -1, -1), output_hidden_states=True).hidden_states
+    assert [tuple(state.shape[1:]) for state in ours] == [
+        *[(64, 32, 48), (64, 16, 24), (128, 8, 12)],
+        *[(128, 8, 12), (64, 16, 24), (32, 32, 48)],
+    ]
+    for our, their in zip(ours[1:3], expected[1:3], strict=True):
+        torch.testing.assert_close(our, their, atol=1e-4, rtol=1e-4)
+
+
+def test_rgb_is_between_zero_and_one_in_either_encoding():
+    with torch.no_grad():
+        for encoding in RANGES:
+            rgb = build("basic", encoding=encoding)(pictures(2, 32, 32)).reconstruction
+            assert rgb.shape == (2, 3, 32, 32)
+            assert 0 < rgb.min() < rgb.max() < 1
+
+
+@pytest.mark.parametrize("name", ["basic", "labnet"])
+def test_autoencoders_repeat_color_at_half_the_size_or_compute_it_at_full_size(name):
+    with torch.no_grad():
+        half = build(name)(pictures(1, 32, 32)).reconstruction
+        full = build(name, chroma_resolution="full")(pictures(1, 32, 32)).reconstruction
+    assert torch.equal(half, half[..., ::2, ::2].repeat_interleave(2, -1).repeat_interleave(2, -2))
+    assert not torch.equal(full, full[..., ::2, ::2].repeat_interleave(2, -1).repeat_interleave(2, -2))
