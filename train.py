@@ -23,6 +23,7 @@ from tqdm import tqdm
 from modeling_chromagan import ChromaGANCritic, ChromaGANGenerator, ChromaGANImageProcessor, ChromaGANPipeline
 from modeling_chromagan.color import decode_ab
 from modeling_chromagan.training import objectives
+from modeling_chromagan.training.batch_norm import use_global_batch_norm
 from modeling_chromagan.training.checkpoint import (
     CheckpointError,
     find_training_state,
@@ -30,7 +31,7 @@ from modeling_chromagan.training.checkpoint import (
     newest_valid,
     save_checkpoint,
 )
-from modeling_chromagan.training.data import BatchPlan, center_crop, open_sources, to_network_units
+from modeling_chromagan.training.data import BatchPlan, RowRandom, center_crop, open_sources, to_network_units
 from modeling_chromagan.training.evaluate import evaluate_model, sample_grid
 from modeling_chromagan.training.interruption import Interrupted, Interruption, leave_signals_to_the_parent
 from modeling_chromagan.training.recipe import Optimizer, Recipe, RecipeError, dump_recipe, load_recipe
@@ -83,6 +84,9 @@ class Trainer:
             for setting in ("backbone_weights", "extractor_weights"):
                 if getattr(recipe, setting):
                     load_pretrained_part(self.generator, setting, getattr(recipe, setting))
+        if accelerator.num_processes > 1:
+            for network in (self.generator, self.critic):
+                use_global_batch_norm(network)
         self.average = None
         if recipe.ema_decay:
             # Running statistics are averaged like the weights they belong to.
@@ -213,7 +217,7 @@ class Trainer:
             end = self.step == first + phase.steps
             asked = self.asked_to_stop()
             if self.step % recipe.log_every == 0 or end:
-                values = {name: float(value) for name, value in losses.items()}
+                values = {name: float(self.average_over_processes(value)) for name, value in losses.items()}
                 bar.set_postfix({name: f"{value:.4g}" for name, value in values.items()})
                 values["learning_rate"] = optimizers["generator"].param_groups[0]["lr"]
                 values["pictures_per_second"] = pictures / (time.monotonic() - started)
@@ -241,11 +245,12 @@ class Trainer:
         recipe, phase = self.recipe, self.recipe.phases[number]
         objective = phase.objective
         device = self.accelerator.device
-        # Everything random in a step follows from (seed, step, process), so that a resumed run repeats nothing.
-        seed = (recipe.seed * 1_000_003 + self.step) * 1009 + self.accelerator.process_index
-        random = torch.Generator().manual_seed(seed)
-        torch.manual_seed(seed)  # dropout
         kind = phase.batches[batch["kind"]]
+        # Everything random in a step follows from (seed, step), and for a picture from its place in the global batch:
+        # a resumed run repeats nothing, and the number of processes changes nothing.
+        seed = (recipe.seed * 1_000_003 + self.step) * 1009
+        random = RowRandom(seed, kind.batch_size, batch["rows"])
+        torch.manual_seed(seed + self.accelerator.process_index)  # dropout
         luminance, real_ab = to_network_units(batch["rgb"], self.encoding, kind.degradation, random)
         luminance, real_ab = luminance.to(device), real_ab.to(device)
         target = real_ab
@@ -269,8 +274,12 @@ class Trainer:
             self.critic if taught_by_critic else None,
             self.encoding,
             objectives.chroma_weights(
-                decode_ab(real_ab, self.encoding), objective.chroma_emphasis, objective.chroma_emphasis_power
+                decode_ab(real_ab, self.encoding),
+                objective.chroma_emphasis,
+                objective.chroma_emphasis_power,
+                self.average_over_processes,
             ),
+            self.average_over_processes,
         )
         self.descend("generator", total, optimizers["generator"], phase.generator_optimizer, number)
         if self.average is not None:
@@ -295,7 +304,8 @@ class Trainer:
             return None
         if self.teacher is None:
             labels = batch["label"].to(logits.device)
-            return objectives.label_loss(logits, labels, self.recipe.teacher.label_smoothing)
+            smoothing = self.recipe.teacher.label_smoothing
+            return objectives.label_loss(logits, labels, smoothing, self.average_over_processes)
         rgb = batch["rgb"].to(logits.device).float() / 255
         if self.recipe.teacher.input == "luminance":
             rgb = to_network_units(batch["rgb"], "unit8")[0].to(logits.device)
@@ -335,6 +345,9 @@ class Trainer:
         # is the smaller network.
         enabled = self.recipe.precision == "bfloat16"
         return torch.autocast(self.accelerator.device.type, torch.bfloat16, enabled=enabled)
+
+    def average_over_processes(self, value: torch.Tensor) -> torch.Tensor:
+        return self.accelerator.reduce(value, "mean") if self.accelerator.num_processes > 1 else value
 
     @property
     def best_generator(self) -> ChromaGANGenerator:

@@ -263,7 +263,8 @@ def random_crop(picture: PillowImage.Image, size: int, min_crop: float, random: 
 class BatchPlan(torch.utils.data.Dataset):
     """The batches of one phase: item `step` is this process' share of the global batch of that step.
 
-    An item is {"rgb": (B, 3, S, S) uint8, "label": (B,) int64, "kind": index into the phase's batches}.
+    An item is {"rgb": (B, 3, S, S) uint8, "label": (B,) int64, "kind": index into the phase's batches, "rows": (B,),
+    places of these pictures in the global batch}.
     """
 
     def __init__(
@@ -291,6 +292,7 @@ class BatchPlan(torch.utils.data.Dataset):
         order = random.permutation(kind.batch_size)
         places = self.places(kind, number, turn)
         rgb, labels = [], []
+        rows = torch.arange(kind.batch_size)[self.rank :: self.ranks]
         for row in order[self.rank :: self.ranks]:
             name, position = places[row]
             picture, label = self.photographs[name].picture(position)
@@ -298,7 +300,7 @@ class BatchPlan(torch.utils.data.Dataset):
             rgb.append(random_crop(picture, kind.size, self.photographs[name].source.min_crop, own_random))
             labels.append(label)
         pixels = torch.from_numpy(np.stack(rgb)).permute(0, 3, 1, 2)
-        return {"rgb": pixels, "label": torch.tensor(labels), "kind": number}
+        return {"rgb": pixels, "label": torch.tensor(labels), "kind": number, "rows": rows}
 
     def places(self, kind: Batches, number: int, turn: int) -> list[tuple[str, int]]:
         """Source and position of every row of the `turn`-th batch of a kind; shares are kept exactly over time."""
@@ -313,18 +315,43 @@ class BatchPlan(torch.utils.data.Dataset):
         return places
 
 
-def degrade(lab: torch.Tensor, settings: Degradation, generator: torch.Generator) -> torch.Tensor:
+class RowRandom:
+    """Random numbers per picture of a global batch, of which a process takes those of its own pictures.
+
+    What happens to a picture is then the same whatever the number of processes.
+
+    Args:
+        seed: of the step.
+        total: pictures in the global batch.
+        rows: (B,), places of this process' pictures in it; `None` is all.
+    """
+
+    def __init__(self, seed: int, total: int, rows: torch.Tensor | None = None):
+        self.generator = torch.Generator().manual_seed(seed)
+        self.total = total
+        self.rows = torch.arange(total) if rows is None else rows
+
+    def uniform(self, *shape: int) -> torch.Tensor:
+        """(B, *shape) in 0..1."""
+        return torch.rand(self.total, *shape, generator=self.generator)[self.rows]
+
+    def normal(self, *shape: int) -> torch.Tensor:
+        """(B, *shape), mean 0, deviation 1."""
+        return torch.randn(self.total, *shape, generator=self.generator)[self.rows]
+
+
+def degrade(lab: torch.Tensor, settings: Degradation, random: RowRandom) -> torch.Tensor:
     """Makes the luminance of (B, 3, S, S) Lab pictures look scanned, each fault with its own probability.
 
     The colors stay those of the clean picture, except in drawn frames, which are neutral.
     """
-    count, size = lab.shape[0], lab.shape[-1]
+    size = lab.shape[-1]
 
     def uniform(low: float, high: float) -> torch.Tensor:
-        return low + (high - low) * torch.rand(count, 1, 1, 1, generator=generator)
+        return low + (high - low) * random.uniform(1, 1, 1)
 
     def chosen(probability: float) -> torch.Tensor:
-        return torch.rand(count, 1, 1, 1, generator=generator) < probability
+        return random.uniform(1, 1, 1) < probability
 
     lightness, ab = lab[:, :1] / 100, lab[:, 1:]
     exponent = torch.where(chosen(settings.gamma), torch.exp(uniform(-0.36, 0.34)), 1.0)
@@ -335,10 +362,10 @@ def degrade(lab: torch.Tensor, settings: Degradation, generator: torch.Generator
         smooth = F.avg_pool2d(F.pad(lightness, (1, 1, 1, 1), mode="replicate"), 3, 1)
         lightness = torch.where(chosen(settings.blur), smooth, lightness)
     if settings.grain:
-        noise = torch.randn(lightness.shape, generator=generator) * uniform(0, 0.04)
+        noise = random.normal(1, size, size) * uniform(0, 0.04)
         lightness = torch.where(chosen(settings.grain), lightness + noise, lightness)
     if settings.frame:
-        margins = torch.rand(count, 4, generator=generator) * size / 8 * chosen(settings.frame).flatten(1)
+        margins = random.uniform(4) * size / 8 * chosen(settings.frame).flatten(1)
         at = torch.arange(size)
         left, top, right, bottom = (margins[:, i, None] for i in range(4))
         columns = (at < left.round()) | (at >= size - right.round())
@@ -351,10 +378,10 @@ def degrade(lab: torch.Tensor, settings: Degradation, generator: torch.Generator
 
 
 def to_network_units(
-    rgb: torch.Tensor, encoding: str, degradation: Degradation | None = None, generator: torch.Generator | None = None
+    rgb: torch.Tensor, encoding: str, degradation: Degradation | None = None, random: RowRandom | None = None
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """uint8 RGB (B, 3, S, S) -> encoded luminance (B, 1, S, S) and encoded ab (B, 2, S, S)."""
     lab = rgb_to_lab(rgb.float() / 255)
     if degradation is not None:
-        lab = degrade(lab, degradation, generator)
+        lab = degrade(lab, degradation, random)
     return encode_luminance(lab[:, :1], encoding), encode_ab(lab[:, 1:], encoding)

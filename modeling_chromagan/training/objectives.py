@@ -1,19 +1,31 @@
 """The objectives: ChromaGAN's (WACV 2020, section 3.3) and the others of the field, freely combined by a recipe.
 
-Every total is what its optimizer minimizes.
+Every total is what its optimizer minimizes. `average` is the mean over the processes of a training of a number that
+each of them has (default: there is one process); what is scaled by a figure of the batch is scaled by that of the
+global batch, so that N processes do what one does with all of their pictures.
 
 Functions return `(total, {"name": value})`: the total to call backward on, detached scalars to log.
 """
+
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 from ..color import encode_ab, reconstruction_to_ab
+from .data import RowRandom
 from .recipe import Objective
 
+Average = Callable[[torch.Tensor], torch.Tensor]
 
-def chroma_weights(ab: torch.Tensor, emphasis: float, power: float = 1.0) -> torch.Tensor:
+
+def alone(value: torch.Tensor) -> torch.Tensor:
+    """The average over one process."""
+    return value
+
+
+def chroma_weights(ab: torch.Tensor, emphasis: float, power: float = 1.0, average: Average = alone) -> torch.Tensor:
     """Weights of pixels in the color term, 1 + emphasis * (chroma / 100)^power, scaled to a mean of 1 over the batch.
 
     The mean of what could be there is grayer than most of what is there, and most pixels of photographs are nearly
@@ -23,12 +35,13 @@ def chroma_weights(ab: torch.Tensor, emphasis: float, power: float = 1.0) -> tor
         ab: true chroma in Lab units, (B, 2, H, W).
         emphasis: 0 or more.
         power: above 0.
+        average: over the processes.
 
     Returns:
         (B, 1, H, W).
     """
     weights = 1 + emphasis * (ab.norm(dim=1, keepdim=True) / 100) ** power
-    return weights / weights.mean()
+    return weights / average(weights.mean())
 
 
 def class_distribution_loss(logits: torch.Tensor, teacher_probabilities: torch.Tensor) -> torch.Tensor:
@@ -41,16 +54,18 @@ def class_distribution_loss(logits: torch.Tensor, teacher_probabilities: torch.T
     return F.kl_div(F.log_softmax(logits.float(), dim=1), teacher_probabilities.float(), reduction="batchmean")
 
 
-def label_loss(logits: torch.Tensor, labels: torch.Tensor, smoothing: float) -> torch.Tensor:
+def label_loss(logits: torch.Tensor, labels: torch.Tensor, smoothing: float, average: Average = alone) -> torch.Tensor:
     """Cross-entropy with smoothed labels, mean over the labelled pictures; zero if a batch has none.
 
     Args:
         logits: (B, classes), raw.
         labels: (B,), -1 where a picture has no label.
         smoothing: share of the target spread over all classes, 0 to below 1.
+        average: over the processes.
     """
     total = F.cross_entropy(logits.float(), labels, ignore_index=-1, label_smoothing=smoothing, reduction="sum")
-    return total / (labels >= 0).sum().clamp(min=1)
+    labeled = average((labels >= 0).sum().float())  # a process can have less than one picture in the mean
+    return total / labeled.clamp(min=1e-3)
 
 
 def color_error(settings: Objective, prediction: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
@@ -98,6 +113,7 @@ def generator_loss(
     critic: nn.Module | None,
     encoding: str = "unit8",
     pixel_weights: torch.Tensor | float = 1.0,
+    average: Average = alone,
 ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
     """color_weight * color error + class_weight * class loss + adversarial weight * adversarial term (equation 1).
 
@@ -114,6 +130,7 @@ def generator_loss(
         critic: `None` leaves the adversarial term out.
         encoding: the model's; only an RGB output needs it.
         pixel_weights: of the color errors, broadcast to the output's shape, with a mean of 1.
+        average: over the processes.
     """
     reconstruction = reconstruction.float()
     color = settings.color_weight * (pixel_weights * color_error(settings, reconstruction, target)).mean()
@@ -128,7 +145,8 @@ def generator_loss(
         (gradient,) = torch.autograd.grad(term, output)
         color_at_output = settings.color_weight * (pixel_weights * color_error(settings, output, target)).mean()
         (color_gradient,) = torch.autograd.grad(color_at_output, output)
-        norm_ratio = color_gradient.norm() / gradient.norm().clamp(min=1e-12)
+        squares = average(torch.stack([color_gradient.square().sum(), gradient.square().sum()]))
+        norm_ratio = squares[0].sqrt() / squares[1].sqrt().clamp(min=1e-12)
         weight = torch.as_tensor(settings.adversarial_weight, device=output.device)
         if settings.adversarial_gradient_ratio is not None:
             weight = settings.adversarial_gradient_ratio * norm_ratio
@@ -146,7 +164,7 @@ def gradient_penalty(
     luminance: torch.Tensor,
     real_ab: torch.Tensor,
     fake_ab: torch.Tensor,
-    generator: torch.Generator | None = None,
+    random: RowRandom | None = None,
     reduction: str = "sum",
 ) -> torch.Tensor:
     """Mean over the pictures of (|gradient of the critic's score with respect to ab| - 1)^2 (equation 4).
@@ -163,7 +181,7 @@ def gradient_penalty(
     Raises:
         KeyError: for another reduction.
     """
-    epsilon = torch.rand(len(real_ab), 1, 1, 1, generator=generator).to(real_ab.device)
+    epsilon = (RowRandom(torch.seed(), len(real_ab)) if random is None else random).uniform(1, 1, 1).to(real_ab.device)
     mixed = (epsilon * real_ab.float() + (1 - epsilon) * fake_ab.detach().float()).requires_grad_()
     scores = critic(torch.cat([luminance.float(), mixed], dim=1)).scores.flatten(1)
     patches = scores.shape[1]
@@ -180,7 +198,7 @@ def critic_loss(
     luminance: torch.Tensor,
     real_ab: torch.Tensor,
     fake_ab: torch.Tensor,
-    generator: torch.Generator | None = None,
+    random: RowRandom | None = None,
 ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
     """critic_weight * what tells photographs from colorized pictures + penalty_weight * gradient penalty.
 
@@ -204,7 +222,7 @@ def critic_loss(
         total = (real - 1).square().mean() + fake.square().mean()
     total = settings.critic_weight * total
     if settings.penalty_weight:
-        penalty = gradient_penalty(critic, luminance, real_ab, fake_ab, generator, settings.penalty_reduction)
+        penalty = gradient_penalty(critic, luminance, real_ab, fake_ab, random, settings.penalty_reduction)
         total = total + settings.penalty_weight * penalty
         parts["penalty"] = penalty.detach()
     return total, parts
