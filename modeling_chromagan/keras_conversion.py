@@ -77,13 +77,17 @@ class KerasLayer:
     tensors: dict[str, Any]
 
     @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Shapes of the tensors, kernel or gamma first."""
+        order = ["kernel", "bias", "gamma", "beta", *sorted(self.tensors)]
+        return {name: tuple(self.tensors[name].shape or ()) for name in sorted(self.tensors, key=order.index)}
+
+    @property
     def kind(self) -> type[nn.Module] | None:
         """The torch class that has such tensors, if any does."""
         if "gamma" in self.tensors:
             return nn.BatchNorm2d
-        return (
-            {4: nn.Conv2d, 2: nn.Linear}.get(len(self.tensors["kernel"].shape)) if "kernel" in self.tensors else None
-        )
+        return {4: nn.Conv2d, 2: nn.Linear}.get(len(self.shapes.get("kernel", ())))
 
     @property
     def numbers(self) -> tuple[int, ...]:
@@ -148,14 +152,18 @@ def add_convert_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run_convert(options: argparse.Namespace) -> int:
     """Runs `chromagan convert` with parsed arguments; returns the exit code, as the other commands do."""
+    from .cli import only_own_output  # here, because cli imports this module
+
+    problem = usage_problem(options.file, options.out)
+    if problem:
+        return fail(problem, 2)
     try:
-        problem = usage_problem(options.file, options.out)
-        if problem:
-            return fail(problem, 2)
-        generator, differences = convert(options.file, options.out, options.class_head, report=options.report)
+        with only_own_output(quiet=False):
+            generator, differences = convert(options.file, options.out, options.class_head, report=options.report)
     except (ConversionError, OSError) as error:
         return fail(error, 1)
-    config, weights = generator.config, sum(tensor.numel() for tensor in generator.state_dict().values())
+    config = generator.config
+    weights = sum(tensor.numel() for tensor in generator.state_dict().values() if tensor.ndim)  # no counters
     head = f"class head of {config.num_labels} classes" if config.class_head else "no class head"
     print(f"{options.out}: {weights:,} weights, {config.image_size} pixels, {head}")
     if differences is not None:
@@ -325,11 +333,11 @@ def check_settings(architecture: str | bytes | None) -> None:
         raise ConversionError(f"damaged model_config: {error}") from error
     while pending:
         layer = pending.pop(0)
-        settings = layer.get("config", {}) if isinstance(layer, dict) else {}
-        if not isinstance(settings, dict):  # Keras 2.2.4 gave a Sequential model the list of its layers
+        settings = layer.get("config") if isinstance(layer, dict) else None
+        if not isinstance(settings, dict):
             continue
-        pending += settings.get("layers", [])
-        for name, published in PUBLISHED_SETTINGS.get(layer.get("class_name"), {}).items():
+        pending += settings["layers"] if isinstance(settings.get("layers"), list) else []
+        for name, published in PUBLISHED_SETTINGS.get(str(layer.get("class_name")), {}).items():
             found = settings.get(name, published)
             if found != published and not (isinstance(published, float) and math.isclose(found, published)):
                 raise ConversionError(f"{settings.get('name')} has {name} {found!r}; accepted: {published!r}")
@@ -348,20 +356,20 @@ def infer_config(layers: dict[str, KerasLayer]) -> ChromaGANConfig:
     if first is None or first.kind is not nn.Conv2d:
         found = ", ".join(sorted(layers)[:3]) or "none"
         raise ConversionError(f"no convolution block1_conv1, the first of the VGG-16 trunk (layers: {found} ...)")
-    width = first.tensors["kernel"].shape[-1] / 64
+    width = first.shapes["kernel"][-1] / 64
     deep_channels, mid_channels = scale_width(512, width), scale_width(256, width)
 
     dense = in_order_of_making(layers, nn.Linear)
     if not dense:
         raise ConversionError("no dense layer, where the global features have three")
-    flat = dense[0].tensors["kernel"].shape[0]
+    flat = dense[0].shapes["kernel"][0]
     chains = []  # each starts at the flattened grid
     for layer in dense:
-        features = layer.tensors["kernel"].shape[0]
+        features = layer.shapes["kernel"][0]
         if chains and features == chains[-1][-1]:
-            chains[-1].append(layer.tensors["kernel"].shape[1])
+            chains[-1].append(layer.shapes["kernel"][1])
         elif features == flat and len(chains) < 2:
-            chains.append([layer.tensors["kernel"].shape[1]])
+            chains.append([layer.shapes["kernel"][1]])
         else:
             raise ConversionError(
                 f"{layer.name} takes {features} features; accepted: {chains[-1][-1]}, what the layer before it gives"
@@ -371,12 +379,13 @@ def infer_config(layers: dict[str, KerasLayer]) -> ChromaGANConfig:
         raise ConversionError(f"{dense[0].name} takes {flat} features; accepted: {deep_channels} times a square")
 
     # The 1x1 convolution takes the mid-level features and the last of the global ones.
-    shapes = [layer.tensors["kernel"].shape for layer in in_order_of_making(layers, nn.Conv2d)]
+    shapes = [layer.shapes["kernel"] for layer in in_order_of_making(layers, nn.Conv2d)]
     fused = next((shape[2] for shape in shapes if shape[:2] == (1, 1)), None)
     chains.sort(key=lambda sizes: fused is not None and sizes[-1] != fused - mid_channels)
     head = chains[1] if len(chains) > 1 else None
     try:
         return ChromaGANConfig(
+            generator="chromagan",
             encoding="unit8",
             width_multiplier=width,
             image_size=32 * grid,
@@ -412,12 +421,11 @@ def find_roles(layers: dict[str, KerasLayer], network: nn.Module) -> dict[str, K
     def check(path: str, layer: KerasLayer | None) -> None:
         module = modules[path]
         expected = expected_shapes(module)
-        place = f"{KINDS[type(module)]} {path}, {describe(expected)}"
+        place = f"{KINDS[type(module)]} {path.removesuffix('.conv').removesuffix('.norm')}, {describe(expected)}"
         if layer is None:
             raise ConversionError(f"no layer left for the {place}")
-        found = {name: tuple(tensor.shape) for name, tensor in layer.tensors.items()}
-        if found != expected:
-            raise ConversionError(f"{layer.name} has {describe(found)}; accepted: the {place}")
+        if layer.shapes != expected:
+            raise ConversionError(f"{layer.name} has {describe(layer.shapes)}; accepted: the {place}")
         roles[path] = layer
         used.add(layer.name)
 
@@ -435,8 +443,7 @@ def find_roles(layers: dict[str, KerasLayer], network: nn.Module) -> dict[str, K
             check(path, candidates[i] if i < len(candidates) else None)
     for name, layer in layers.items():
         if name not in used:
-            found = describe({tensor: tuple(array.shape) for tensor, array in layer.tensors.items()})
-            raise ConversionError(f"{name} has {found}; accepted: no further layer")
+            raise ConversionError(f"{name} has {describe(layer.shapes)}; accepted: no further layer")
     return roles
 
 
@@ -460,7 +467,7 @@ def swap(paths: list[str], one: str, other: str) -> list[str]:
 def leading_fits(modules: list[nn.Module], candidates: list[KerasLayer]) -> int:
     """How many of the first candidates have the shapes of their modules."""
     for i, (module, layer) in enumerate(zip(modules, candidates, strict=False)):
-        if {name: tuple(tensor.shape) for name, tensor in layer.tensors.items()} != expected_shapes(module):
+        if layer.shapes != expected_shapes(module):
             return i
     return min(len(modules), len(candidates))
 
