@@ -1,6 +1,9 @@
 """The evaluation command and its pieces on small data sets written for the purpose."""
 
+import csv
 import json
+import sys
+import types
 from pathlib import Path
 
 import datasets
@@ -9,11 +12,16 @@ import pytest
 import torch
 from PIL import Image
 
-from modeling_chromagan import ChromaGANConfig, ChromaGANGenerator
+from modeling_chromagan import ChromaGANConfig, ChromaGANGenerator, ChromaGANImageProcessor, ChromaGANPipeline
 from modeling_chromagan.color import encode_ab, rgb_to_lab
 from modeling_chromagan.modeling_chromagan import ColorizationOutput
 from modeling_chromagan.training import evaluate
-from modeling_chromagan.training.metrics import ColorMetrics, lab_from_rgb8
+from modeling_chromagan.training.candidates import GREY, colorize, load_candidates, match_classes
+from modeling_chromagan.training.contact_sheet import picture_grid, sample_grid
+from modeling_chromagan.training.evaluation_pictures import open_source
+from modeling_chromagan.training.measurement import Evaluation, EvaluationError, evaluate_model
+from modeling_chromagan.training.metrics import ColorMetrics, lab_from_rgb8, psnr, ssim
+from modeling_chromagan.training.protocols import PROTOCOLS
 
 CLASS_NAMES = ["n01443537", "n01629819", "n01641577"]  # goldfish, salamander, bullfrog: 1, 25 and 30 in ImageNet-1k
 
@@ -32,7 +40,7 @@ def tiny_config(**options) -> ChromaGANConfig:
     )
 
 
-def photograph(seed: int, size: int = 32) -> Image.Image:
+def photograph(seed: int, size: int = 64) -> Image.Image:
     """A smooth picture of several colors."""
     colors = np.random.default_rng(seed).integers(20, 235, (3, 3, 3), dtype=np.uint8)
     return Image.fromarray(colors).resize((size, size), Image.Resampling.BILINEAR)
@@ -69,6 +77,7 @@ def model_folder(tmp_path_factory) -> Path:
     torch.manual_seed(0)
     folder = tmp_path_factory.mktemp("model")
     ChromaGANGenerator(tiny_config(encoding="symmetric")).save_pretrained(folder)
+    ChromaGANImageProcessor(encoding="symmetric", working_size=48).save_pretrained(folder)
     return folder
 
 
@@ -84,8 +93,9 @@ def data_folder(tmp_path_factory) -> Path:
 @pytest.mark.parametrize("encoding", ["unit8", "symmetric"])
 def test_no_chroma_scores_as_the_grey_row(encoding):
     batch = as_batch([photograph(seed) for seed in range(4)])
-    generator = PromptedGenerator(tiny_config(encoding=encoding)).prompt(torch.zeros(4, 2, 32, 32))
-    result = evaluate.evaluate_model(generator, [batch])
+    generator = PromptedGenerator(tiny_config(encoding=encoding)).prompt(torch.zeros(4, 2, 64, 64))
+    result = evaluate_model(generator, [batch])
+    result["model"].pop("own_loss")
     # unit8 stores 0 as 128/255, which comes back as some 1e-6: nothing that 8 bits or a whole threshold would show.
     assert result["model"] == pytest.approx(result["grey"], rel=1e-3, abs=0.05)
     assert result["grey"]["colorfulness_ratio"] == pytest.approx(0, abs=1e-3)
@@ -98,7 +108,7 @@ def test_the_true_chroma_is_the_photograph(encoding):
     batch = as_batch([photograph(seed) for seed in range(4)])
     truth = lab_from_rgb8(batch["rgb"])
     generator = PromptedGenerator(tiny_config(encoding=encoding)).prompt(truth[:, 1:])
-    result = evaluate.evaluate_model(generator, [batch])
+    result = evaluate_model(generator, [batch])
     assert result["model"]["psnr_mean"] > 50  # what is left is rounding
     assert result["model"]["colorfulness_ratio"] == pytest.approx(1, abs=0.01)
     assert result["model"]["rebalanced_auc"] > 99
@@ -106,9 +116,9 @@ def test_the_true_chroma_is_the_photograph(encoding):
 
 def test_impossible_chroma_loses_chroma_not_lightness():
     batch = as_batch([photograph(seed) for seed in range(2)])
-    generator = PromptedGenerator(tiny_config()).prompt(torch.full((2, 2, 32, 32), 100.0))
+    generator = PromptedGenerator(tiny_config()).prompt(torch.full((2, 2, 64, 64), 100.0))
     lightness = lab_from_rgb8(batch["rgb"])[:, :1]
-    rgb, _ = evaluate.colorize(generator, lightness)
+    rgb, _ = colorize(generator, lightness)
     assert rgb.dtype == torch.uint8
     assert (rgb_to_lab(rgb / 255)[:, :1] - lightness).abs().max() < 1
 
@@ -118,50 +128,45 @@ def test_gray_pictures_are_counted_but_not_measured():
     pictures[1] = pictures[1].convert("L")
     batch = as_batch(pictures, label=torch.tensor([0, 1, 2, -1]))
     logits = torch.eye(3)[[0, 0, 0]]
-    generator = PromptedGenerator(tiny_config()).prompt(torch.zeros(3, 2, 32, 32), logits)
-    result = evaluate.evaluate_model(generator, [batch], label_mapping=torch.arange(3))
+    generator = PromptedGenerator(tiny_config()).prompt(torch.zeros(3, 2, 64, 64), logits)
+    result = evaluate_model(generator, [batch], label_mapping=torch.arange(3))
     assert result["counts"] == {"pictures": 3, "pictures_seen": 4}
     assert result["classes"] == {"top1": 50, "pictures": 2}  # labels 0 and 2; 1 is gray, -1 is none
     expected = ColorMetrics()
     color = batch["rgb"][[0, 2, 3]]
     expected.update(color, color)
     assert result["model"]["colorfulness_truth"] == pytest.approx(expected.result()["colorfulness"])
-    with pytest.raises(evaluate.EvaluationError, match="none of 1 pictures has a colorfulness of 12 or more"):
-        evaluate.evaluate_model(generator, [as_batch(pictures[1:2])])
+    with pytest.raises(EvaluationError, match="none of 1 pictures has a colorfulness of 12 or more"):
+        evaluate_model(generator, [as_batch(pictures[1:2])])
 
 
 def test_evaluation_leaves_the_generator_as_it_was():
     generator = ChromaGANGenerator(tiny_config()).train()
     before = {name: value.clone() for name, value in generator.state_dict().items()}
-    evaluate.evaluate_model(generator, [as_batch([photograph(0), photograph(1)])])
+    evaluate_model(generator, [as_batch([photograph(0), photograph(1)])])
     assert generator.training
     assert all(torch.equal(value, before[name]) for name, value in generator.state_dict().items())
 
 
 def test_classes_are_matched_by_name():
-    mapping, said = evaluate.match_classes(tiny_config(), CLASS_NAMES)
+    mapping, said = match_classes(tiny_config(), CLASS_NAMES)
     assert mapping.tolist() == [0, 1, 2]
     assert said == "among the 3 classes of the data set"
-    mapping, said = evaluate.match_classes(tiny_config(id2label=None, num_labels=1000), CLASS_NAMES)
+    mapping, said = match_classes(tiny_config(id2label=None, num_labels=1000), CLASS_NAMES)
     assert mapping.tolist() == [1, 25, 30]
     assert "1,000 classes of ImageNet-1k" in said
     # Without names the order has to be taken on trust; with other names it is known to be wrong.
-    assert evaluate.match_classes(tiny_config(id2label=None, num_labels=3), CLASS_NAMES)[0].tolist() == [0, 1, 2]
-    mapping, said = evaluate.match_classes(tiny_config(), CLASS_NAMES[::-1])
+    assert match_classes(tiny_config(id2label=None, num_labels=3), CLASS_NAMES)[0].tolist() == [0, 1, 2]
+    mapping, said = match_classes(tiny_config(), CLASS_NAMES[::-1])
     assert mapping is None
     assert said == "its 3 classes are not the 3 labels of the data set"
-    assert evaluate.match_classes(tiny_config(class_head=False), CLASS_NAMES)[0] is None
-    assert evaluate.match_classes(tiny_config(), None)[0] is None
-
-
-def test_samples_come_from_the_whole_split():
-    assert evaluate.evenly_spaced(range(10), 4) == [0, 2, 5, 7]
-    assert evaluate.evenly_spaced(range(3), 9) == [0, 1, 2]
+    assert match_classes(tiny_config(class_head=False), CLASS_NAMES)[0] is None
+    assert match_classes(tiny_config(), None)[0] is None
 
 
 def test_grid_places_every_picture():
     shades = torch.arange(3, dtype=torch.uint8).view(3, 1, 1, 1).expand(3, 3, 2, 2)
-    sheet = np.asarray(evaluate.picture_grid((shades, shades + 10), columns=2, enlarge=3, gap=1))
+    sheet = np.asarray(picture_grid((shades, shades + 10), columns=2, enlarge=3, gap=1))
     assert sheet.shape == (1 + 2 * 7, 1 + 2 * 13, 3)
     assert np.unique(sheet[1:7, 1:7]).tolist() == [0]
     assert np.unique(sheet[1:7, 7:13]).tolist() == [10]
@@ -171,40 +176,194 @@ def test_grid_places_every_picture():
     assert np.unique(sheet[7]).tolist() == [255]
 
 
+def test_sample_grid_shows_input_prediction_and_truth():
+    batch = as_batch([photograph(0), photograph(1)])
+    truth = lab_from_rgb8(batch["rgb"])
+    generator = PromptedGenerator(tiny_config()).prompt(truth[:, 1:]).train()
+    sheet = np.asarray(sample_grid(generator, batch["rgb"], columns=1, enlarge=1, gap=0)).astype(int)
+    gray, prediction, photographs = np.split(sheet, 3, axis=1)
+    assert np.ptp(gray, axis=2).max() <= 2
+    assert np.abs(prediction - photographs).max() <= 3
+    assert np.array_equal(photographs[:64], np.array(photograph(0)))
+    assert generator.training
+
+
+def run(capsys, *arguments) -> str:
+    """What the command prints."""
+    capsys.readouterr()
+    assert evaluate.main([str(argument) for argument in arguments]) == 0
+    return capsys.readouterr().out
+
+
 def test_command_measures_the_saved_model(model_folder, data_folder, tmp_path, capsys):
-    arguments = ["--model", str(model_folder), "--data", str(data_folder), "--batch-size", "4"]
-    assert evaluate.main([*arguments, "--json", str(tmp_path / "r.json"), "--grid", str(tmp_path / "g.png")]) == 0
-    printed = capsys.readouterr().out
-    assert "6 pictures\n" in printed
-    assert "color pictures measured: 4 (colorfulness of the truth >= 12)" in printed
+    arguments = ["--model", model_folder, "--data", data_folder, "--batch-size", "4", "--output", tmp_path / "out"]
+    printed = run(capsys, *arguments)
+    assert "Pictures: 4 measured of 6 (2 nearly gray left out, 0 skipped as unreadable)." in printed
 
     pictures = [photograph(seed) for seed in (0, 1, 3, 5)]
     labels = torch.tensor([0, 1, 0, 2])
     generator = ChromaGANGenerator.from_pretrained(model_folder)
-    expected = evaluate.evaluate_model(generator, [as_batch(pictures, label=labels)], label_mapping=torch.arange(3))
-    written = json.loads((tmp_path / "r.json").read_text())
-    assert written["settings"]["split"] == "valid"
-    for row in ("grey", "model", "gain", "classes"):
-        assert written[row] == pytest.approx(expected[row], rel=1e-3)
-    for row, name in (("grey", "grey (ab = 0)"), ("model", "model")):
-        assert f"| {name} | {written[row]['psnr_mean']:.2f} | {written[row]['psnr_median']:.2f} |" in printed
-    assert f"class head: {expected['classes']['top1']:.2f} % among the 3 classes of the data set" in printed
+    expected = evaluate_model(generator, [as_batch(pictures, label=labels)], label_mapping=torch.arange(3))
+    written = json.loads((tmp_path / "out" / "results.json").read_text())
+    assert written["protocol"]["name"] == "tiny64"
+    assert written["counts"] == {"seen": 6, "measured": 4, "near_gray": 2, "broken": 0}
+    grey, model = written["rows"]
+    assert grey["name"] == "grey (ab = 0)"
+    for row, of_training in ((grey, expected["grey"]), (model, expected["model"])):
+        for name, value in of_training.items():
+            assert row["figures"][name] == pytest.approx(value, rel=1e-3), name
+        low, high = row["intervals"]["psnr_mean"]
+        assert low < row["figures"]["psnr_mean"] < high
+    assert model["figures"]["top1"] == expected["classes"]["top1"]
+    assert model["gain"]["psnr_mean"] == model["figures"]["psnr_mean"] - grey["figures"]["psnr_mean"]
+    assert model["class_head"] == "among the 3 classes of the data set"
+    assert model["own_loss_of"] == "ab in symmetric units"
+    for row in (grey, model):
+        figures = row["figures"]
+        assert f"| {row['name']} | {figures['psnr_mean']:.2f} | {figures['psnr_median']:.2f} |" in printed
+    assert "own validation loss (not comparable between losses or color spaces)" in printed
+    assert (tmp_path / "out" / "results.md").read_text() == printed
 
-    with Image.open(tmp_path / "g.png") as grid:
-        truth = np.asarray(grid.crop((4 + 128, 4, 4 + 192, 4 + 64)).resize((32, 32), Image.Resampling.NEAREST))
-        assert np.array_equal(truth, np.array(photograph(0)))
+    with (tmp_path / "out" / f"{model['name']}.csv").open() as file:
+        lines = list(csv.DictReader(file))
+    assert [int(line["row"]) for line in lines] == [0, 1, 3, 5]
+    assert [line["label"] for line in lines] == [CLASS_NAMES[label] for label in labels]
+    for column, figure in (("psnr", "psnr_mean"), ("ssim", "ssim"), ("own_loss", "own_loss")):
+        assert np.mean([float(line[column]) for line in lines]) == pytest.approx(model["figures"][figure], abs=1e-5)
+    assert np.mean([float(line["psnr_grey"]) for line in lines]) == pytest.approx(grey["figures"]["psnr_mean"])
+
+
+def test_two_runs_write_the_same_bytes(model_folder, data_folder, tmp_path, capsys):
+    for folder in ("one", "two"):
+        run(capsys, "--model", model_folder, model_folder, "--data", data_folder, "-o", tmp_path / folder)
+    names = sorted(path.name for path in (tmp_path / "one").iterdir())
+    stem = model_folder.name
+    assert names == sorted(["contact_sheet.png", "results.json", "results.md", f"{stem}.csv", f"{stem}-2.csv"])
+    for name in names:
+        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes(), name
+    rows = json.loads((tmp_path / "one" / "results.json").read_text())["rows"]
+    assert [row["name"] for row in rows] == [GREY, stem, f"{stem}-2"]
+    assert rows[1]["figures"] == rows[2]["figures"]
+    assert rows[1]["gain_intervals"] == rows[2]["gain_intervals"]
+
+
+def test_contact_sheet_shows_the_worst_and_the_best(model_folder, data_folder):
+    protocol = PROTOCOLS["tiny64"]
+    evaluation = Evaluation(
+        load_candidates([str(model_folder)], protocol), open_source(str(data_folder), "valid"), protocol
+    )
+    evaluation.run(show_progress=False)
+    sections = {}
+
+    def keep(title, columns, of):
+        sections.update(dict(of))
+        return columns
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("modeling_chromagan.training.contact_sheet.captioned_sheet", keep)
+        assert evaluate.evaluation_sheet(evaluation) == [GREY, model_folder.name, "photograph"]
+    assert [len(rows) for rows in sections.values()] == [4, 4, 4, 4]
+    scores = evaluation.rows[1].metrics.values["psnr"]
+    (worst, *_), (best, *_) = (sections[f"{model_folder.name}: {which}"] for which in ("worst by PSNR", "best"))
+    assert f"{min(scores):.2f} dB" in worst[0]
+    assert f"{max(scores):.2f} dB" in best[0]
+    truth = np.asarray(sections["fixed sample"][0][1][-1])  # 64 pixels drawn three times as large
+    assert np.array_equal(truth[1::3, 1::3], np.array(photograph(0)))
+
+
+def test_native_is_what_a_user_of_the_pipeline_gets(model_folder, tmp_path, capsys):
+    pictures = {"a.png": photograph(1, 96).resize((150, 96)), "b.png": photograph(2, 80)}
+    (tmp_path / "photographs").mkdir()
+    for name, picture in pictures.items():
+        picture.save(tmp_path / "photographs" / name)
+    (tmp_path / "photographs" / "c.png").write_bytes(b"broken")
+    arguments = ["--data", tmp_path / "photographs", "--protocol", "native", "-o", tmp_path / "out"]
+    capsys.readouterr()
+    assert evaluate.main([str(argument) for argument in ["--model", model_folder, *arguments]]) == 0
+    assert "skipped: c.png: cannot identify image file" in capsys.readouterr().err
+    written = json.loads((tmp_path / "out" / "results.json").read_text())
+    assert written["counts"] == {"seen": 3, "measured": 2, "near_gray": 0, "broken": 1}
+    assert written["broken"][0]["picture"] == "c.png"
+
+    pipe = ChromaGANPipeline.from_pretrained(model_folder)
+    pairs = [(as_batch([pipe(picture)])["rgb"], as_batch([picture])["rgb"]) for picture in pictures.values()]
+    grey, model = (row["figures"] for row in written["rows"])
+    assert model["psnr_mean"] == pytest.approx(np.mean([psnr(*pair).item() for pair in pairs]))
+    assert model["ssim"] == pytest.approx(np.mean([ssim(*pair).item() for pair in pairs]))
+    assert grey["colorfulness"] == 0
+    assert "own_loss" not in model  # the network saw smaller pictures
+
+
+def test_what_the_network_gives_in_rgb_counts_for_its_chroma():
+    batch = as_batch([photograph(0), photograph(1)])
+
+    class RgbGenerator(ChromaGANGenerator):
+        def forward(self, pixel_values):
+            return ColorizationOutput(reconstruction=batch["rgb"].float() / 255 * 0.9)
+
+    result = evaluate_model(RgbGenerator(tiny_config()), [batch])
+    truth = lab_from_rgb8(batch["rgb"])
+    rgb, _ = colorize(RgbGenerator(tiny_config()), truth[:, :1])
+    assert (lab_from_rgb8(rgb)[:, :1] - truth[:, :1]).abs().max() < 1  # the luminance is the photograph's
+    assert result["model"]["colorfulness_ratio"] > 0.8
+    expected = (batch["rgb"].float() / 255 * 0.1).square().mean().item()
+    assert result["model"]["own_loss"] == pytest.approx(expected, rel=1e-4)
+
+
+def test_legacy_counts_gray_pictures_too(model_folder, data_folder, capsys):
+    arguments = ["--model", model_folder, "--data", data_folder, "--batch-size", "4", "--protocol", "legacy-tiny224"]
+    printed = run(capsys, *arguments)
+    assert "Pictures: 6 measured of 6 (0 nearly gray" in printed
+    assert "PSNR is averaged within batches of 4, then over batches." in printed
 
 
 def test_command_takes_some_of_the_pictures(model_folder, data_folder, capsys):
-    assert evaluate.main(["--model", str(model_folder), "--data", str(data_folder), "--samples", "2"]) == 0
-    assert "color pictures measured: 2 " in capsys.readouterr().out  # the first and the fourth
+    printed = run(capsys, "--model", model_folder, "--data", data_folder, "--samples", "2")
+    assert "Pictures: 2 measured of 2 " in printed  # the first and the fourth
+
+
+def test_perceptual_measures_are_taken_or_explained(model_folder, data_folder, tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torchmetrics", None)
+    arguments = ["--model", str(model_folder), "--data", str(data_folder), "--perceptual", "-o", str(tmp_path)]
+    capsys.readouterr()
+    assert evaluate.main(arguments) == 0
+    said = [line for line in capsys.readouterr().err.splitlines() if "is not measured" in line]
+    assert [line.split(":")[0] for line in said] == ["LPIPS is not measured", "FID is not measured"]
+
+    class Distance(torch.nn.Module):
+        """Mean absolute difference, by the interface of torchmetrics."""
+
+        def __init__(self, net_type, normalize):
+            super().__init__()
+            assert (net_type, normalize) == ("alex", True)
+            self.seen = []
+
+        def update(self, prediction, truth):
+            assert prediction.max() <= 1
+            self.seen.append((prediction - truth).abs().mean())
+
+        def compute(self):
+            return torch.stack(self.seen).mean()
+
+    lpip = types.ModuleType("torchmetrics.image.lpip")
+    lpip.LearnedPerceptualImagePatchSimilarity = Distance
+    for name in ("torchmetrics", "torchmetrics.image"):
+        monkeypatch.setitem(sys.modules, name, types.ModuleType(name))
+    monkeypatch.setitem(sys.modules, "torchmetrics.image.lpip", lpip)
+    assert evaluate.main(arguments) == 0
+    captured = capsys.readouterr()
+    assert "| LPIPS |" in captured.out
+    assert "LPIPS is not measured" not in captured.err
+    assert "FID is not measured: No module named" in captured.err
+    rows = json.loads((tmp_path / "results.json").read_text())["rows"]
+    assert all(0 < row["figures"]["lpips"] < 1 for row in rows)
 
 
 def refuse(capsys, *arguments) -> str:
     """The one line that the command writes when it cannot go on."""
     capsys.readouterr()  # forgets the progress bars of writing the data
     assert evaluate.main([str(argument) for argument in arguments]) == 1
-    lines = capsys.readouterr().err.splitlines()
+    lines = [line for line in capsys.readouterr().err.splitlines() if not line.startswith("skipped: ")]
     assert len(lines) == 1
     return lines[0]
 
@@ -214,20 +373,22 @@ def test_bad_requests_are_refused_in_one_line(model_folder, data_folder, tmp_pat
     assert f"{tmp_path / 'none'}" in refuse(capsys, *model, "--data", tmp_path / "none")
     assert f"{data_folder}: Bad split: test" in refuse(capsys, *model, *data, "--split", "test")
     assert f"{tmp_path / 'none'}: there is no such folder" in refuse(capsys, "--model", tmp_path / "none", *data)
-    assert "--samples is 0; accepted: 1 or more" in refuse(capsys, *model, *data, "--samples", 0)
-    assert "--batch-size is -1" in refuse(capsys, *model, *data, "--batch-size", -1)
-    assert "there is no folder" in refuse(capsys, *model, *data, "--json", tmp_path / "none" / "r.json")
-    assert "ends in .png" in refuse(capsys, *model, *data, "--grid", tmp_path / "g.jpg")
+    (tmp_path / "file").write_text("")
+    assert "cannot be made" in refuse(capsys, *model, *data, "--output", tmp_path / "file")
+    assert "--device nowhere" in refuse(capsys, *model, *data, "--device", "nowhere")
+    for option, value in (("--samples", "0"), ("--batch-size", "-1"), ("--protocol", "tiny65")):
+        with pytest.raises(SystemExit, match="2"):
+            evaluate.main([option, value])
+        assert f"argument {option}: " in capsys.readouterr().err
 
 
 def test_bad_data_is_refused_in_one_line(model_folder, tmp_path, capsys):
     def refuse_data(name, pictures) -> str:
         return refuse(capsys, "--model", model_folder, "--data", write_data(tmp_path / name, pictures))
 
-    assert "none of 1 pictures" in refuse_data("gray", [photograph(0).convert("L")])
-    assert "picture 1 is 48x48 and the first 32x32" in refuse_data("sizes", [photograph(0), photograph(0, 48)])
-    assert "at least 16 pixels a side" in refuse_data("small", [photograph(0, 8)])
-    assert "picture 0 cannot be decoded" in refuse_data("broken", [{"bytes": b"no picture", "path": None}])
+    assert "none of 1 pictures has a colorfulness of 12" in refuse_data("gray", [photograph(0).convert("L")])
+    assert "none of 2 pictures could be measured" in refuse_data("sizes", [photograph(0, 48), photograph(0, 8)])
+    assert "none of 1 pictures could" in refuse_data("broken", [{"bytes": b"no picture", "path": None}])
 
     (tmp_path / "columns" / "data").mkdir(parents=True)
     rows = datasets.Dataset.from_dict({"photo": [1], "label": [0]})
@@ -252,10 +413,21 @@ def test_weights_that_do_not_fit_are_refused(model_folder, data_folder, tmp_path
 
 @pytest.mark.slow
 def test_grey_row_of_tiny_imagenet(data_root):
-    pictures = evaluate.load_rows(str(data_root / "tiny-imagenet"), "valid")
-    generator = ChromaGANGenerator(tiny_config(image_size=64))
-    result = evaluate.evaluate_model(generator, evaluate.read_batches(pictures, 64))
-    assert result["counts"] == {"pictures": 9235, "pictures_seen": 10000}
-    assert result["grey"]["psnr_mean"] == pytest.approx(22.07, abs=0.02)
-    assert result["grey"]["psnr_median"] == pytest.approx(22.03, abs=0.02)
-    assert result["grey"]["rebalanced_auc"] == pytest.approx(58.0, abs=0.1)
+    protocol = PROTOCOLS["tiny64"]
+    source = open_source(str(data_root / "tiny-imagenet"), "valid")
+    evaluation = Evaluation([], source, protocol)
+    results = evaluation.run(show_progress=False)
+    assert results["counts"] == {"seen": 10000, "measured": 9235, "near_gray": 765, "broken": 0}
+    grey = results["rows"][0]["figures"]
+    assert grey["psnr_mean"] == pytest.approx(22.07, abs=0.02)
+    assert grey["psnr_median"] == pytest.approx(22.03, abs=0.02)
+    assert grey["rebalanced_auc"] == pytest.approx(58.0, abs=0.1)
+
+
+@pytest.mark.slow
+def test_grey_scores_what_it_did_under_the_legacy_formula(data_root):
+    protocol = PROTOCOLS["legacy-tiny224"]
+    source = open_source(str(data_root / "tiny-imagenet"), "valid")
+    results = Evaluation([], source, protocol, samples=1000).run(show_progress=False)
+    assert results["counts"]["near_gray"] == 0
+    assert results["rows"][0]["figures"]["psnr_mean"] == pytest.approx(24.4, abs=0.5)

@@ -6,9 +6,20 @@ from collections import Counter
 import numpy as np
 import pytest
 import torch
-from skimage.metrics import peak_signal_noise_ratio
+from skimage.color import deltaE_ciede2000, rgb2lab
+from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-from modeling_chromagan.training.metrics import AucAccumulator, ColorMetrics, colorfulness, lab_from_rgb8, psnr
+from modeling_chromagan.training.bootstrap import RESAMPLINGS, Bootstrap, interval
+from modeling_chromagan.training.metrics import (
+    AucAccumulator,
+    ColorMetrics,
+    ciede2000,
+    colorfulness,
+    lab_from_rgb8,
+    psnr,
+    ssim,
+)
+from modeling_chromagan.training.protocols import PROTOCOLS
 
 
 @pytest.fixture
@@ -32,6 +43,52 @@ def test_psnr_is_infinite_for_equal_pictures_and_zero_for_the_worst():
     black = torch.zeros(1, 3, 4, 4, dtype=torch.uint8)
     assert psnr(black, black).item() == math.inf
     assert psnr(black, black + 255).item() == 0
+
+
+def test_legacy_psnr_is_the_formula_by_hand(pictures):
+    prediction, truth = pictures
+    truth = truth.clone()
+    truth[3] //= 2  # a dark picture, whose peak is 127
+    prediction = prediction.clone()
+    prediction[4] = truth[4]  # an exact one
+    p, t = prediction.double() / 255, truth.double() / 255
+    by_hand = [
+        10 * math.log10(t[i].max() ** 2 / ((p[i] - t[i]).square().mean().item() or 1e-10)) for i in range(len(t))
+    ]
+    assert by_hand[3] < 10
+    assert by_hand[4] == pytest.approx(100, abs=0.1)
+    legacy = PROTOCOLS["legacy-tiny224"]
+    measured = psnr(prediction, truth, legacy.peak, legacy.least_mean_square)
+    assert measured.tolist() == pytest.approx(by_hand, rel=1e-9)
+
+    metrics = ColorMetrics(legacy)
+    metrics.update(prediction[:3], truth[:3])
+    metrics.update(prediction[3:], truth[3:])
+    assert metrics.result()["psnr_mean"] == pytest.approx((np.mean(by_hand[:3]) + np.mean(by_hand[3:])) / 2)
+
+
+def test_ssim_is_that_of_single_channels_and_falls_with_noise(pictures):
+    prediction, truth = pictures
+    prediction, truth = prediction.repeat(1, 1, 2, 2), truth.repeat(1, 1, 2, 2)
+    values = ssim(prediction, truth)
+    settings = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False, "data_range": 255}
+    by_channel = [
+        np.mean([structural_similarity(t, p, **settings) for t, p in zip(t3, p3, strict=True)])
+        for t3, p3 in zip(truth.numpy(), prediction.numpy(), strict=True)
+    ]
+    assert values.tolist() == pytest.approx(by_channel, rel=1e-9)
+    assert ssim(truth, truth).tolist() == [1] * 5
+    assert values[0] > values[2] > values[4]
+
+
+def test_ciede2000_is_scikit_images_however_tall_the_picture(monkeypatch, pictures):
+    monkeypatch.setattr("modeling_chromagan.training.metrics.CIEDE2000_ROWS", 5)  # of 12
+    prediction, truth = pictures
+    expected = [
+        deltaE_ciede2000(*(rgb2lab(picture.permute(1, 2, 0).numpy()) for picture in pair)).mean()
+        for pair in zip(truth, prediction, strict=True)
+    ]
+    assert ciede2000(lab_from_rgb8(prediction), lab_from_rgb8(truth)).tolist() == pytest.approx(expected, rel=1e-3)
 
 
 def colorfulness_by_hand(rgb: np.ndarray) -> float:
@@ -95,7 +152,7 @@ def test_color_metrics_gather_batches(pictures):
     prediction, truth = pictures
     metrics = ColorMetrics()
     metrics.update(prediction[:2], truth[:2])
-    metrics.update(prediction[2:], truth[2:], lab_from_rgb8(truth[2:])[:, 1:])
+    metrics.update(prediction[2:], truth[2:], lab_from_rgb8(truth[2:]))
     result = metrics.result()
     assert result["pictures"] == 5
     assert result["psnr_mean"] == pytest.approx(psnr(prediction, truth).mean().item())
@@ -105,6 +162,56 @@ def test_color_metrics_gather_batches(pictures):
     auc = AucAccumulator()
     auc.update(lab_from_rgb8(prediction)[:, 1:], lab_from_rgb8(truth)[:, 1:])
     assert (result["auc"], result["rebalanced_auc"]) == pytest.approx(auc.result())
+
+
+def test_both_readings_of_the_difference_in_colorfulness():
+    truth = torch.zeros(2, 3, 8, 8, dtype=torch.uint8)
+    truth[0, 0] = 100  # one red, one black
+    prediction = truth.flip(0)  # the other way round
+    metrics = ColorMetrics()
+    metrics.update(prediction, truth)
+    result = metrics.result()
+    of_red = colorfulness(truth)[0].item()
+    assert result["colorfulness_difference_of_means"] == 0
+    assert result["colorfulness_mean_difference"] == pytest.approx(of_red)
+    assert result["colorfulness_ratio"] == 1  # of the means; picture by picture it would be infinite
+
+
+def test_bootstrap_intervals_are_as_wide_as_theory_says():
+    random = np.random.default_rng(3)
+    values = torch.from_numpy(random.normal(5, 2, (400, 1)))
+    whole, in_parts = Bootstrap(), Bootstrap()
+    whole.update(values)
+    for part in values.split(7):
+        in_parts.update(part)
+    means = whole.means()[:, 0]
+    assert np.allclose(means, in_parts.means()[:, 0], rtol=1e-12)
+    low, high = interval(means)
+    assert low < values.mean() < high
+    assert high - low == pytest.approx(2 * 1.96 * 2 / math.sqrt(400), rel=0.15)
+    low, high = interval(whole.medians(values[:, 0].numpy()))
+    assert high - low == pytest.approx(2 * 1.96 * 2 / math.sqrt(400) * math.sqrt(math.pi / 2), rel=0.3)
+    assert interval(np.full(RESAMPLINGS, math.inf)) is None
+
+
+def test_intervals_surround_the_figures_and_differences_are_paired():
+    random = torch.Generator().manual_seed(1)
+    truth = torch.randint(0, 256, (60, 3, 12, 12), generator=random).to(torch.uint8)
+    noise = torch.randint(-40, 41, truth.shape, generator=random) * torch.rand(60, 1, 1, 1, generator=random)
+    near = (truth + noise).clamp(0, 255).to(torch.uint8)
+    far = (near // 2 + 64).to(torch.uint8)
+    one, other = ColorMetrics(full=True), ColorMetrics(full=True)
+    for batch in (slice(0, 32), slice(32, 60)):
+        one.update(near[batch], truth[batch])
+        other.update(far[batch], truth[batch])
+    result, replicates = one.result(), one.replicates()
+    assert set(replicates) == set(result) - {"pictures"}
+    for name, values in replicates.items():
+        low, high = interval(values)
+        assert low <= result[name] <= high, name
+    gain = interval(replicates["ssim"] - other.replicates()["ssim"])
+    apart = np.subtract(interval(replicates["ssim"]), interval(other.replicates()["ssim"])[::-1])
+    assert gain[1] - gain[0] < 0.9 * (apart[1] - apart[0])
 
 
 def test_equal_pictures_score_full_marks(pictures):

@@ -35,13 +35,13 @@ class Colored:
     Args:
         rgb: (B, 3, H, W) uint8.
         logits: of the class head, (B, num_labels), if there is one.
-        validation_loss: (B,), mean squared error of what the network itself gives, in its own units; `None` where the
+        own_loss: (B,), mean squared error of what the network gives, in its own units; `None` where the
             network saw another picture than the one that is compared.
     """
 
     rgb: torch.Tensor
     logits: torch.Tensor | None = None
-    validation_loss: torch.Tensor | None = None
+    own_loss: torch.Tensor | None = None
 
 
 @torch.no_grad()

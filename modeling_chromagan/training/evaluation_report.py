@@ -21,7 +21,7 @@ FIGURES = {  # of the tables: key of the figure, heading, decimals
     "lpips": ("LPIPS", 4),
     "fid": ("FID", 2),
     "top1": ("top-1 of the class head (%)", 2),
-    "validation_loss": ("own validation loss (not comparable between losses or color spaces)", 5),
+    "own_loss": ("own validation loss (not comparable between losses or color spaces)", 5),
 }
 OPTIONAL_FIGURES = ("lpips", "fid")
 GAINS = ("psnr_mean", "psnr_median", "ssim", "ciede2000", "rebalanced_auc", "auc")
@@ -36,7 +36,7 @@ CSV_COLUMNS = (
     "colorfulness",
     "colorfulness_truth",
     "auc",
-    "validation_loss",
+    "own_loss",
     "predicted_label_is_right",
 )
 
@@ -71,7 +71,7 @@ def markdown_report(results: dict[str, Any]) -> str:
         lines.append(
             f"- {row['name']}: {row['place']}, {row['parameters']:,} weights stored as {row['stored_dtype']}, "
             f"computed in {row['dtype']}. Class head: {row['class_head']}. Own validation loss: mean squared error "
-            f"of {row['validation_loss_of']}."
+            f"of {row['own_loss_of']}."
         )
     return "\n".join(lines)
 

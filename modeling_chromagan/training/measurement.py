@@ -61,9 +61,9 @@ class Row:
     ) -> dict[str, list]:
         """Adds a batch that the candidate colored; returns what was measured of every picture."""
         values = self.metrics.update(colored.rgb, rgb, lab)
-        if colored.validation_loss is not None:
-            values["validation_loss"] = colored.validation_loss.tolist()
-            self.loss_sum += sum(values["validation_loss"])
+        if colored.own_loss is not None:
+            values["own_loss"] = colored.own_loss.tolist()
+            self.loss_sum += sum(values["own_loss"])
             self.loss_pictures += len(rgb)
         if self.label_mapping is not None and colored.logits is not None and labels is not None:
             known = labels >= 0
@@ -77,10 +77,10 @@ class Row:
         return values
 
     def figures(self) -> dict[str, float]:
-        """`ColorMetrics.result()`, and as far as measured `validation_loss`, `top1` in percent, `lpips`, `fid`."""
+        """`ColorMetrics.result()`, and as far as measured `own_loss`, `top1` in percent, `lpips`, `fid`."""
         figures = self.metrics.result()
         if self.loss_pictures:
-            figures["validation_loss"] = self.loss_sum / self.loss_pictures
+            figures["own_loss"] = self.loss_sum / self.loss_pictures
         if self.labeled:
             figures["top1"] = 100 * self.correct / self.labeled
         for name, measure in self.perceptual.items():
@@ -330,7 +330,7 @@ def describe_model(candidate: ModelCandidate, class_head: str) -> dict[str, Any]
         "stored_dtype": str(stored or generator.dtype).removeprefix("torch."),
         "dtype": str(generator.dtype).removeprefix("torch."),
         "class_head": class_head,
-        "validation_loss_of": "RGB in 0..1" if is_rgb else f"ab in {generator.config.encoding} units",
+        "own_loss_of": "RGB in 0..1" if is_rgb else f"ab in {generator.config.encoding} units",
     }
 
 
