@@ -16,6 +16,7 @@ import argparse
 import contextlib
 import json
 import math
+import os
 import re
 import secrets
 import shutil
@@ -27,6 +28,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from torch import nn
 
 from .configuration_chromagan import ChromaGANConfig
@@ -160,8 +162,12 @@ def run_convert(options: argparse.Namespace) -> int:
     try:
         with only_own_output(quiet=False):
             generator, differences = convert(options.file, options.out, options.class_head, report=options.report)
-    except (ConversionError, OSError) as error:
+    except ConversionError as error:
         return fail(error, 1)
+    except MemoryError:
+        return fail(f"{options.file}: too large for the memory that is free", 1)
+    except (OSError, SafetensorError) as error:
+        return fail(f"-o {options.out} cannot be written: {getattr(error, 'strerror', None) or error}", 1)
     config = generator.config
     weights = sum(tensor.numel() for tensor in generator.state_dict().values() if tensor.ndim)  # no counters
     head = f"class head of {config.num_labels} classes" if config.class_head else "no class head"
@@ -179,8 +185,13 @@ def usage_problem(source: Path, folder: Path) -> str | None:
         return 'h5py is missing; it comes with pip install "chromagan[convert]"'
     if not source.is_file():
         return f"{source}: {'not a file' if source.exists() else 'no such file'}; accepted: an HDF5 file with weights"
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        return f"-o {folder} exists; accepted: a new folder, or an empty one"
+    if not os.access(source, os.R_OK):
+        return f"{source}: cannot be read: permission denied"
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir()) or folder.samefile(os.curdir)):
+        return f"-o {folder} exists; accepted: a new folder, or an empty one that is not the current one"
+    parent = next(parent for parent in folder.absolute().parents if parent.exists())
+    if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
+        return f"-o {folder} cannot be made in {parent}; accepted: a place that can be written"
     return None
 
 
@@ -211,7 +222,8 @@ def convert(
 
     Raises:
         ConversionError: naming the file and the first layer that differs from the published network.
-        OSError: if the folder cannot be written.
+        ImportError: without h5py.
+        OSError, SafetensorError: if the folder cannot be written.
     """
     with open_layers(source) as layers:
         config = infer_config(layers)
@@ -537,6 +549,9 @@ def compare(generator: ChromaGANGenerator, roles: dict[str, KerasLayer], seed: i
 
 def evaluate_in_numpy(roles: dict[str, KerasLayer], luminance: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
     """The published network on the tensors of a file as they are, channels last, with nothing of our modules in it.
+
+    It proves the arithmetic and the order of every axis. Which layer is which it takes from `find_roles`, as the
+    conversion does.
 
     Args:
         roles: layers of the file, as `find_roles` gives them.

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from safetensors import SafetensorError
 from torch import nn
 
 from modeling_chromagan import (
@@ -321,11 +322,6 @@ def flatten_channels_first(monkeypatch):
     monkeypatch.setattr(keras_conversion, "from_channels_last", lambda kernel, grid: np.ascontiguousarray(kernel.T))
 
 
-def pad_before_instead_of_after(monkeypatch):
-    right = generator_chromagan.same_padding
-    monkeypatch.setattr(generator_chromagan, "same_padding", lambda *side: right(*side)[::-1])
-
-
 def pad_as_torch_does(monkeypatch):
     monkeypatch.setattr(generator_chromagan, "same_padding", lambda size, kernel, stride: (kernel // 2, kernel // 2))
 
@@ -350,7 +346,6 @@ def leave_kernels_unflipped(monkeypatch):
 
 MISTAKES = [
     flatten_channels_first,
-    pad_before_instead_of_after,
     pad_as_torch_does,
     epsilon_of_torch,
     upsample_bilinearly,
@@ -547,14 +542,18 @@ def test_the_command_says_what_it_wrote_and_reports(reduced, tmp_path, capsys):
     assert err == ""
 
 
-def test_wrong_usage_is_one_line_and_code_2(reduced, tmp_path, capsys):
-    occupied = tmp_path / "occupied"
+def test_wrong_usage_is_one_line_and_code_2(reduced, tmp_path, monkeypatch, capsys):
+    occupied, current = tmp_path / "occupied", tmp_path / "current"
     occupied.mkdir()
     (occupied / "file").touch()
+    current.mkdir()
+    monkeypatch.chdir(current)
     for source, folder, message in [
         (tmp_path / "missing.h5", tmp_path / "model", f"{tmp_path / 'missing.h5'}: no such file"),
         (tmp_path, tmp_path / "model", f"{tmp_path}: not a file; accepted: an HDF5 file"),
-        (reduced[1], occupied, f"-o {occupied} exists; accepted: a new folder, or an empty one"),
+        (reduced[1], occupied, f"-o {occupied} exists; accepted: a new folder, or an empty one that is not the curr"),
+        (reduced[1], current, f"-o {current} exists; accepted: a new folder, or an empty one that is not the curr"),
+        (reduced[1], reduced[1] / "model", f"-o {reduced[1] / 'model'} cannot be made in {reduced[1]}; accepted: a p"),
     ]:
         assert run("convert", source, "-o", folder) == 2
         err = capsys.readouterr().err
@@ -595,6 +594,19 @@ def test_a_class_head_that_is_not_there_cannot_be_demanded(keras, tmp_path, caps
     assert capsys.readouterr().err == (
         f"chromagan convert: error: {path}: no class head; accepted without --class-head\n"
     )
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), SafetensorError("No space left on device")])
+def test_a_full_disk_is_one_line_and_leaves_nothing_behind(error, reduced, tmp_path, monkeypatch, capsys):
+    def full(self, folder):
+        Path(folder).mkdir()
+        raise error
+
+    monkeypatch.setattr(ChromaGANPipeline, "save_pretrained", full)
+    assert run("convert", reduced[1], "-o", tmp_path / "model") == 1
+    expected = f"chromagan convert: error: -o {tmp_path / 'model'} cannot be written: No space left on device\n"
+    assert capsys.readouterr().err == expected
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_an_interruption_leaves_nothing_behind(reduced, tmp_path, monkeypatch):
