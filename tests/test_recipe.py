@@ -21,7 +21,8 @@ def refusal(*settings: str, recipe: Path = DEBUG) -> str:
 
 
 def test_there_are_recipes():
-    assert {path.stem for path in RECIPES} >= {"chromagan", "chromagan_tiny", "debug"}
+    published = {"basic", "labnet", "pix2pix_unet", "preincep", "preres", "resnet_unet_gan", "resnet_unet_pretrain"}
+    assert {path.stem for path in RECIPES} >= published | {"chromagan", "chromagan_tiny", "chromagan_tiny224", "debug"}
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
@@ -72,7 +73,13 @@ def test_command_line_comes_last_and_reaches_into_lists():
         ("phases.0.batches.0.weights.other=1", ["other", "accepted", "pictures"]),
         ("phases.0.objective.class_weight=1", ["teacher.kind", "none", "accepted"]),
         ("teacher.kind=labels", None),
-        ("trunk_weights=somewhere", ["trunk_input", "raw", "imagenet"]),
+        ("backbone_weights=somewhere", ["trunk_input", "raw", "imagenet"]),
+        ("extractor_weights=somewhere", ["extractor_weights", "somewhere", "accepted with chromagan: null"]),
+        ("phases.0.steps=null", ["phase color", "steps", "epochs"]),
+        ("phases.0.objective.color_loss=l2", ["phases.0.objective.color_loss", "l2", "'mse', 'l1' or 'huber'"]),
+        ("phases.1.objective.adversarial=hinge", ["adversarial", "hinge", "wasserstein", "bce", "least_squares"]),
+        ("model.critic=stylegan", ["critic", "stylegan", "chromagan, pix2pix"]),
+        ("model.critic_norm=layer", ["critic_norm", "layer", "none, batch"]),
         ("data.validation.source=nowhere", ["data.validation.source", "nowhere", "pictures"]),
         ("phases.7.steps=1", ["phases.7.steps", "accepted: 0 to 1"]),
         ("steps", ["key=value"]),
@@ -99,3 +106,28 @@ def test_unreadable_recipes(tmp_path):
     assert "list" in refusal(recipe=broken)
     broken.write_text(yaml.safe_dump({"name": "x"}), encoding="utf-8")
     assert "data is missing" in refusal(recipe=broken)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("trunk_input", "raw"), ("width_multiplier", 0.5), ("trunk_batch_norm", True)]
+)
+def test_pretrained_weights_want_the_network_that_they_belong_to(field, value):
+    message = refusal(f"model.{field}={value}", recipe=DEBUG.with_name("chromagan.yaml"))
+    assert f"model.{field} is {value!r}; accepted with backbone_weights" in message
+
+
+def test_the_penalty_belongs_to_wasserstein_unless_the_recipe_says_otherwise():
+    settings = ["phases.1.objective.adversarial=bce", "phases.1.objective.adversarial_gradient_ratio=null"]
+    assert load_recipe(DEBUG).phases[1].objective.penalty_weight == 10
+    assert load_recipe(DEBUG, settings).phases[1].objective.penalty_weight == 0
+    assert (
+        load_recipe(DEBUG, [*settings, "phases.1.objective.penalty_weight=5"]).phases[1].objective.penalty_weight == 5
+    )
+
+
+def test_epochs_are_counted_over_the_sources_of_the_phase():
+    phase = load_recipe(DEBUG, ["phases.0.steps=null", "phases.0.epochs=3"]).phases[0]
+    assert phase.steps_for({"pictures": 100, "unused": 7}) == 75
+    assert load_recipe(DEBUG, ["phases.0.epochs=3"]).phases[0].steps_for({"pictures": 100}) == 2
+    with pytest.raises(RecipeError, match=r"^phase color: epochs is 3, .* accepted: steps$"):
+        phase.steps_for({"pictures": None})

@@ -214,9 +214,9 @@ class Recipe(Section):
                     )
         for i, phase in enumerate(self.phases):
             for kind in phase.batches:
-                refusal = (
-                    network.refuses_batch(kind.batch_size, kind.size) if hasattr(network, "refuses_batch") else None
-                )
+                refusal = None
+                if hasattr(network, "refuses_batch"):
+                    refusal = network.refuses_batch(kind.batch_size, kind.size, config.image_size)
                 if refusal:
                     raise ValueError(f"phases.{i} ({phase.name}): {refusal}")
         for i, phase in enumerate(self.phases):

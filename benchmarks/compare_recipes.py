@@ -1,0 +1,151 @@
+"""Trains every recipe from scratch under one equal budget and measures them side by side.
+
+    python benchmarks/compare_recipes.py --output runs/compare [--rows NAME ...] [--native FOLDER ...]
+
+What is trained stands in compare_recipes.yaml. For every row the learning rate is the best of those tried by PSNR on
+the fixed validation pictures; all phases have AdamW with 5 % warm-up and a cosine to zero. It can be stopped at any
+time and goes on where it was when called again. Tiny ImageNet comes from the Hub, or from $CHROMAGAN_DATA.
+"""
+
+import argparse
+import json
+import os
+import platform
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import yaml
+
+ROOT = Path(__file__).parents[1]
+PLAN = Path(__file__).with_suffix(".yaml")
+VALIDATION_MEASURE = "validation_psnr_mean"
+
+
+def slug(name: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
+
+
+def stage_settings(plan: dict, stage: dict, pictures: int, rate: float | None, init_from: Path | None) -> list[str]:
+    """The `key=value` settings that bring a shipped recipe under the common budget."""
+    recipe = yaml.safe_load((ROOT / "recipes" / f"{stage['recipe']}.yaml").read_text(encoding="utf-8"))
+    settings = dict(plan["settings"])
+    settings |= {f"model.{key}": value for key, value in plan["small_model"].items()}
+    settings |= {"init_from": str(init_from) if init_from else None}
+    settings.pop("backbone_weights", None)
+    for key in ("backbone_weights", "extractor_weights"):
+        if key in recipe:
+            settings[key] = None
+    weights = dict.fromkeys(plan["settings"]["data"]["sources"], 1)
+    for number, (_, share) in enumerate(zip(recipe["phases"], stage["shares"], strict=True)):
+        batch_size = plan["batch_size"] if rate else recipe["phases"][number]["batches"][0]["batch_size"]
+        steps = max(1, round(pictures * share / batch_size))
+        settings[f"phases.{number}.steps"] = steps
+        batches = [{"size": plan["size"], "batch_size": batch_size, "weights": weights}]
+        settings[f"phases.{number}.batches"] = batches
+        if rate:
+            optimizer = {
+                "name": "adamw",
+                "learning_rate": rate,
+                "weight_decay": 0.01,
+                "warmup_steps": max(1, steps // 20),
+                "schedule": "cosine",
+                "clip_norm": 5.0,
+            }
+            settings[f"phases.{number}.generator_optimizer"] = optimizer | {"betas": [0.9, 0.99]}
+            settings[f"phases.{number}.critic_optimizer"] = optimizer | {"betas": [0.5, 0.9]}
+    settings |= stage.get("set", {})
+    return [
+        f"{key}={yaml.safe_dump(value, default_flow_style=True, width=10**6).strip()}"
+        for key, value in settings.items()
+    ]
+
+
+def train(plan: dict, stage: dict, pictures: int, rate: float | None, folder: Path, init_from: Path | None) -> dict:
+    """Runs one stage to its end, or finds that it was, and returns its last validation figures and its minutes."""
+    done = folder / "done.json"
+    if done.is_file():
+        return json.loads(done.read_text(encoding="utf-8"))
+    started = time.monotonic()
+    settings = [s.removesuffix("\n...") for s in stage_settings(plan, stage, pictures, rate, init_from)]
+    command = [sys.executable, str(ROOT / "train.py"), str(ROOT / "recipes" / f"{stage['recipe']}.yaml")]
+    print(
+        f"{folder.name}: {stage['recipe']}, {pictures:,} pictures" + (f", rate {rate:g}" if rate else ""), flush=True
+    )
+    subprocess.run([*command, f"output={folder}", *settings], check=True, cwd=ROOT)
+    lines = [json.loads(line) for line in (folder / "log.jsonl").read_text(encoding="utf-8").splitlines()]
+    figures = next(line for line in reversed(lines) if VALIDATION_MEASURE in line)
+    # A stage that was interrupted is slower by its start only; its pictures per second are the honest measure.
+    speeds = [line["pictures_per_second"] for line in lines if "pictures_per_second" in line]
+    result = {
+        "psnr": figures[VALIDATION_MEASURE],
+        "pictures": pictures,
+        "minutes": pictures / speeds[-1] / 60,
+        "wall_minutes": (time.monotonic() - started) / 60,
+        "rate": rate,
+    }
+    done.write_text(json.dumps(result, indent=2), encoding="utf-8")
+    return result
+
+
+def train_row(plan: dict, row: dict, output: Path) -> dict:
+    """All stages of a row, each with the best of the rates tried; the next stage starts from the one before."""
+    folder, work = output / slug(row["name"]), output / "work" / slug(row["name"])
+    pictures = row.get("pictures", plan["pictures"])
+    init_from, stages = None, []
+    for number, stage in enumerate(row["stages"]):
+        share = sum(stage["shares"])
+        rate = None
+        if not row.get("published_optimizer"):
+            tried = {
+                rate: train(plan, stage, plan["search_pictures"], rate, work / f"search-{number}-{rate:g}", init_from)
+                for rate in plan["learning_rates"]
+            }
+            rate = max(tried, key=lambda rate: tried[rate]["psnr"])
+        last = number == len(row["stages"]) - 1
+        target = folder if last else work / f"stage-{number}"
+        stages.append(train(plan, stage, round(pictures * share), rate, target, init_from))
+        init_from = target
+    return {
+        "name": row["name"],
+        "model": str(folder / "model"),
+        "pictures": pictures,
+        "rates": [stage["rate"] for stage in stages],
+        "minutes": sum(stage["minutes"] for stage in stages),
+    }
+
+
+def evaluate(rows: list[dict], protocol: str, data: str, output: Path) -> None:
+    """One table over all rows, by the package's own command."""
+    command = [sys.executable, "-m", "modeling_chromagan.training.evaluate", "--protocol", protocol]
+    command += ["--model", *(row["model"] for row in rows), "--data", data, "--output", str(output)]
+    subprocess.run(command, check=True, cwd=ROOT)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--output", type=Path, default=ROOT / "runs" / "compare")
+    parser.add_argument("--rows", nargs="+", help="only rows whose name starts with one of these")
+    parser.add_argument("--native", nargs="+", default=[], help="folders of photographs to measure at full size too")
+    options = parser.parse_args()
+    plan = yaml.safe_load(PLAN.read_text(encoding="utf-8"))
+    trained = []
+    for row in plan["rows"] + plan["below_the_line"]:
+        if options.rows and not any(row["name"].startswith(name) for name in options.rows):
+            continue
+        trained.append(train_row(plan, row, options.output))
+    summary = {"machine": f"{os.cpu_count()} cores, {platform.processor() or platform.machine()}", "rows": trained}
+    (options.output / "rows.json").write_text(json.dumps(summary, indent=2), encoding="utf-8")
+    root = os.environ.get("CHROMAGAN_DATA", "")
+    local = Path(root) / "tiny-imagenet"
+    data = str(local) if root and local.is_dir() else "zh-plus/tiny-imagenet"
+    evaluate(trained, "tiny64", data, options.output / "tiny64")
+    for folder in options.native:
+        evaluate(trained, "native", folder, options.output / f"native-{Path(folder).name}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,109 @@
+"""Every shipped recipe really trains: a few steps from its own file on drawn pictures, at its own size and width.
+
+Only what a test machine cannot have is replaced, all of it in `overrides`: data, steps, batch sizes, and downloads.
+"""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from PIL import Image
+from safetensors.torch import load_file
+
+import train
+from modeling_chromagan import ChromaGANPipeline
+from modeling_chromagan.training.checkpoint import list_checkpoints
+from modeling_chromagan.training.evaluate import main as evaluate
+
+RECIPES = sorted((Path(__file__).parents[1] / "recipes").glob("*.yaml"))
+NEEDS_TIMM = {"preincep", "preres"}
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory) -> Path:
+    """Two classes of six drawn pictures, as a folder."""
+    folder = tmp_path_factory.mktemp("pictures")
+    for i in range(12):
+        place = folder / f"class{i % 2}"
+        place.mkdir(exist_ok=True)
+        colors = np.random.default_rng(i).integers(0, 256, (3, 3, 3), dtype=np.uint8)
+        Image.fromarray(colors).resize((96, 80), Image.Resampling.BICUBIC).save(place / f"{i:02}.png")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory) -> Path:
+    return tmp_path_factory.mktemp("runs")
+
+
+def overrides(name: str, pictures: Path, runs: Path) -> list[str]:
+    """What a shipped recipe is run with here instead of its own."""
+    recipe = yaml.safe_load((RECIPES[0].parent / f"{name}.yaml").read_text(encoding="utf-8"))
+    taught = recipe.get("teacher", {}).get("kind", "vgg16") != "none"
+    first = next(iter(recipe["data"]["sources"]))
+    # Data
+    settings = [
+        f"data.sources.{first}={{path: '{pictures}', use_labels: {'true' if taught else 'false'}}}",
+        "data.validation={fraction: 0.25, samples: 8}",
+        "data.min_colorfulness=0",
+    ]
+    # Steps and batch sizes
+    for i, phase in enumerate(recipe["phases"]):
+        settings.append(f"phases.{i}.steps=2")
+        settings += [f"phases.{i}.batches.{k}.batch_size=2" for k in range(len(phase["batches"]))]
+    # Downloads
+    if taught:
+        settings.append("teacher.kind=labels")
+    settings += [f"{key}=null" for key in ("backbone_weights", "extractor_weights") if key in recipe]
+    if "init_from" in recipe:
+        settings.append(f"init_from={runs / Path(recipe['init_from']).name}")
+    return [*settings, "device=cpu", f"output={runs / name}", "log_every=1"]
+
+
+def in_order(path: Path) -> tuple[bool, str]:
+    """A recipe that goes on from another one's run comes after it."""
+    return "init_from:" in path.read_text(encoding="utf-8"), path.stem
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [path.stem for path in sorted(RECIPES, key=in_order)])
+def test_recipe_trains_and_its_model_colorizes(name, pictures, runs):
+    if name in NEEDS_TIMM:
+        pytest.importorskip(
+            "timm", reason="timm is not installed: pip install 'chromagan[inception]'", exc_type=Exception
+        )
+    assert train.main([str(RECIPES[0].parent / f"{name}.yaml"), *overrides(name, pictures, runs)]) == 0
+    lines = [json.loads(line) for line in (runs / name / "log.jsonl").read_text(encoding="utf-8").splitlines()]
+    totals = [line["total"] for line in lines if "total" in line]
+    assert len(totals) in (2, 4)
+    assert np.isfinite(totals).all()
+    picture = ChromaGANPipeline.from_pretrained(runs / name / "model")(str(pictures / "class0" / "00.png"))
+    assert picture.size == (96, 80)
+
+
+@pytest.mark.slow
+def test_a_recipe_resumes_where_it_was(pictures, runs):
+    name = "labnet"
+    settings = [*overrides(name, pictures, runs), "phases.0.steps=4", "ema_decay=0"]
+    recipe = str(RECIPES[0].parent / f"{name}.yaml")
+    assert train.main([recipe, *settings, f"output={runs / 'whole'}"]) == 0
+    for steps in (2, 4):
+        assert train.main([recipe, *settings, f"output={runs / 'parts'}", f"phases.0.steps={steps}"]) == 0
+    whole, parts = (
+        load_file(list_checkpoints(runs / run)[-1] / "generator.safetensors") for run in ("whole", "parts")
+    )
+    assert all(torch.equal(whole[key], parts[key]) for key in whole)
+
+
+@pytest.mark.slow
+def test_models_of_all_families_are_measured_side_by_side(pictures, runs, capsys):
+    models = [str(path / "model") for path in sorted(runs.iterdir()) if (path / "model").is_dir()]
+    if len(models) < 5:
+        pytest.skip("the recipes were not trained in this run")
+    command = ["--model", *models, "--data", str(pictures), "--split", "train", "--protocol", "stretch256"]
+    assert evaluate([*command, "--output", str(runs / "measured")]) == 0
+    table = (runs / "measured" / "results.md").read_text(encoding="utf-8")
+    assert table.index("grey (ab = 0)") < min(table.index(Path(model).parent.name) for model in models)
