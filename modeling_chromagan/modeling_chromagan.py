@@ -19,6 +19,7 @@ from .configuration_chromagan import ChromaGANConfig
 from .critic_patchgan import CRITICS
 from .generator_autoencoder import LabAutoencoder, RGBAutoencoder
 from .generator_chromagan import FusionGenerator
+from .generator_inception import InceptionResNetV2Autoencoder, InceptionV3Autoencoder
 from .generator_resnet_unet import ResNetUNet
 from .generator_unet import Pix2PixUNet
 
@@ -29,6 +30,8 @@ GENERATORS = {
     "resnet_unet": ResNetUNet,
     "basic": RGBAutoencoder,
     "labnet": LabAutoencoder,
+    "preincep": InceptionV3Autoencoder,
+    "preres": InceptionResNetV2Autoencoder,
 }
 
 

@@ -1,9 +1,46 @@
-"""Fixtures that several test files share."""
+"""Fixtures that several test files share.
 
+With CHROMAGAN_TORCHVISION_SCHEMAS=1 the operators of torchvision are declared first, so that a torchvision whose
+compiled half does not fit torch can be imported all the same, and timm with it: see `torchvision_schemas.py`.
+"""
+
+import importlib.util
 import os
 from pathlib import Path
 
 import pytest
+import torch
+from torch import nn
+
+if os.environ.get("CHROMAGAN_TORCHVISION_SCHEMAS") == "1":
+    from torchvision_schemas import declare_torchvision_operators
+
+    declare_torchvision_operators()
+
+HAS_TIMM = importlib.util.find_spec("timm") is not None
+
+
+class StandInExtractor(nn.Module):
+    """What an Inception network is to a generator, in one layer: pictures in, a list of one feature map out."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.conv = nn.Conv2d(3, channels, 1)
+        self.norm = nn.BatchNorm2d(channels)
+
+    def forward(self, picture: torch.Tensor) -> list[torch.Tensor]:
+        return [self.norm(self.conv(nn.functional.adaptive_avg_pool2d(picture, 8))).relu()]
+
+
+@pytest.fixture
+def extractors(monkeypatch):
+    """timm's Inception networks where timm is installed, otherwise stand-ins with as many features."""
+    if not HAS_TIMM:
+        channels = {"inception_v3": 2048, "inception_resnet_v2": 1536}
+        monkeypatch.setattr(
+            "modeling_chromagan.generator_inception.build_extractor",
+            lambda architecture: StandInExtractor(channels[architecture]),
+        )
 
 
 @pytest.fixture(scope="session")

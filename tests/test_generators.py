@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from conftest import HAS_TIMM, StandInExtractor
 from torch import nn
 from transformers import ResNetConfig, ResNetForImageClassification
 
@@ -12,6 +13,8 @@ from modeling_chromagan.color import LUMINANCE_WEIGHTS
 from modeling_chromagan.generator_chromagan import ConvLayer, reflect_to_multiple, same_padding
 from modeling_chromagan.generator_resnet_unet import torchvision_names
 from modeling_chromagan.modeling_chromagan import GENERATORS, build_generator
+
+pytestmark = pytest.mark.usefixtures("extractors")
 
 # Smallest networks of the same structure; a generator takes of these what its constructor names.
 TINY = {
@@ -36,6 +39,11 @@ WEIGHTS = {
     # 678,720. The decoder's 9 i o + 4 o: 147,968 + 73,984 + 37,120 + 18,560; color 9 x 32 x 3 + 3, or 9 x 32 x 2 + 2.
     "basic": 957_219,
     "labnet": 956_930,
+    # labnet's, the fusion's (128 + c) 128 + 4 x 128, and the extractor without its classifier: timm's 23,834,568 less
+    # 2,049,000 for c = 2048, 55,843,464 less 1,537,000 for c = 1536, and the running statistics,
+    # 34,432 and 60,544 as Keras counts its own Inception-v3 and Inception-ResNet-v2.
+    "preincep": 956_930 + 279_040 + 21_785_568 + 34_432,
+    "preres": 956_930 + 213_504 + 54_306_464 + 60_544,
 }
 SIZES = [(16, 16), (17, 16), (16, 23), (33, 47), (64, 64), (40, 121)]
 RANGES = {"unit8": (0.0, 1.0), "symmetric": (-1.0, 1.0)}
@@ -90,6 +98,8 @@ def count_of_weights(**settings) -> int:
 
 @every_generator
 def test_number_of_weights(name):
+    if hasattr(GENERATORS[name], "load_extractor_weights") and not HAS_TIMM:
+        pytest.skip("timm is not installed: the extractor is a stand-in")
     assert count_of_weights(generator=name) == WEIGHTS[name]
 
 
@@ -670,3 +680,103 @@ def test_autoencoders_repeat_color_at_half_the_size_or_compute_it_at_full_size(n
         full = build(name, chroma_resolution="full")(pictures(1, 32, 32)).reconstruction
     assert torch.equal(half, half[..., ::2, ::2].repeat_interleave(2, -1).repeat_interleave(2, -2))
     assert not torch.equal(full, full[..., ::2, ::2].repeat_interleave(2, -1).repeat_interleave(2, -2))
+
+
+# The autoencoders fused with an extractor
+
+every_inception = pytest.mark.parametrize("name", ["preincep", "preres"])
+
+
+@pytest.fixture
+def stand_in(monkeypatch):
+    """A stand-in for the extractor also where timm is installed."""
+    monkeypatch.setattr(
+        "modeling_chromagan.generator_inception.build_extractor", lambda architecture: StandInExtractor(2048)
+    )
+
+
+@pytest.mark.parametrize("encoding", RANGES)
+def test_extractor_sees_luminance_three_times_at_299_pixels(stand_in, encoding):
+    generator = build("preincep", encoding=encoding)
+    low, high = RANGES[encoding]
+    ramp = torch.linspace(0, 1, 64).expand(1, 1, 64, 64)
+    given, _ = inputs_and_outputs(generator, generator.network.extractor, ramp * (high - low) + low)
+    assert given.shape == (1, 3, 299, 299)
+    assert torch.equal(given[:, 0], given[:, 2])
+    torch.testing.assert_close(
+        given, F.interpolate(ramp * 2 - 1, size=(299, 299), mode="bilinear").expand(1, 3, -1, -1)
+    )
+    assert (given[..., 0] == -1).all()
+    assert (given[..., -1] == 1).all()
+
+
+def test_features_of_the_whole_picture_reach_every_place(stand_in):
+    generator = build("preincep")
+    luminance = pictures(2, 40, 56)
+    _, (seen,) = inputs_and_outputs(generator, generator.network.extractor, luminance)
+    given, fused = inputs_and_outputs(generator, generator.network.fusion, luminance)
+    local = generator.network.encoder.out_channels
+    assert given.shape == (2, local + 2048, 5, 7)
+    assert torch.equal(given[:, local:], seen.mean(dim=(2, 3))[:, :, None, None].expand(-1, -1, 5, 7))
+    assert fused.shape == (2, 8, 5, 7)
+
+
+def test_the_extractor_is_frozen_unless_it_is_to_be_trained(stand_in):
+    for train_extractor in (False, True):
+        generator = build("preincep", train_extractor=train_extractor).train()
+        before = {key: value.clone() for key, value in generator.network.extractor.state_dict().items()}
+        generator(pictures(2, 64, 64)).reconstruction.square().mean().backward()
+        extractor = generator.network.extractor
+        assert all((parameter.grad is not None) == train_extractor for parameter in extractor.parameters())
+        assert extractor.training == train_extractor
+        changed = [key for key, value in extractor.state_dict().items() if not torch.equal(value, before[key])]
+        assert bool(changed) == train_extractor  # running statistics
+
+
+def test_encoder_and_extractor_are_filled_from_files_of_their_own(stand_in):
+    torch.manual_seed(0)
+    generator = ChromaGANGenerator(ChromaGANConfig(generator="preincep", trunk_input="imagenet"))
+    network, theirs = generator.network, resnet18().state_dict()
+    network.load_backbone_weights(theirs)
+    kernels = theirs["resnet.embedder.embedder.convolution.weight"]
+    assert torch.equal(network.encoder.conv1.weight, kernels.sum(dim=1, keepdim=True))
+    assert torch.equal(
+        network.encoder.layer2[0].downsample[0].weight,
+        theirs["resnet.encoder.stages.1.layers.0.shortcut.convolution.weight"],
+    )
+    weights = {key: value + 1 for key, value in network.extractor.state_dict().items()}
+    network.load_extractor_weights(weights | {"fc.weight": torch.zeros(1000, 2048)})
+    assert torch.equal(network.extractor.conv.weight, weights["conv.weight"])
+    with pytest.raises(ValueError, match=r"conv.bias has a shape of \(3,\) instead of \(2048,\)"):
+        network.load_extractor_weights(weights | {"conv.bias": torch.zeros(3)})
+    with pytest.raises(KeyError, match=r"norm\.bias"):
+        network.load_extractor_weights({key: value for key, value in weights.items() if key != "norm.bias"})
+
+
+def test_extractors_that_cannot_be_had_are_refused_in_one_line(monkeypatch):
+    monkeypatch.undo()
+    if HAS_TIMM:
+        monkeypatch.setattr(
+            "timm.create_model", lambda *arguments, **settings: (_ for _ in ()).throw(ImportError("no"))
+        )
+    with pytest.raises(
+        ImportError, match=r"^generators preincep and preres need timm, [^\n]+; accepted: timm 1\.0 [^\n]+$"
+    ):
+        ChromaGANGenerator(ChromaGANConfig(generator="preincep"))
+
+
+@pytest.mark.skipif(not HAS_TIMM, reason="timm is not installed")
+@every_inception
+def test_extractors_take_timm_s_own_weights_and_give_its_features(name):
+    import timm
+
+    torch.manual_seed(0)
+    network = build_generator(ChromaGANConfig(generator=name, width_multiplier=0.0625))
+    theirs = timm.create_model(network.architecture).eval()
+    network.load_extractor_weights(theirs.state_dict())
+    picture = torch.rand(1, 3, 299, 299) * 2 - 1
+    with torch.no_grad():
+        (ours,) = network.extractor.eval()(picture)
+        expected = theirs.forward_features(picture)
+    assert ours.shape == (1, network.extractor_channels, 8, 8)
+    torch.testing.assert_close(ours, expected)

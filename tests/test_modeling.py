@@ -15,6 +15,8 @@ from torch import nn
 from modeling_chromagan import ChromaGANConfig, ChromaGANCritic, ChromaGANGenerator
 from modeling_chromagan.modeling_chromagan import GENERATORS, ColorizationOutput, CriticOutput
 
+pytestmark = pytest.mark.usefixtures("extractors")
+
 TINY = {
     "image_size": 32,
     "width_multiplier": 0.0625,
@@ -268,7 +270,8 @@ def test_activation_checkpointing_changes_neither_gradients_nor_running_statisti
     assert len(recomputed) > 2 * len(handles)  # it is on
     assert_equal_states(plain, checkpointed)
     for (name, one), other in zip(plain.named_parameters(), checkpointed.parameters(), strict=True):
-        assert torch.equal(one.grad, other.grad), name
+        if one.requires_grad:
+            assert torch.equal(one.grad, other.grad), name
     for module in checkpointed.modules():
         assert getattr(module, "track_running_stats", True)
 
