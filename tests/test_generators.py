@@ -563,11 +563,11 @@ def test_single_pictures_are_no_batch_for_the_unet_while_its_bottleneck_is_one_p
 # The U-Net on a ResNet-18
 
 
-def resnet18(**settings) -> ResNetForImageClassification:
-    """The library's own ResNet-18, as in `microsoft/resnet-18`, with random weights and running statistics."""
+def resnet18() -> ResNetForImageClassification:
+    """The library's own ResNet-18, as in `microsoft/resnet-18`, a quarter as wide, with random running statistics."""
     torch.manual_seed(7)
-    sizes = {"hidden_sizes": [64, 128, 256, 512], "depths": [2, 2, 2, 2], "num_labels": 3}
-    network = ResNetForImageClassification(ResNetConfig(layer_type="basic", **(sizes | settings))).eval()
+    sizes = {"embedding_size": 16, "hidden_sizes": [16, 32, 64, 128], "depths": [2, 2, 2, 2], "num_labels": 3}
+    network = ResNetForImageClassification(ResNetConfig(layer_type="basic", **sizes)).eval()
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):
             for values in (module.weight.data, module.running_var):
@@ -580,7 +580,8 @@ def resnet18(**settings) -> ResNetForImageClassification:
 def test_encoder_of_the_resnet_unet_is_the_library_s_resnet_18():
     torch.manual_seed(0)
     theirs = resnet18()
-    generator = ChromaGANGenerator(ChromaGANConfig(generator="resnet_unet", trunk_input="imagenet")).eval()
+    config = ChromaGANConfig(generator="resnet_unet", trunk_input="imagenet", width_multiplier=0.25)
+    generator = ChromaGANGenerator(config).eval()
     generator.network.load_backbone_weights(theirs.state_dict())
     luminance = pictures(1, 64, 96)
     with torch.no_grad():
@@ -588,8 +589,8 @@ def test_encoder_of_the_resnet_unet_is_the_library_s_resnet_18():
         picture = generator.network.to_encoder_input(luminance)
         expected = theirs(picture, output_hidden_states=True).hidden_states
     assert [tuple(state.shape[1:]) for state in ours] == [
-        *[(64, 32, 48), (64, 16, 24), (128, 8, 12), (256, 4, 6), (512, 2, 3)],
-        *[(256, 4, 6), (128, 8, 12), (64, 16, 24), (64, 32, 48), (32, 64, 96)],
+        *[(16, 32, 48), (16, 16, 24), (32, 8, 12), (64, 4, 6), (128, 2, 3)],
+        *[(64, 4, 6), (32, 8, 12), (16, 16, 24), (16, 32, 48), (8, 64, 96)],
     ]
     for our, their in zip(ours[1:5], expected[1:], strict=True):
         torch.testing.assert_close(our, their, atol=1e-4, rtol=1e-4)
@@ -609,14 +610,14 @@ def test_backbone_weights_by_torchvision_s_names_are_the_same():
         (
             lambda tensors: tensors.update({"resnet.embedder.embedder.normalization.bias": torch.zeros(32)}),
             ValueError,
-            r"bn1.bias has a shape of \(32,\) instead of \(64,\)",
+            r"bn1.bias has a shape of \(32,\) instead of \(16,\)",
         ),
     ],
 )
 def test_backbone_weights_that_do_not_fit_are_refused_and_change_nothing(change, error, message):
     tensors = resnet18().state_dict()
     change(tensors)
-    network = build_generator(ChromaGANConfig(generator="resnet_unet", trunk_input="imagenet"))
+    network = build_generator(ChromaGANConfig(generator="resnet_unet", width_multiplier=0.25))
     before = {name: value.clone() for name, value in network.state_dict().items()}
     with pytest.raises(error, match=message):
         network.load_backbone_weights(tensors)
@@ -650,7 +651,8 @@ def test_single_pictures_are_no_batch_for_the_resnet_unet_at_32_pixels():
 def test_front_of_the_autoencoders_answers_as_the_classifier_does_to_gray(name):
     theirs = resnet18()
     torch.manual_seed(0)
-    generator = ChromaGANGenerator(ChromaGANConfig(generator=name, trunk_input="imagenet")).eval()
+    config = ChromaGANConfig(generator=name, trunk_input="imagenet", width_multiplier=0.25)
+    generator = ChromaGANGenerator(config).eval()
     generator.network.load_backbone_weights(theirs.state_dict())
     luminance = pictures(1, 64, 96)
     with torch.no_grad():
@@ -658,8 +660,8 @@ def test_front_of_the_autoencoders_answers_as_the_classifier_does_to_gray(name):
         gray = (luminance - (0.485 + 0.456 + 0.406) / 3) / ((0.229 + 0.224 + 0.225) / 3)
         expected = theirs(gray.expand(-1, 3, -1, -1), output_hidden_states=True).hidden_states
     assert [tuple(state.shape[1:]) for state in ours] == [
-        *[(64, 32, 48), (64, 16, 24), (128, 8, 12)],
-        *[(128, 8, 12), (64, 16, 24), (32, 32, 48)],
+        *[(16, 32, 48), (16, 16, 24), (32, 8, 12)],
+        *[(32, 8, 12), (16, 16, 24), (8, 32, 48)],
     ]
     for our, their in zip(ours[1:3], expected[1:3], strict=True):
         torch.testing.assert_close(our, their, atol=1e-4, rtol=1e-4)
@@ -735,7 +737,7 @@ def test_the_extractor_is_frozen_unless_it_is_to_be_trained(stand_in):
 
 def test_encoder_and_extractor_are_filled_from_files_of_their_own(stand_in):
     torch.manual_seed(0)
-    generator = ChromaGANGenerator(ChromaGANConfig(generator="preincep", trunk_input="imagenet"))
+    generator = ChromaGANGenerator(ChromaGANConfig(generator="preincep", width_multiplier=0.25))
     network, theirs = generator.network, resnet18().state_dict()
     network.load_backbone_weights(theirs)
     kernels = theirs["resnet.embedder.embedder.convolution.weight"]
