@@ -376,6 +376,9 @@ def test_bad_requests_are_refused_in_one_line(model_folder, data_folder, tmp_pat
     (tmp_path / "file").write_text("")
     assert "cannot be made" in refuse(capsys, *model, *data, "--output", tmp_path / "file")
     assert "--device nowhere" in refuse(capsys, *model, *data, "--device", "nowhere")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("importlib.util.find_spec", lambda name: None)
+        assert "need scikit-image: pip install 'chromagan[train]'" in refuse(capsys, *model, *data)
     for option, value in (("--samples", "0"), ("--batch-size", "-1"), ("--protocol", "tiny65")):
         with pytest.raises(SystemExit, match="2"):
             evaluate.main([option, value])
@@ -428,6 +431,6 @@ def test_grey_row_of_tiny_imagenet(data_root):
 def test_grey_scores_what_it_did_under_the_legacy_formula(data_root):
     protocol = PROTOCOLS["legacy-tiny224"]
     source = open_source(str(data_root / "tiny-imagenet"), "valid")
-    results = Evaluation([], source, protocol, samples=1000).run(show_progress=False)
+    results = Evaluation([], source, protocol, samples=500).run(show_progress=False)
     assert results["counts"]["near_gray"] == 0
     assert results["rows"][0]["figures"]["psnr_mean"] == pytest.approx(24.4, abs=0.5)

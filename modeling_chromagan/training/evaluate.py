@@ -8,6 +8,7 @@ This file holds the options, the order of events and the exit code.
 
 import argparse
 import contextlib
+import importlib.util
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -75,6 +76,8 @@ def run_evaluate(options: argparse.Namespace) -> int:
 
 
 def _run(options: argparse.Namespace) -> None:
+    if importlib.util.find_spec("skimage") is None:
+        raise EvaluationError("SSIM and CIEDE2000 need scikit-image: pip install 'chromagan[train]'")
     if options.output is not None:
         try:
             options.output.mkdir(parents=True, exist_ok=True)

@@ -82,6 +82,8 @@ PROTOCOLS = {
             min_colorfulness=0.0,
             peak="truth",
             averaging="batches",
+            # Grey meets gray pictures exactly; uncapped, 2 % of the pictures would make the mean infinite. Capped at
+            # 100 dB plain grey scores the 24.4 dB that belong to the figures once reported this way.
             least_mean_square=1e-10,
         ),
     )
