@@ -2,7 +2,6 @@
 
 import argparse
 import math
-import os
 import shutil
 import signal
 import sys
@@ -34,6 +33,7 @@ from modeling_chromagan.training.checkpoint import (
 from modeling_chromagan.training.data import BatchPlan, RowRandom, center_crop, open_sources, to_network_units
 from modeling_chromagan.training.evaluate import evaluate_model, sample_grid
 from modeling_chromagan.training.interruption import Interrupted, Interruption, leave_signals_to_the_parent
+from modeling_chromagan.training.processes import make_accelerator
 from modeling_chromagan.training.recipe import Optimizer, Recipe, RecipeError, dump_recipe, load_recipe
 from modeling_chromagan.training.run_log import RunLog
 from modeling_chromagan.training.teacher import load_pretrained_part, load_teacher
@@ -421,19 +421,7 @@ def main(arguments: list[str] | None = None) -> int:
         if options.dry_run:
             print(dump_recipe(recipe), end="")
             return 0
-        accelerator = Accelerator(
-            cpu=recipe.device == "cpu",
-            log_with=None if recipe.report_to == "none" else recipe.report_to,
-            project_dir=recipe.folder,
-        )
-        # accelerate's launcher sets one thread per process where nobody said otherwise.
-        local_processes = int(os.environ.get("LOCAL_WORLD_SIZE", 1))
-        threads = recipe.threads or max(1, len(os.sched_getaffinity(0)) // local_processes)
-        torch.set_num_threads(threads)
-        if accelerator.is_main_process:
-            print(
-                f"{accelerator.num_processes} process(es) on {accelerator.device}, {threads} threads each", flush=True
-            )
+        accelerator = make_accelerator(recipe)
         with Interruption() as interruption:
             Trainer(recipe, accelerator).run(options.resume, interruption)
     except (RecipeError, CheckpointError, FloatingPointError) as error:

@@ -1,0 +1,65 @@
+"""How many processes train, on what, with how many threads; said aloud, and refused where it would go wrong."""
+
+import os
+
+import psutil
+import torch
+from accelerate import Accelerator
+from accelerate.utils import DistributedDataParallelKwargs, DistributedType
+
+from .recipe import Recipe, RecipeError
+
+ACCEPTED_TYPES = {DistributedType.NO, DistributedType.MULTI_CPU, DistributedType.MULTI_GPU}
+
+
+def make_accelerator(recipe: Recipe) -> Accelerator:
+    """The accelerator of this process, with the thread count set and printed.
+
+    Raises:
+        RecipeError: for a way of distribution under which the gradient penalty does not work.
+    """
+    # The batch statistics are global already (batch_norm.py), so there is nothing to send around before a forward. A
+    # class head without a class loss in some phase gets no gradient there, which plain DDP would wait for.
+    idle_head = any(phase.objective.class_weight == 0 for phase in recipe.phases)
+    accelerator = Accelerator(
+        cpu=recipe.device == "cpu",
+        log_with=None if recipe.report_to == "none" else recipe.report_to,
+        project_dir=recipe.folder,
+        kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False, find_unused_parameters=idle_head)],
+    )
+    if accelerator.distributed_type not in ACCEPTED_TYPES:
+        raise RecipeError(
+            f"distribution is {accelerator.distributed_type.value}; accepted: one process, or DDP (the second "
+            "derivative of the gradient penalty fails where parameters are sharded)"
+        )
+    # accelerate's launcher sets one thread per process where nobody said otherwise.
+    local_processes = int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+    threads = recipe.threads or max(1, len(os.sched_getaffinity(0)) // local_processes)
+    torch.set_num_threads(threads)
+    if accelerator.is_main_process:
+        count = accelerator.num_processes
+        print(f"{count} process(es) on {accelerator.device}, {threads} threads each", flush=True)
+        wanted = processes_asked_of_launcher()
+        if wanted and wanted > count:
+            print(
+                f"warning: accelerate launch was asked for {wanted} processes and started {count}, as it does on "
+                f"CPUs; torchrun --nproc_per_node {wanted} train.py starts them",
+                flush=True,
+            )
+    return accelerator
+
+
+def processes_asked_of_launcher() -> int | None:
+    """What `--num_processes` of the `accelerate launch` that started this process says, if one did."""
+    try:
+        words = psutil.Process(os.getppid()).cmdline()
+    except psutil.Error:
+        return None
+    if not any("accelerate" in word for word in words):
+        return None
+    for i, word in enumerate(words):
+        name, equals, value = word.partition("=")
+        if name in ("--num_processes", "--num-processes"):
+            value = value if equals else words[i + 1] if i + 1 < len(words) else ""
+            return int(value) if value.isdigit() else None
+    return None
