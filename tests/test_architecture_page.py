@@ -1,0 +1,203 @@
+"""docs/architecture.md and its figures say what the code does: names, shapes, weights, objectives."""
+
+import re
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from modeling_chromagan import ChromaGANConfig
+from modeling_chromagan.critic_patchgan import CRITICS
+from modeling_chromagan.modeling_chromagan import GENERATORS, build_generator
+from modeling_chromagan.training.recipe import Recipe, load_recipe
+
+ROOT = Path(__file__).parents[1]
+PAGE = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+RECIPES = sorted(path for path in (ROOT / "recipes").glob("*.yaml") if path.stem != "debug")
+FIGURES = sorted((ROOT / "docs" / "figures").glob("*.svg"))
+TIMES = "\N{MULTIPLICATION SIGN}"
+SVG = "{http://www.w3.org/2000/svg}"
+COLOR_TERMS = {"mse": "MSE", "l1": "L1", "huber": "Huber"}
+CLASS_TERMS = {"vgg16": "KL", "auto": "KL", "labels": "cross-entropy of labels"}
+ADVERSARIAL_TERMS = {"wasserstein": "WGAN-GP", "bce": "BCE", "least_squares": "least squares"}
+
+
+def weights(module: nn.Module) -> str:
+    """How many numbers a saved model holds for `module`, the counters of its batch norms left out."""
+    numbers = [tensor.numel() for name, tensor in module.state_dict().items() if "num_batches_tracked" not in name]
+    return f"{sum(numbers):,}"
+
+
+def on_meta(config: ChromaGANConfig) -> nn.Module:
+    with torch.device("meta"):
+        return build_generator(config).eval()
+
+
+def table_rows(first_header: str) -> dict[str, list[str]]:
+    """Cells of the table that starts with that header, by the name in their first cell."""
+    table = re.search(rf"^\| {first_header} \|.*\n\|[-:|]+\|\n((?:\|.*\n)+)", PAGE, flags=re.MULTILINE)
+    assert table, f"docs/architecture.md has no table of {first_header}s"
+    rows = [[cell.strip() for cell in line.strip("|").split(" | ")] for line in table.group(1).splitlines()]
+    return {re.search(r"[\w.]+", row[0]).group(): row for row in rows}
+
+
+def terms(recipe: Recipe) -> set[str]:
+    """The terms of all phases of a recipe, each with its weight in front unless that is 1 or steered."""
+    found = set()
+    for objective in (phase.objective for phase in recipe.phases):
+        weighted = [(objective.color_weight, COLOR_TERMS[objective.color_loss])]
+        if objective.class_weight:
+            weighted.append((objective.class_weight, CLASS_TERMS[recipe.teacher.kind]))
+        if objective.adversarial_weight:
+            steered = objective.adversarial_gradient_ratio is not None
+            weight = 1 if steered else objective.adversarial_weight
+            weighted.append((weight, ADVERSARIAL_TERMS[objective.adversarial]))
+        found |= {name if weight == 1 else f"{weight:g} {name}" for weight, name in weighted}
+    return found
+
+
+def test_every_generator_and_critic_has_its_place():
+    assert len(GENERATORS) >= 7
+    headings = " ".join(re.findall(r"^## (.+)$", PAGE, flags=re.MULTILINE)).lower()
+    for name, network in GENERATORS.items():
+        assert name in headings.split(), name
+        assert f"`{network.__name__}`" in PAGE
+    for name, network in CRITICS.items():
+        assert f"`critic: {name}`" in PAGE
+        assert f"`{network.__name__}`" in PAGE
+
+
+def test_every_recipe_has_a_row_and_no_other():
+    assert len(RECIPES) >= 10
+    assert set(table_rows("recipe")) == {path.stem for path in RECIPES}
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_row_of_a_recipe_is_true(path, extractors):
+    recipe = load_recipe(path)
+    config = recipe.build_config()
+    _, generator, objective, own_weights, critic_weights = table_rows("recipe")[path.stem]
+    assert generator == f"`{config.generator}`"
+    named = set(re.split(r" \+ |, then also ", re.sub(r" at \S+ of the color term's gradient", "", objective)))
+    assert named == terms(recipe)
+    for ratio in re.findall(r"at (\S+) of the color term's gradient", objective):
+        assert float(ratio) in [phase.objective.adversarial_gradient_ratio for phase in recipe.phases]
+
+    network = on_meta(config)
+    if hasattr(network, "extractor"):
+        extractor, network.extractor = network.extractor, nn.Identity()
+        if "timm" in type(extractor).__module__:
+            assert own_weights.endswith(f" + extractor {weights(extractor)}")
+        own_weights = own_weights.split(" + ")[0]
+    assert own_weights == weights(network)
+    assert own_weights in PAGE.split(f"`{type(network).__name__}`", 1)[1]
+    if any(phase.objective.adversarial_weight for phase in recipe.phases):
+        critic = CRITICS[config.critic](config.critic_width_multiplier, config.critic_norm)
+        assert critic_weights == weights(critic)
+    else:
+        assert critic_weights == "none"
+
+
+def test_modules_of_chromagan_are_all_there_with_their_weights():
+    network = on_meta(ChromaGANConfig())
+    rows = table_rows("module")
+    assert set(rows) == {name for name, _ in network.named_children()}
+    for name, row in rows.items():
+        assert row[-1] == weights(network.get_submodule(name)), name
+    assert weights(on_meta(ChromaGANConfig(class_head=False))) in PAGE
+
+
+def test_repetition_saves_weights_in_the_resnet_unet():
+    assert weights(on_meta(ChromaGANConfig(generator="resnet_unet", upsampling="nearest"))) in PAGE
+
+
+def test_every_figure_is_shown_and_every_link_leads_somewhere():
+    links = [link for link in re.findall(r"\]\(([^)]+)\)", PAGE) if not link.startswith(("http", "#"))]
+    assert {path for link in links if not (path := ROOT / "docs" / link).exists()} == set()
+    assert {link for link in links if link.endswith(".svg")} == {f"figures/{path.name}" for path in FIGURES}
+    assert len(FIGURES) >= 6
+
+
+def figure(path: Path) -> ElementTree.Element:
+    root = ElementTree.fromstring(path.read_text(encoding="utf-8"))
+    assert root.tag == f"{SVG}svg"
+    return root
+
+
+def test_figures_share_one_style():
+    styles = {figure(path).find(f"{SVG}style").text for path in FIGURES}
+    assert len(styles) == 1
+
+
+def shapes_of(network: nn.Module, *inputs: torch.Tensor) -> dict[str, tuple[int, ...]]:
+    """What leaves every submodule, by its name, without the batch; also `input`, `output` and `class_logits`."""
+    found = {"input": tuple(inputs[0].shape[1:])}
+
+    def note(name: str):
+        def hook(module, arguments, output):
+            tensor = output if isinstance(output, torch.Tensor) else output[0]
+            found[name or "output"] = tuple(tensor.shape[1:])
+            if getattr(output, "class_logits", None) is not None:
+                found["class_logits"] = tuple(output.class_logits.shape[1:])
+
+        return hook
+
+    for name, module in network.named_modules():
+        module.register_forward_hook(note(name))
+    network(*inputs)
+    return found
+
+
+def written_shape(block: ElementTree.Element, generator: str | None) -> tuple[int, ...]:
+    """The shape on a block; of several the one for that generator."""
+    texts = [text for text in block.iter(f"{SVG}text") if "shape" in text.get("class", "").split()]
+    (text,) = [text for text in texts if text.get("data-generator") in (None, generator)]
+    numbers = re.search(rf"\d+(?: {TIMES} \d+)*$", text.text).group()
+    return tuple(int(number) for number in numbers.split(f" {TIMES} "))
+
+
+def check_blocks(part: ElementTree.Element, shapes: dict[str, tuple[int, ...]], generator: str | None = None) -> set:
+    """Every block with a module's or a value's name has its shape; returns the modules."""
+    modules = set()
+    for block in part.iter(f"{SVG}g"):
+        module, value = block.get("data-module"), block.get("data-value")
+        if module:
+            assert [text.text for text in block.iter(f"{SVG}text") if text.get("class").startswith("name")] == [module]
+            modules.add(module)
+        if module or value:
+            assert written_shape(block, generator) == shapes[module or value], module or value
+    return modules
+
+
+DRAWN = [(path, name) for path in FIGURES for name in figure(path).get("data-generator", "").split()]
+
+
+def test_every_generator_is_drawn_once():
+    assert sorted(name for _, name in DRAWN) == sorted(GENERATORS)
+
+
+@pytest.mark.parametrize(("path", "name"), DRAWN, ids=[name for _, name in DRAWN])
+def test_figure_has_the_modules_and_shapes_of_the_network(path, name, extractors):
+    root = figure(path)
+    size = int(root.get("data-size"))
+    network = on_meta(ChromaGANConfig(generator=name, image_size=size))
+    modules = check_blocks(root, shapes_of(network, torch.zeros(1, 1, size, size, device="meta")), name)
+    assert {module.split(".")[0] for module in modules} == {child for child, _ in network.named_children()}
+    if name == "chromagan":
+        assert size == 224
+        assert {f"trunk.{i}" for i in range(4)} < modules
+        (critic,) = [block for block in root.iter(f"{SVG}g") if block.get("data-critic") == "chromagan"]
+        scores = shapes_of(CRITICS["chromagan"]().to("meta"), torch.zeros(1, 3, size, size, device="meta"))["output"]
+        assert written_shape(critic, None) == scores
+
+
+def test_figure_of_the_critics_has_their_layers_and_shapes():
+    root = figure(ROOT / "docs" / "figures" / "critics.svg")
+    size = int(root.get("data-size"))
+    parts = {part.get("data-critic"): part for part in root.iter(f"{SVG}g") if part.get("data-critic")}
+    assert set(parts) == set(CRITICS)
+    for name, part in parts.items():
+        shapes = shapes_of(CRITICS[name]().to("meta"), torch.zeros(1, 3, size, size, device="meta"))
+        assert check_blocks(part, shapes) == {f"conv{i}" for i in range(1, 6)}
