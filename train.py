@@ -31,6 +31,7 @@ from modeling_chromagan.training.checkpoint import (
     save_checkpoint,
 )
 from modeling_chromagan.training.data import BatchPlan, RowRandom, center_crop, open_sources, to_network_units
+from modeling_chromagan.training.doctor import color_statistics, diagnose
 from modeling_chromagan.training.evaluate import evaluate_model, sample_grid
 from modeling_chromagan.training.interruption import Interrupted, Interruption, leave_signals_to_the_parent
 from modeling_chromagan.training.processes import make_accelerator
@@ -281,10 +282,10 @@ class Trainer:
             ),
             self.average_over_processes,
         )
-        self.descend("generator", total, optimizers["generator"], phase.generator_optimizer, number)
+        norm = self.descend("generator", total, optimizers["generator"], phase.generator_optimizer, number)
         if self.average is not None:
             self.average.update_parameters(self.generator)
-        losses = {"total": total.detach()} | losses
+        losses = {"total": total.detach()} | losses | {"generator_gradient_norm": norm}
 
         # Critic
         if adversarial:
@@ -295,8 +296,8 @@ class Trainer:
                     fake = generator(luminance).reconstruction
             fake_ab = objectives.lab_picture(luminance, fake, self.encoding)[:, 1:]
             total, critic_losses = objectives.critic_loss(objective, critic, luminance, real_ab, fake_ab, random)
-            self.descend("critic", total, optimizers["critic"], phase.critic_optimizer, number)
-            losses |= {"critic": total.detach()} | critic_losses
+            norm = self.descend("critic", total, optimizers["critic"], phase.critic_optimizer, number)
+            losses |= {"critic": total.detach()} | critic_losses | {"critic_gradient_norm": norm}
         return losses
 
     def class_loss(self, objective, logits, batch) -> torch.Tensor | None:
@@ -311,8 +312,8 @@ class Trainer:
             rgb = to_network_units(batch["rgb"], "unit8")[0].to(logits.device)
         return objectives.class_distribution_loss(logits, self.teacher(rgb))
 
-    def descend(self, name: str, total: torch.Tensor, optimizer, settings: Optimizer, number: int) -> None:
-        """One step of a network down its total. Nothing that is not finite gets into the weights."""
+    def descend(self, name: str, total: torch.Tensor, optimizer, settings: Optimizer, number: int) -> torch.Tensor:
+        """One step of a network down its total; the norm of its gradient. Nothing not finite gets into the weights."""
         network = {"generator": self.generator, "critic": self.critic}[name]
         factor = schedule(settings, self.recipe.phases[number].steps, self.step_in_phase(number))
         for group in optimizer.param_groups:  # the recipe's rate, also where it was changed since a checkpoint
@@ -327,7 +328,7 @@ class Trainer:
                     raise FloatingPointError(f"{report}; the last checkpoint stands")
                 self.skipped[name] += 1
                 self.say(f"warning: {report}; its step is skipped ({self.skipped[name]} so far)")
-                return
+                return norm
         if settings.clip_norm:
             torch.nn.utils.clip_grads_with_norm_(network.parameters(), settings.clip_norm, norm)
         optimizer.step()
@@ -336,6 +337,7 @@ class Trainer:
             raise FloatingPointError(
                 f"step {self.step + 1}: the {name}'s weight norm is {float(weights)}; the last checkpoint stands"
             )
+        return norm
 
     def step_in_phase(self, number: int) -> int:
         return self.step - sum(phase.steps for phase in self.recipe.phases[:number])
@@ -360,7 +362,10 @@ class Trainer:
         generator = self.best_generator
         result = evaluate_model(generator, [{"rgb": rgb} for rgb in self.validation.split(64)])
         values = {f"validation_{name}": value for name, value in result["model"].items()}
-        self.log(phase, values | {f"validation_gain_{name}": value for name, value in result["gain"].items()})
+        values |= {f"validation_gain_{name}": value for name, value in result["gain"].items()}
+        self.log(phase, values | color_statistics(generator, self.validation[:128]))
+        for finding in diagnose(self.run_log.read()):
+            self.say(f"warning: step {self.step}: {finding}")
         path = self.recipe.folder / "samples" / f"{self.step:08d}.png"
         path.parent.mkdir(exist_ok=True)
         partial = path.with_name(f".partial-{path.name}")

@@ -192,6 +192,19 @@ def gradient_penalty(
     return (norm - 1).square().mean()
 
 
+@torch.no_grad()
+def separation(real: torch.Tensor, fake: torch.Tensor) -> torch.Tensor:
+    """By how many deviations the mean scores of photographs and colorized pictures differ, whatever the game's units.
+
+    Args:
+        real: scores, (B, 1, h, w).
+        fake: the same shape.
+    """
+    real, fake = real.flatten(1).mean(dim=1), fake.flatten(1).mean(dim=1)  # (B,) each
+    deviation = ((real.var(correction=0) + fake.var(correction=0)) / 2).sqrt()
+    return (real.mean() - fake.mean()) / deviation.clamp(min=1e-12)
+
+
 def critic_loss(
     settings: Objective,
     critic: nn.Module,
@@ -213,7 +226,7 @@ def critic_loss(
     """
     real = critic(torch.cat([luminance, real_ab], dim=1).float()).scores
     fake = critic(torch.cat([luminance, fake_ab.detach().to(luminance.dtype)], dim=1).float()).scores
-    parts = {"critic_gap": (real.mean() - fake.mean()).detach()}
+    parts = {"critic_gap": (real.mean() - fake.mean()).detach(), "critic_separation": separation(real, fake)}
     if settings.adversarial == "wasserstein":
         total = fake.mean() - real.mean()
     elif settings.adversarial == "bce":
