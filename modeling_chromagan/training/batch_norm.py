@@ -17,9 +17,9 @@ class GlobalBatchNorm2d(nn.BatchNorm2d):
         """`x`: (B, C, H, W), this process' share; every process has to call it."""
         if not (self.training and dist.is_initialized() and dist.get_world_size() > 1):
             return super().forward(x)
-        wide = x.float()
+        wide = x if x.dtype == torch.float64 else x.float()
         dimensions = (0, 2, 3)
-        count = torch.tensor([wide.numel() / wide.shape[1]], device=x.device)
+        count = torch.tensor([wide.numel() / wide.shape[1]], device=x.device, dtype=wide.dtype)
         dist.all_reduce(count)
         # The mean first: one pass over x and its square would lose digits where the mean is large.
         mean = all_reduce(wide.sum(dimensions)) / count  # (C,)
@@ -27,8 +27,8 @@ class GlobalBatchNorm2d(nn.BatchNorm2d):
         variance = all_reduce(centered.square().sum(dimensions)) / count  # (C,)
         with torch.no_grad():
             self.num_batches_tracked += 1
-            self.running_mean.lerp_(mean, self.momentum)
-            self.running_var.lerp_(variance * count / (count - 1), self.momentum)
+            self.running_mean.lerp_(mean.to(self.running_mean.dtype), self.momentum)
+            self.running_var.lerp_((variance * count / (count - 1)).to(self.running_var.dtype), self.momentum)
         scale = (variance + self.eps).rsqrt() * self.weight  # (C,)
         return (centered * scale[:, None, None] + self.bias[:, None, None]).to(x.dtype)
 
