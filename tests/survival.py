@@ -3,8 +3,8 @@
     python tests/survival.py [--rounds 100] [--seed 0] [--precision bfloat16]
 
 Every round forks from this process, which has everything imported, runs `train.py` with the debug recipe, and kills
-it with SIGKILL. After each kill the newest checkpoint must be undamaged and not older than before. At the end the run is
-finished and must be, bit for bit, the run that nobody interrupted: networks, average, optimizers, log and sample grids.
+it with SIGKILL. After each kill the newest checkpoint must be undamaged and not older than before. At the end the run
+is finished and must be, bit for bit, the run that nobody interrupted: networks, average, optimizers, log and grids.
 """
 
 import argparse
