@@ -38,8 +38,12 @@ def build_extractor(architecture: str) -> nn.Module:
             f"generators preincep and preres need timm, which cannot be used here ({reason}); "
             "accepted: timm 1.0 with a torchvision that fits torch"
         ) from error
-    # The network itself: the library's wrapper would leave weights that a file lacks as garbage.
-    return backbone._backbone
+    # The network itself: the library's wrapper would leave weights that a file lacks as garbage. Its marks go too, so
+    # that our own initialization applies: timm's, made for batch norm in training, grows to 1e10 in a frozen network.
+    network = backbone._backbone
+    for module in network.modules():
+        module._is_hf_initialized = False
+    return network
 
 
 class ResidualBlock(GradientCheckpointingLayer):

@@ -773,10 +773,13 @@ def test_extractors_take_timm_s_own_weights_and_give_its_features(name):
     import timm
 
     torch.manual_seed(0)
-    network = build_generator(ChromaGANConfig(generator=name, width_multiplier=0.0625))
+    network = ChromaGANGenerator(ChromaGANConfig(generator=name, width_multiplier=0.0625)).network
+    picture = torch.rand(1, 3, 299, 299) * 2 - 1
+    with torch.no_grad():
+        (random_features,) = network.extractor(picture)
+    assert 0.01 < random_features.std() < 100  # frozen random features have a size that the fusion can take
     theirs = timm.create_model(network.architecture).eval()
     network.load_extractor_weights(theirs.state_dict())
-    picture = torch.rand(1, 3, 299, 299) * 2 - 1
     with torch.no_grad():
         (ours,) = network.extractor.eval()(picture)
         expected = theirs.forward_features(picture)
