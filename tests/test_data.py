@@ -122,14 +122,20 @@ def test_processes_share_a_batch_without_overlap():
     assert sorted(key) == sorted(picture.numpy().tobytes() for picture in parts)
 
 
-def test_sources_keep_their_shares():
+def test_sources_keep_their_shares_and_an_epoch_shows_every_picture_once():
+    """Whatever kinds of batches draw from a source: they go through one order of it, one after the other."""
     batches = plan()
-    kind = Batches(size=32, batch_size=7, weights={"one": 0.75, "two": 0.25})
-    drawn = [name for turn in range(100) for name, _ in batches.places(kind, 0, turn)]
-    assert len(drawn) == 700
-    assert drawn.count("two") == 175
-    positions = [position for turn in range(100) for name, position in batches.places(kind, 0, turn) if name == "two"]
-    assert len(set(positions)) == 175
+    batches.kinds = [
+        Batches(size=32, batch_size=7, weights={"one": 0.75, "two": 0.25}),
+        Batches(size=64, batch_size=3, weights={"one": 0.1, "two": 0.9}),
+    ]
+    steps = [batches.places(step) for step in range(200)]
+    assert [len(places) for places in steps] == [7, 3] * 100
+    assert sum(name == "two" for places in steps[::2] for name, _ in places) == 175
+    assert sum(name == "two" for places in steps[1::2] for name, _ in places) == 270
+    for source in ("one", "two"):
+        positions = [position for places in steps for name, position in places if name == source]
+        assert positions == list(range(len(positions)))
 
 
 def test_batch_size_must_divide():

@@ -286,11 +286,11 @@ class BatchPlan(torch.utils.data.Dataset):
         return self.steps
 
     def __getitem__(self, step: int) -> dict:
-        turn, number = divmod(step, len(self.kinds))
+        number = step % len(self.kinds)
         kind = self.kinds[number]
         random = np.random.default_rng([self.seed, step])
         order = random.permutation(kind.batch_size)
-        places = self.places(kind, number, turn)
+        places = self.places(step)
         rgb, labels = [], []
         rows = torch.arange(kind.batch_size)[self.rank :: self.ranks]
         for row in order[self.rank :: self.ranks]:
@@ -302,17 +302,31 @@ class BatchPlan(torch.utils.data.Dataset):
         pixels = torch.from_numpy(np.stack(rgb)).permute(0, 3, 1, 2)
         return {"rgb": pixels, "label": torch.tensor(labels), "kind": number, "rows": rows}
 
-    def places(self, kind: Batches, number: int, turn: int) -> list[tuple[str, int]]:
-        """Source and position of every row of the `turn`-th batch of a kind; shares are kept exactly over time."""
-        weights = {name: kind.weights[name] for name in self.photographs if kind.weights.get(name)}
-        edges = np.cumsum(list(weights.values())) / sum(weights.values())
-        seen = [np.round(edges * kind.batch_size * t).astype(int) for t in (turn, turn + 1)]
+    def places(self, step: int) -> list[tuple[str, int]]:
+        """Source and position of every row of a batch; shares are kept exactly over time.
+
+        All kinds of batches draw from one order of a source, one after the other, so that an epoch shows every
+        picture once, and a source that is read from its beginning to its end is read so.
+        """
+        turn, number = divmod(step, len(self.kinds))
         places = []
-        for i, name in enumerate(weights):
-            first, last = (int(at[i] - (at[i - 1] if i else 0)) for at in seen)
-            # Kinds of batches draw from the same seeded order at interleaved positions.
-            places += [(name, position * len(self.kinds) + number) for position in range(first, last)]
+        for name in self.photographs:
+            drawn = [
+                self.drawn(kind, name, turn + (1 if k < number else 0)) for k, kind in enumerate(self.kinds)
+            ]  # by every kind before this step
+            count = self.drawn(self.kinds[number], name, turn + 1) - drawn[number]
+            places += [(name, position) for position in range(sum(drawn), sum(drawn) + count)]
         return places
+
+    def drawn(self, kind: Batches, name: str, batches: int) -> int:
+        """How many pictures of a source the first batches of a kind hold together."""
+        weights = {key: kind.weights[key] for key in self.photographs if kind.weights.get(key)}
+        if name not in weights:
+            return 0
+        edges = np.cumsum([0.0, *weights.values()]) / sum(weights.values())
+        at = list(weights).index(name)
+        before, after = (int(np.round(edge * kind.batch_size * batches)) for edge in edges[at : at + 2])
+        return after - before
 
 
 class RowRandom:
