@@ -2,7 +2,6 @@
 
 import argparse
 import math
-import shutil
 import signal
 import sys
 import time
@@ -19,7 +18,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from modeling_chromagan import ChromaGANCritic, ChromaGANGenerator, ChromaGANImageProcessor, ChromaGANPipeline
+from modeling_chromagan import ChromaGANCritic, ChromaGANGenerator
 from modeling_chromagan.color import decode_ab
 from modeling_chromagan.training import objectives
 from modeling_chromagan.training.batch_norm import use_global_batch_norm
@@ -36,7 +35,7 @@ from modeling_chromagan.training.evaluate import evaluate_model, sample_grid
 from modeling_chromagan.training.interruption import Interrupted, Interruption, leave_signals_to_the_parent
 from modeling_chromagan.training.processes import make_accelerator
 from modeling_chromagan.training.recipe import Optimizer, Recipe, RecipeError, dump_recipe, load_recipe
-from modeling_chromagan.training.run_log import RunLog
+from modeling_chromagan.training.run_folder import RunFolder
 from modeling_chromagan.training.teacher import load_pretrained_part, load_teacher
 
 DEFAULT_RECIPE = Path(__file__).parent / "recipes" / "chromagan_tiny.yaml"
@@ -104,7 +103,7 @@ class Trainer:
         self.prepared_generator, self.prepared_critic = accelerator.prepare(self.generator, self.critic)
         if recipe.compile:
             self.prepared_generator = torch.compile(self.prepared_generator)
-        self.run_log = RunLog(recipe.folder / "log.jsonl")
+        self.folder = RunFolder(recipe.folder)
         self.skipped = Counter()  # steps that were not made, by network
         self.step = 0  # over all phases
 
@@ -139,13 +138,11 @@ class Trainer:
             FloatingPointError: if a loss, gradient or weight is not finite.
             Interrupted: after saving.
         """
-        recipe, folder = self.recipe, self.recipe.folder
+        recipe = self.recipe
         self.interruption = interruption
         states, phase_of_states = self.restore(resume)
         if self.accelerator.is_main_process:
-            folder.mkdir(parents=True, exist_ok=True)
-            (folder / "recipe.yaml").write_text(dump_recipe(recipe), encoding="utf-8")
-            self.run_log.truncate(self.step)
+            self.folder.open(dump_recipe(recipe), self.step)
         if recipe.report_to != "none":
             # TensorBoard drops what a resumed run writes again; other trackers may show points twice.
             options = {"tensorboard": {"purge_step": self.step}} if recipe.report_to == "tensorboard" else {}
@@ -155,9 +152,11 @@ class Trainer:
             if self.step < first + phase.steps:
                 self.run_phase(number, first, states if number == phase_of_states else {})
             first += phase.steps
-        self.save_model()
+        self.save_model("model")
+        if self.accelerator.is_main_process:
+            self.folder.draw_curves()
         self.accelerator.end_training()
-        self.say(f"done: {folder / 'model'}")
+        self.say(f"done: {recipe.folder / 'model'}")
 
     def restore(self, resume: str) -> tuple[dict, int | None]:
         """Fills networks and step from where the run is to go on; the optimizers' states and their phase."""
@@ -364,17 +363,13 @@ class Trainer:
         values = {f"validation_{name}": value for name, value in result["model"].items()}
         values |= {f"validation_gain_{name}": value for name, value in result["gain"].items()}
         self.log(phase, values | color_statistics(generator, self.validation[:128]))
-        for finding in diagnose(self.run_log.read()):
+        for finding in diagnose(self.folder.log.read()):
             self.say(f"warning: step {self.step}: {finding}")
-        path = self.recipe.folder / "samples" / f"{self.step:08d}.png"
-        path.parent.mkdir(exist_ok=True)
-        partial = path.with_name(f".partial-{path.name}")
-        sample_grid(generator, self.validation[:32]).save(partial)
-        partial.replace(path)
+        self.folder.save_grid(self.step, sample_grid(generator, self.validation[:32]))
 
     def log(self, phase: str, values: dict[str, float]) -> None:
         if self.accelerator.is_main_process:
-            self.run_log.write(self.step, phase, values)
+            self.folder.log.write(self.step, phase, values)
             self.accelerator.log(values, step=self.step)
 
     def save(self, number: int, states: dict) -> None:
@@ -384,19 +379,13 @@ class Trainer:
             position = {"phase": number, "rejected": rejected, "skipped": dict(self.skipped)}
             recipe = dump_recipe(self.recipe)
             save_checkpoint(self.recipe.folder, self.step, self.networks, states, keep, position, recipe)
-            self.save_model()
+            self.folder.save_data_report(rejected)
+            self.save_model("model")
         self.accelerator.wait_for_everyone()
 
-    def save_model(self, name: str = "model") -> None:
-        """The averaged generator, the image processor, their code, and the critic as a `from_pretrained` folder."""
+    def save_model(self, name: str) -> None:
         if self.accelerator.is_main_process:
-            folder, partial = self.recipe.folder / name, self.recipe.folder / f".partial-{name}"
-            shutil.rmtree(partial, ignore_errors=True)
-            processor = ChromaGANImageProcessor(encoding=self.encoding)
-            ChromaGANPipeline(self.best_generator, processor).save_pretrained(partial)
-            self.critic.save_pretrained(partial / "critic")
-            shutil.rmtree(folder, ignore_errors=True)
-            partial.rename(folder)
+            self.folder.save_model(name, self.best_generator, self.critic)
 
     def say(self, text: str) -> None:
         if self.accelerator.is_main_process:

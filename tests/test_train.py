@@ -75,6 +75,17 @@ def test_run_folder_holds_a_loadable_model_and_the_resolved_recipe(finished):
         assert grid.width > 3 * 32
 
 
+def test_run_folder_explains_itself(finished):
+    environment = json.loads((finished / "environment.json").read_text(encoding="utf-8"))
+    assert environment["packages"]["torch"] == torch.__version__
+    assert environment["commit"] is None or re.fullmatch(r"[0-9a-f]{40}\+?", environment["commit"])
+    report = json.loads((finished / "data_report.json").read_text(encoding="utf-8"))
+    assert set(report) == {"pictures"}
+    with Image.open(finished / "curves.png") as curves:
+        assert min(curves.size) > 300
+    assert not list(finished.rglob(".partial*"))
+
+
 def test_weights_saved_are_the_average(finished):
     average = load_file(list_checkpoints(finished)[-1] / "average.safetensors")
     saved = load_file(finished / "model" / "model.safetensors")
