@@ -77,7 +77,10 @@ class Trainer:
                 "norm mixes; none is the setting it is meant for"
             )
         set_seed(recipe.seed)
-        self.generator, self.critic = ChromaGANGenerator(config), ChromaGANCritic(config)
+        try:
+            self.generator, self.critic = ChromaGANGenerator(config), ChromaGANCritic(config)
+        except ImportError as error:  # of an optional package that a generator is built on
+            raise RecipeError(f"model.generator: {error}") from error
         if recipe.init_from:
             self.load_initial_weights(Path(recipe.init_from))
         else:

@@ -171,6 +171,17 @@ def test_bad_settings_are_one_line_and_no_run_folder(pictures, tmp_path, capsys,
     assert not (tmp_path / "run").exists()
 
 
+def test_a_generator_whose_package_is_missing_is_one_line(pictures, tmp_path, capsys, monkeypatch):
+    def refuse(config):
+        raise ImportError("preincep needs timm: pip install 'chromagan[inception]'")
+
+    monkeypatch.setattr(train, "ChromaGANGenerator", refuse)
+    assert run(pictures, tmp_path / "run") == 2
+    assert capsys.readouterr().err == (
+        "train.py: model.generator: preincep needs timm: pip install 'chromagan[inception]'\n"
+    )
+
+
 def test_no_silent_fresh_start(pictures, finished, capsys):
     assert run(pictures, finished, "--resume", "none") == 2
     assert "--resume is none and" in capsys.readouterr().err
