@@ -113,15 +113,28 @@ class Trainer:
     def load_initial_weights(self, folder: Path) -> None:
         """Starts from the weights of a run folder or a model folder."""
         folder = folder / "model" if (folder / "model").is_dir() else folder
-        try:
-            saved = ChromaGANGenerator.from_pretrained(folder, dtype=torch.float32)
-            self.generator.load_state_dict(saved.state_dict())
-            if (folder / "critic").is_dir():
-                saved = ChromaGANCritic.from_pretrained(folder / "critic", dtype=torch.float32)
-                self.critic.load_state_dict(saved.state_dict())
-        except (OSError, RuntimeError) as error:
-            reason = " ".join(str(error).split())[:300]
-            raise RecipeError(f"init_from: {folder}: {reason}; accepted: a model of the recipe's shape") from error
+        places = {"generator": folder, "critic": folder / "critic"}
+        for name, network in (("generator", self.generator), ("critic", self.critic)):
+            if name == "critic" and not places[name].is_dir():
+                continue  # a generator that was trained alone
+            try:
+                saved, report = type(network).from_pretrained(
+                    places[name],
+                    config=network.config,
+                    dtype=torch.float32,
+                    output_loading_info=True,
+                    ignore_mismatched_sizes=True,
+                )
+            except (OSError, RuntimeError, ValueError) as error:
+                reason = " ".join(str(error).split())[:300]
+                raise RecipeError(f"init_from: {places[name]}: {reason}; accepted: a run or model folder") from error
+            unfit = sorted(report["missing_keys"]) + sorted(key for key, *_ in report["mismatched_keys"])
+            if unfit:
+                raise RecipeError(
+                    f"init_from: {places[name]}: {len(unfit)} weights of the recipe's {name} are missing or of "
+                    f"another shape, {unfit[0]} is the first; accepted: a model of the recipe's shape"
+                )
+            network.load_state_dict(saved.state_dict())
 
     @property
     def networks(self) -> dict[str, torch.nn.Module]:

@@ -58,7 +58,7 @@ def overrides(name: str, pictures: Path, runs: Path) -> list[str]:
     if taught:
         settings.append("teacher.kind=labels")
     settings += [f"{key}=null" for key in ("backbone_weights", "extractor_weights") if key in recipe]
-    if "init_from" in recipe:
+    if "init_from" in recipe and not Path(recipe["init_from"]).is_dir():  # the run of another recipe
         settings.append(f"init_from={runs / Path(recipe['init_from']).name}")
     return [*settings, "device=cpu", f"output={runs / name}", "log_every=1"]
 

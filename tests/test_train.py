@@ -153,6 +153,16 @@ def test_start_from_another_run(pictures, finished, tmp_path):
         torch.testing.assert_close(start[name], end[name], atol=1e-6, rtol=0)
 
 
+def test_a_start_from_another_shape_or_from_nothing_is_one_line(pictures, finished, tmp_path, capsys):
+    settings = [f"init_from={finished}", "model.width_multiplier=0.125"]
+    assert run(pictures, tmp_path / "next", *settings) == 2
+    message = capsys.readouterr().err
+    assert message.count("\n") == 1
+    assert "weights of the recipe's generator are missing or of another shape" in message
+    assert run(pictures, tmp_path / "next", f"init_from={tmp_path / 'none'}") == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
 @pytest.mark.parametrize(
     ("settings", "parts"),
     [

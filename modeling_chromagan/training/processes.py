@@ -38,7 +38,8 @@ def make_accelerator(recipe: Recipe) -> Accelerator:
     torch.set_num_threads(threads)
     if accelerator.is_main_process:
         count = accelerator.num_processes
-        print(f"{count} process(es) on {accelerator.device}, {threads} threads each", flush=True)
+        # The process to send a signal to: launchers do not pass them on.
+        print(f"{count} process(es) on {accelerator.device}, {threads} threads each, pid {os.getpid()}", flush=True)
         wanted = processes_asked_of_launcher()
         if wanted and wanted > count:
             print(
