@@ -15,7 +15,8 @@ from modeling_chromagan.training.data import (
     RowRandom,
     decode_picture,
     degrade,
-    is_colorful,
+    find_flaw,
+    hue_deviation,
     open_sources,
     random_crop,
     to_network_units,
@@ -70,22 +71,49 @@ def test_unsuitable_pictures_are_replaced_and_counted():
         picture, label = photographs.picture(position)
         assert picture.tobytes() in allowed
         assert label == -1
-    assert photographs.rejected["almost grey"] >= 1
-    assert photographs.rejected["unreadable"] >= 2
-    assert photographs.rejected["small"] >= 1
+    assert dict(photographs.rejected) == {"broken": 2, "tiny": 1, "grayscale": 1, "almost gray": 0, "toned": 0}
 
 
 def test_nothing_but_gray_pictures_ends_with_one_line():
     photographs = Photographs(make_dataset([picture_bytes(0, "L")]), Source(path="here"), Data(sources={}), seed=0)
-    with pytest.raises(RecipeError, match="here: a hundred unsuitable"):
+    with pytest.raises(RecipeError, match="here: 100 pictures in a row are unsuitable, the last one grayscale"):
         photographs.picture(0)
 
 
-def test_colorfulness_threshold():
-    gray, color = (decode_picture({"bytes": picture_bytes(1, mode), "path": None}) for mode in ("L", "RGB"))
-    assert is_colorful(color, 12)
-    assert not is_colorful(gray, 1)
-    assert is_colorful(gray, 0)
+def with_tint(number: int, tint: tuple[float, float, float], mix: float = 1.0) -> PillowImage.Image:
+    """A picture whose colors are replaced, as far as `mix` says, by one tint of its gray values."""
+    color = decode_picture({"bytes": picture_bytes(number, size=(48, 40))})
+    gray = np.asarray(color.convert("L"), dtype=float)[..., None]
+    toned = np.clip(gray * np.array(tint), 0, 255)
+    return PillowImage.fromarray((mix * toned + (1 - mix) * np.asarray(color)).round().astype(np.uint8))
+
+
+def test_flaws_are_found_and_named():
+    settings = Data(sources={})
+    assert find_flaw(with_tint(1, (1, 1, 1)), settings) == "grayscale"
+    assert find_flaw(with_tint(1, (1, 1, 1), mix=0.97), settings) == "almost gray"
+    assert find_flaw(with_tint(1, (1.1, 0.95, 0.75)), settings) == "toned"
+    assert find_flaw(with_tint(1, (1.1, 0.95, 0.75), mix=0.3), settings) is None
+    assert find_flaw(with_tint(1, (1, 1, 1)).resize((64, 31)), settings) == "tiny"
+
+
+def test_thresholds_of_flaws_are_settings():
+    gray, toned = with_tint(1, (1, 1, 1)), with_tint(1, (1.1, 0.95, 0.75))
+    assert find_flaw(gray, Data(sources={}, min_colorfulness=0)) is None
+    assert find_flaw(toned, Data(sources={}, min_hue_deviation=0)) is None
+    assert find_flaw(toned, Data(sources={}, min_colorfulness=60)) == "almost gray"
+    assert find_flaw(with_tint(1, (0.5, 1, 1), 0.3), Data(sources={}, min_side=41)) == "tiny"
+
+
+def test_hue_deviation_is_that_of_the_circle():
+    """Two equally strong opposite hues have no direction; hues half a right angle to both sides have a known one."""
+    colors = np.array([[[190, 120, 120], [120, 120, 200]]], dtype=np.uint8)
+    pixels = torch.from_numpy(colors).permute(2, 0, 1)[None]
+    a, b = rgb_to_lab(pixels.float() / 255)[0, 1:].flatten(1).T.double().numpy()
+    resultant = np.linalg.norm(a + b) / (np.linalg.norm(a) + np.linalg.norm(b))
+    assert hue_deviation(pixels) == pytest.approx(np.degrees(np.sqrt(-2 * np.log(resultant))), rel=1e-4)
+    assert hue_deviation(torch.full((1, 3, 4, 4), 90, dtype=torch.uint8)) == np.inf
+    assert hue_deviation(pixels[..., :1]) == pytest.approx(0, abs=0.1)
 
 
 def plan(ranks=1, rank=0, **kinds) -> BatchPlan:
@@ -260,7 +288,6 @@ def test_shared_data_sets_open(data_root, monkeypatch):
     settings = Data(
         sources={"tiny": Source(path=str(data_root / "tiny-imagenet"), streaming=True, use_labels=True)},
         validation={"split": "valid", "samples": 2},
-        shuffle_buffer=10,
     )
     photographs, validation, names = open_sources(settings, seed=0)
     assert len(names) == 200

@@ -1,19 +1,19 @@
 """Pictures of any data set or folder -> batches of encoded luminance and ab, the same at every run of a seed.
 
 What a batch holds is a function of (seed, phase, step) alone, not of how much was read before, so that a resumed run
-continues with the pictures an uninterrupted one would have seen. Streamed sources are the exception: they cannot be
-entered in the middle and start a newly shuffled pass instead.
+continues with the pictures an uninterrupted one would have seen, on any number of processes and data workers.
 """
 
 import io
+import math
 import os
-from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from datasets import Dataset, Image, IterableDataset, get_dataset_split_names, load_dataset
+from datasets import Dataset, Image, get_dataset_split_names, load_dataset
 from datasets.exceptions import DatasetsError
 from PIL import Image as PillowImage
 
@@ -21,8 +21,13 @@ from modeling_chromagan.color import encode_ab, encode_luminance, rgb_to_lab
 
 from .metrics import colorfulness
 from .recipe import Batches, Data, Degradation, RecipeError, Source
+from .stream import SharedCounts, StreamedRows, class_names, list_splits, open_stream
 
 NO_LABEL = -1
+# Pillow's ways of refusing a file, and a cell without content.
+UNREADABLE = (OSError, ValueError, SyntaxError, TypeError, PillowImage.DecompressionBombError)
+FLAWS = ("broken", "tiny", "grayscale", "almost gray", "toned")
+VALIDATION_POOL = 16  # row groups of a streamed split, all read before training begins
 
 
 def locate(name: str, source: Source) -> str | None:
@@ -33,7 +38,7 @@ def locate(name: str, source: Source) -> str | None:
     Raises:
         RecipeError: for a source that is neither local nor on the Hub.
     """
-    if source.path and Path(source.path).is_dir():
+    if source.path and Path(source.path).exists():
         return source.path
     root = os.environ.get("CHROMAGAN_DATA", "")
     if root and source.local and (Path(root) / source.local).is_dir():
@@ -48,8 +53,8 @@ def locate(name: str, source: Source) -> str | None:
     )
 
 
-def open_split(name: str, source: Source, split: str) -> Dataset | IterableDataset:
-    """One split of a source, its pictures still encoded.
+def open_split(name: str, source: Source, split: str) -> Dataset:
+    """One split of a source that is not streamed, its pictures still encoded.
 
     Raises:
         RecipeError: naming the source, for a data set, split or column that does not exist or cannot be reached.
@@ -59,119 +64,142 @@ def open_split(name: str, source: Source, split: str) -> Dataset | IterableDatas
     if Path(where).is_dir() and not any(Path(where).rglob("*.parquet")):
         options = {"path": "imagefolder", "data_dir": where}
     try:
-        data = load_dataset(**options, split=split, streaming=source.streaming)
+        data = load_dataset(**options, split=split)
     except (DatasetsError, OSError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise RecipeError(f"data.sources.{name}: {where}, split {split!r}: {reason}") from error
-    columns = data.column_names or list(next(iter(data)))
-    if source.image_column not in columns:
+    if source.image_column not in data.column_names:
         raise RecipeError(
-            f"data.sources.{name}.image_column is {source.image_column!r}; accepted: one of {', '.join(columns)}"
+            f"data.sources.{name}.image_column is {source.image_column!r}; "
+            f"accepted: one of {', '.join(data.column_names)}"
         )
-    if source.use_labels and source.label_column not in columns:
+    if source.use_labels and source.label_column not in data.column_names:
         raise RecipeError(
-            f"data.sources.{name}.label_column is {source.label_column!r}; accepted: one of {', '.join(columns)}"
+            f"data.sources.{name}.label_column is {source.label_column!r}; "
+            f"accepted: one of {', '.join(data.column_names)}"
         )
     return data.cast_column(source.image_column, Image(decode=False))
 
 
-def decode_picture(cell: dict) -> PillowImage.Image:
-    """An undecoded `datasets` image cell as an RGB picture.
+def decode_picture(cell: dict | bytes) -> PillowImage.Image:
+    """An undecoded `datasets` image cell, or a file's content, as an RGB picture.
 
     Raises:
         OSError: if it is no readable picture.
     """
+    if isinstance(cell, bytes):
+        cell = {"bytes": cell}
     content = io.BytesIO(cell["bytes"]) if cell["bytes"] is not None else cell["path"]
     with PillowImage.open(content) as picture:
         return picture.convert("RGB")
 
 
-def is_colorful(picture: PillowImage.Image, threshold: float) -> bool:
-    """Whether the Hasler-Suesstrunk colorfulness reaches `threshold`, on a copy of at most 64 pixels a side."""
+def find_flaw(picture: PillowImage.Image, settings: Data) -> str | None:
+    """Why a picture is not worth learning color from, one of `FLAWS`; `None` for a good one.
+
+    Colors are judged on a copy of at most 64 pixels a side.
+    """
+    if min(picture.size) < settings.min_side:
+        return "tiny"
     small = picture.copy()
     small.thumbnail((64, 64), PillowImage.Resampling.BOX)
-    pixels = torch.from_numpy(np.array(small)).permute(2, 0, 1)[None]
-    return float(colorfulness(pixels)[0]) >= threshold
+    pixels = torch.from_numpy(np.array(small)).permute(2, 0, 1)[None]  # (1, 3, H, W)
+    if float(colorfulness(pixels)[0]) < settings.min_colorfulness:
+        return "grayscale" if (pixels == pixels[:, :1]).all() else "almost gray"
+    return "toned" if hue_deviation(pixels) < settings.min_hue_deviation else None
+
+
+def hue_deviation(pixels: torch.Tensor) -> float:
+    """Circular standard deviation of the Lab hue of a picture, (1, 3, H, W) uint8, in degrees; infinite without color.
+
+    Every pixel counts by its chroma, since the hue of a gray one is noise: the deviation is sqrt(-2 ln R), where R is
+    the length of the mean ab divided by the mean chroma.
+    """
+    ab = rgb_to_lab(pixels.float() / 255)[0, 1:].flatten(1)  # (2, H*W)
+    chroma = float(ab.norm(dim=0).mean())
+    resultant = float(ab.mean(dim=1).norm()) / chroma if chroma > 0.1 else 0.0
+    return math.degrees(math.sqrt(max(0.0, -2 * math.log(resultant)))) if resultant else math.inf
 
 
 class Photographs:
     """Pictures of one source that are worth learning color from, by position in an endless seeded order.
 
-    `rejected` counts what was passed over: "unreadable", "small" or "almost grey".
+    `rejected` counts the places of the order that were passed over, by flaw: over an epoch, each picture once. The
+    picture that takes such a place is one that also stands in its own.
+
+    Args:
+        data: a table, whose order is a permutation per epoch, or streamed rows, which bring their own order.
+        source: its columns.
+        settings: what makes a picture unsuitable.
+        seed: of a table's order and of the pictures that replace others in it.
+        rows: of a table that are used; `None`: all.
     """
 
-    def __init__(self, data: Dataset | IterableDataset, source: Source, settings: Data, seed: int, rows=None):
-        self.source = source
-        self.threshold = settings.min_colorfulness
-        self.seed = seed
-        self.rejected: Counter[str] = Counter()
-        self.stream = data if isinstance(data, IterableDataset) else None
-        if self.stream is not None:
-            self.stream = self.stream.shuffle(seed=seed, buffer_size=settings.shuffle_buffer)
-            if source.max_samples:
-                self.stream = self.stream.take(source.max_samples)
-            self.stream_rows = None
-        else:
-            self.table = data
+    def __init__(
+        self,
+        data: Dataset | StreamedRows,
+        source: Source,
+        settings: Data,
+        seed: int = 0,
+        rows: np.ndarray | None = None,
+    ):
+        self.data, self.source, self.settings, self.seed = data, source, settings, seed
+        self.rejected = SharedCounts(FLAWS)
+        self.rows = None
+        if not isinstance(data, StreamedRows):
             self.rows = np.arange(len(data)) if rows is None else rows
             if source.max_samples:
                 self.rows = self.rows[: source.max_samples]
-            self.permutations: dict[int, np.ndarray] = {}
+        self.permutations: dict[int, np.ndarray] = {}
 
     @property
-    def size(self) -> int | None:
-        """How many pictures a pass has; `None` for a stream that does not say."""
-        if self.stream is None:
-            return len(self.rows)
-        splits = self.stream.info.splits or {}
-        size = splits[self.source.split].num_examples if self.source.split in splits else None
-        return min(size, self.source.max_samples) if size and self.source.max_samples else size or None
+    def size(self) -> int:
+        """How many pictures a pass has."""
+        return len(self.data) if self.rows is None else len(self.rows)
 
-    def row(self, position: int) -> dict:
-        if self.stream is not None:
-            return self._next_of_stream(position)
+    @property
+    def retries(self) -> int:
+        """How often a connection was tried again."""
+        return self.data.files.counts["connection retries"] if self.rows is None else 0
+
+    def candidates(self, position: int) -> Iterator[dict]:
+        """The row at a position, then those that take its place, one after the other, as long as none is suitable."""
+        if self.rows is None:
+            yield from self.data.candidates(position)
+            return
         epoch, place = divmod(position, len(self.rows))
         if epoch not in self.permutations:
             self.permutations = {epoch: np.random.default_rng([self.seed, epoch]).permutation(len(self.rows))}
-        return self.table[int(self.rows[self.permutations[epoch][place]])]
-
-    def _next_of_stream(self, position: int) -> dict:
-        row = next(self.stream_rows, None) if self.stream_rows is not None else None
-        if row is None:  # the first row, or a pass is over
-            self.stream.set_epoch(position)
-            self.stream_rows = iter(self.stream)
-            row = next(self.stream_rows, None)
-        if row is None:
-            raise RecipeError(f"source {self.source.path or self.source.local}: the stream is empty")
-        return row
+        yield self.data[int(self.rows[self.permutations[epoch][place]])]
+        for attempt in range(99):
+            place = np.random.default_rng([self.seed, position, attempt]).integers(len(self.rows))
+            yield self.data[int(self.rows[place])]
 
     def picture(self, position: int) -> tuple[PillowImage.Image, int]:
         """The picture at a position and its label, `NO_LABEL` where the source teaches none.
 
-        An unsuitable picture is replaced by one drawn from (seed, position, attempt), so the order stays a function
-        of the position alone.
+        An unsuitable picture is replaced so that the order stays a function of the position alone: in a stream by the
+        next suitable one of its row group, otherwise by one drawn from (seed, position, attempt).
 
         Raises:
-            RecipeError: if a hundred in a row are unsuitable.
+            RecipeError: if none of a row group, or none of a hundred, is suitable.
+            StreamError: if a stream cannot be read on.
         """
-        row = self.row(position)
-        for attempt in range(100):
-            reason = "unreadable"
+        flaw, attempt = None, 0
+        for attempt, row in enumerate(self.candidates(position)):
             try:
                 picture = decode_picture(row[self.source.image_column])
-                reason = "small" if min(picture.size) < 32 else "almost grey"
-                if reason == "almost grey" and is_colorful(picture, self.threshold):
-                    label = row[self.source.label_column] if self.source.use_labels else NO_LABEL
-                    return picture, label
-            except (OSError, ValueError, SyntaxError):  # Pillow's ways of refusing a file
-                pass
-            self.rejected[reason] += 1
-            if self.stream is None:
-                place = np.random.default_rng([self.seed, position, attempt]).integers(len(self.rows))
-                row = self.table[int(self.rows[place])]
-            else:
-                row = self._next_of_stream(position)
-        raise RecipeError(f"source {self.source.path or self.source.local}: a hundred unsuitable pictures in a row")
+                flaw = find_flaw(picture, self.settings)
+            except UNREADABLE:
+                flaw = "broken"
+            if flaw is None:
+                return picture, row[self.source.label_column] if self.source.use_labels else NO_LABEL
+            if attempt == 0:
+                self.rejected.add(flaw)
+        raise RecipeError(
+            f"source {self.source.path or self.source.local}: {attempt + 1} pictures in a row are unsuitable, "
+            f"the last one {flaw}"
+        )
 
 
 def open_sources(
@@ -179,67 +207,83 @@ def open_sources(
 ) -> tuple[dict[str, Photographs], list[PillowImage.Image], list[str] | None]:
     """Every source of a recipe, the validation pictures, and the class names of the labelled source.
 
-    Prints where each source is read from, and which optional ones were left out.
+    Prints where each source is read from, how a streamed one is mixed, and which optional ones were left out.
 
     Raises:
         RecipeError: if a source that is not optional cannot be had.
     """
-    opened, validation, class_names = {}, None, None
+    opened, validation, names = {}, None, None
     validation_name = settings.validation.source or next(iter(settings.sources))
     for number, (name, source) in enumerate(settings.sources.items()):
-        if locate(name, source) is None:
+        where = locate(name, source)
+        if where is None:
             print(f"data: {name} left out: optional and not found", flush=True)
             continue
-        data = open_split(name, source, source.split)
-        print(f"data: {name} from {locate(name, source)}", flush=True)
+        own_seed = seed * 1000 + number
+        if source.streaming:
+            files, groups = open_stream(name, where, source, source.split, settings)
+            data = StreamedRows(files, groups, own_seed, settings.pool_mebibytes * 2**20)
+            print(f"data: {name} streamed from {where}: {data.describe()}", flush=True)
+            features = class_names(files, where, source.label_column) if source.use_labels else None
+        else:
+            data = open_split(name, source, source.split)
+            print(f"data: {name} from {where}", flush=True)
+            features = getattr(data.features[source.label_column], "names", None) if source.use_labels else None
+        if source.use_labels:
+            if not features:
+                raise RecipeError(f"data.sources.{name}: column {source.label_column!r} holds no class labels")
+            names = features
         rows = None
         if name == validation_name:
             rows, held_out = split_for_validation(name, source, settings, data, seed)
             validation = collect_validation(held_out, source, settings)
-        if source.use_labels:
-            feature = data.features[source.label_column] if data.features else None
-            if not hasattr(feature, "names"):
-                raise RecipeError(f"data.sources.{name}: column {source.label_column!r} holds no class labels")
-            class_names = feature.names
-        opened[name] = Photographs(data, source, settings, seed * 1000 + number, rows)
+        opened[name] = Photographs(data, source, settings, own_seed, rows)
     if validation is None:
         raise RecipeError(f"data.validation.source: {validation_name} is not to be had; accepted: {', '.join(opened)}")
-    return opened, validation, class_names
+    return opened, validation, names
 
 
-def split_for_validation(name: str, source: Source, settings: Data, data, seed: int):
-    """Training rows (`None`: all) and the held-out data set of the validation source."""
+def split_for_validation(
+    name: str, source: Source, settings: Data, data: Dataset | StreamedRows, seed: int
+) -> tuple[np.ndarray | None, Dataset | StreamedRows]:
+    """Training rows (`None`: all) and the held-out data of the validation source."""
     wanted = settings.validation
+    where = locate(name, source)
     if wanted.split is not None:
-        available = get_dataset_split_names(locate(name, source))
-        if wanted.split not in available:
+        available = list_splits(name, where) if source.streaming else get_dataset_split_names(where)
+        if available is not None and wanted.split not in available:
             raise RecipeError(f"data.validation.split is {wanted.split!r}; accepted: {', '.join(available)}")
-        return None, open_split(name, source, wanted.split)
-    if isinstance(data, IterableDataset):
+        if not source.streaming:
+            return None, open_split(name, source, wanted.split)
+        unlimited = source.model_copy(update={"max_samples": None})
+        files, groups = open_stream(name, where, unlimited, wanted.split, settings)
+        return None, StreamedRows(files, groups, 0, settings.pool_mebibytes * 2**20, VALIDATION_POOL)
+    if source.streaming:
         raise RecipeError(f"data.validation.split is null; accepted: a split's name while {name} is streamed")
     order = np.random.default_rng([seed, 1]).permutation(len(data))
     held_out = max(1, round(len(data) * wanted.fraction))
     return np.sort(order[held_out:]), data.select(np.sort(order[:held_out]))
 
 
-def collect_validation(data: Dataset | IterableDataset, source: Source, settings: Data) -> list[PillowImage.Image]:
+def collect_validation(data: Dataset | StreamedRows, source: Source, settings: Data) -> list[PillowImage.Image]:
     """The first suitable pictures of a fixed shuffle (data sets are sorted by class)."""
-    if isinstance(data, IterableDataset):
-        rows = iter(data.shuffle(seed=0, buffer_size=settings.shuffle_buffer))
+    if isinstance(data, StreamedRows):
+        rows = (next(data.candidates(position)) for position in range(len(data)))
     else:
         rows = (data[int(index)] for index in np.random.default_rng(0).permutation(len(data)))
+    colorful = settings.model_copy(update={"min_colorfulness": max(settings.min_colorfulness, 12.0)})
     pictures = []
     for row in rows:
         try:
             picture = decode_picture(row[source.image_column])
-        except (OSError, ValueError, SyntaxError):
+        except UNREADABLE:
             continue
-        if min(picture.size) >= 32 and is_colorful(picture, max(settings.min_colorfulness, 12.0)):
+        if find_flaw(picture, colorful) is None:
             pictures.append(picture)
         if len(pictures) == settings.validation.samples:
             break
     if not pictures:
-        raise RecipeError("data.validation: no readable color picture of 32 pixels or more")
+        raise RecipeError("data.validation: no readable color picture that is large enough")
     return pictures
 
 

@@ -22,11 +22,11 @@ class Section(BaseModel):
 class Source(Section):
     """Where pictures come from: a data set on the Hub, a local copy of the same layout, or a folder of pictures."""
 
-    path: str = ""  # Hub id or local folder; empty: only `local`
+    path: str = ""  # Hub id, local folder, or (streamed) a parquet file or URL; empty: only `local`
     local: str = ""  # name of a folder inside $CHROMAGAN_DATA, taken instead of `path` when it is there
     optional: bool = False  # left out, with a printed line, when neither is to be had
     split: str = "train"
-    streaming: bool = False
+    streaming: bool = False  # parquet files read by row groups instead of copied to the disk
     image_column: str = "image"
     label_column: str = "label"
     use_labels: bool = False  # its labels teach the class head (one source at most)
@@ -57,7 +57,10 @@ class Data(Section):
     sources: dict[str, Source]
     validation: Validation = Validation()
     min_colorfulness: float = Field(6.0, ge=0)  # Hasler-Suesstrunk; pictures below it are left out and counted
-    shuffle_buffer: int = Field(10_000, gt=0)  # streamed sources only
+    min_hue_deviation: float = Field(10.0, ge=0)  # degrees, circular; toned pictures lie below it
+    min_side: int = Field(32, gt=0)  # pixels
+    pool_mebibytes: int = Field(256, gt=0)  # streamed sources: row groups mixed at a time, per source and data worker
+    connection_tries: int = Field(8, gt=0)  # of a remote read, with growing waits, before the run ends
     workers: int = Field(0, ge=0)
 
 
@@ -164,6 +167,7 @@ class Recipe(Section):
     phases: list[Phase] = Field(min_length=1)
     device: Literal["auto", "cpu"] = "auto"
     precision: Literal["float32", "bfloat16"] = "float32"
+    accumulation: int = Field(1, ge=1)  # parts in which a batch goes through the networks before they are updated
     threads: int | None = Field(None, gt=0)  # null: cores / local processes
     compile: bool = False  # torch.compile of the generator
     ema_decay: float = Field(0.999, ge=0, lt=1)  # 0: no average
@@ -214,6 +218,11 @@ class Recipe(Section):
                     )
         for i, phase in enumerate(self.phases):
             for kind in phase.batches:
+                if kind.batch_size % self.accumulation:
+                    raise ValueError(
+                        f"phases.{i} ({phase.name}): batch_size is {kind.batch_size}; accepted: a multiple of "
+                        f"accumulation, {self.accumulation}"
+                    )
                 refusal = None
                 if hasattr(network, "refuses_batch"):
                     refusal = network.refuses_batch(kind.batch_size, kind.size, config.image_size)
