@@ -29,16 +29,18 @@ from modeling_chromagan.training.checkpoint import (
     newest_valid,
     save_checkpoint,
 )
+from modeling_chromagan.training.chroma_histogram import ab_histogram
 from modeling_chromagan.training.data import BatchPlan, RowRandom, center_crop, open_sources, to_network_units
 from modeling_chromagan.training.doctor import color_statistics, diagnose
 from modeling_chromagan.training.evaluate import evaluate_model, sample_grid
 from modeling_chromagan.training.interruption import Interrupted, Interruption, leave_signals_to_the_parent
 from modeling_chromagan.training.processes import make_accelerator
-from modeling_chromagan.training.recipe import Optimizer, Recipe, RecipeError, dump_recipe, load_recipe
+from modeling_chromagan.training.recipe import Optimizer, Phase, Recipe, RecipeError, dump_recipe, load_recipe
 from modeling_chromagan.training.run_folder import RunFolder
 from modeling_chromagan.training.teacher import load_pretrained_part, load_teacher
 
 DEFAULT_RECIPE = Path(__file__).parent / "recipes" / "chromagan_tiny.yaml"
+HISTOGRAM_BATCHES = 40  # whose colors are counted for a rebalanced term
 OPTIMIZERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
 
 
@@ -62,6 +64,11 @@ class Trainer:
         size = recipe.phases[0].batches[0].size
         self.validation = torch.from_numpy(np.stack([center_crop(picture, size) for picture in pictures]))
         self.validation = self.validation.permute(0, 3, 1, 2).contiguous()
+        self.color_weights = {
+            number: objectives.rebalancing_weights(self.colors_of(phase), phase.objective.rebalanced_uniform_share)
+            for number, phase in enumerate(recipe.phases)
+            if phase.objective.rebalanced_weight
+        }
         self.teacher = load_teacher(recipe.teacher)
         labels = None
         if recipe.teacher.kind == "labels" and class_names:
@@ -109,6 +116,12 @@ class Trainer:
         self.folder = RunFolder(recipe.folder)
         self.skipped = Counter()  # steps that were not made, by network
         self.step = 0  # over all phases
+
+    def colors_of(self, phase: Phase) -> torch.Tensor:
+        """How often colors occur in the first batches of a phase, the same for every process and resumed run."""
+        plan = BatchPlan(self.photographs, phase.batches[:1], HISTOGRAM_BATCHES, self.recipe.seed, 0, 1)
+        batches = [to_network_units(plan[i]["rgb"], "unit8")[1] for i in range(HISTOGRAM_BATCHES)]
+        return ab_histogram(decode_ab(torch.cat(batches), "unit8"))
 
     def load_initial_weights(self, folder: Path) -> None:
         """Starts from the weights of a run folder or a model folder."""
@@ -240,11 +253,11 @@ class Trainer:
                 self.log(phase.name, values)
             if self.step % recipe.sample_every == 0 or end:
                 self.sample(phase.name)
+            if end:  # before the checkpoint, with which the phase is over
+                self.save_model(f"model-{phase.name}")
             if self.step % recipe.checkpoint_every == 0 or end or asked:
                 # Also at the end, so that a finished run can be given more steps.
                 self.save(number, {name: optimizer.state_dict() for name, optimizer in optimizers.items()})
-            if end:
-                self.save_model(f"model-{phase.name}")
             if asked:
                 raise Interrupted(asked)
         bar.close()
@@ -257,6 +270,16 @@ class Trainer:
         return signal.Signals(received) if received else None
 
     def train_step(self, number: int, optimizers, batch) -> dict[str, torch.Tensor]:
+        """One update of both networks, from one or several parts of the batch; the mean of their losses."""
+        parts = self.recipe.accumulation
+        losses = []
+        for part in range(parts):
+            chunk = {name: value[part::parts] if name != "kind" else value for name, value in batch.items()}
+            with self.accelerator.accumulate(self.prepared_generator, self.prepared_critic):
+                losses.append(self.train_part(number, optimizers, chunk))
+        return {name: sum(loss[name] for loss in losses) / parts for name in losses[-1]}
+
+    def train_part(self, number: int, optimizers, batch) -> dict[str, torch.Tensor]:
         """Generator step, then critic step on detached fakes: the published order."""
         recipe, phase = self.recipe, self.recipe.phases[number]
         objective = phase.objective
@@ -296,9 +319,10 @@ class Trainer:
                 self.average_over_processes,
             ),
             self.average_over_processes,
+            (decode_ab(real_ab, self.encoding), self.color_weights[number]) if objective.rebalanced_weight else None,
         )
         norm = self.descend("generator", total, optimizers["generator"], phase.generator_optimizer, number)
-        if self.average is not None:
+        if self.average is not None and self.accelerator.sync_gradients:
             self.average.update_parameters(self.generator)
         losses = {"total": total.detach()} | losses | {"generator_gradient_norm": norm}
 
@@ -333,26 +357,32 @@ class Trainer:
         factor = schedule(settings, self.recipe.phases[number].steps, self.step_in_phase(number))
         for group in optimizer.param_groups:  # the recipe's rate, also where it was changed since a checkpoint
             group["lr"] = settings.learning_rate * factor
-        optimizer.zero_grad(set_to_none=True)
         self.accelerator.backward(total)
         norm = torch.nn.utils.get_total_norm(p.grad for p in network.parameters() if p.grad is not None)
         for what, value in (("loss", total.detach()), ("gradient norm", norm)):
             if not torch.isfinite(value):
-                report = f"step {self.step + 1}: the {name}'s {what} is {float(value)}"
-                if self.recipe.non_finite == "stop":
-                    raise FloatingPointError(f"{report}; the last checkpoint stands")
-                self.skipped[name] += 1
-                self.say(f"warning: {report}; its step is skipped ({self.skipped[name]} so far)")
+                self.refuse(name, f"step {self.step + 1}: the {name}'s {what} is {float(value)}")
+                optimizer.zero_grad()
                 return norm
+        if not self.accelerator.sync_gradients:  # more parts of the batch are to come
+            return norm
         if settings.clip_norm:
             torch.nn.utils.clip_grads_with_norm_(network.parameters(), settings.clip_norm, norm)
         optimizer.step()
+        optimizer.zero_grad()
         weights = torch.nn.utils.get_total_norm(network.parameters())
         if not torch.isfinite(weights):
             raise FloatingPointError(
                 f"step {self.step + 1}: the {name}'s weight norm is {float(weights)}; the last checkpoint stands"
             )
         return norm
+
+    def refuse(self, name: str, report: str) -> None:
+        """Stops the run over a value that is not finite, or counts a step that is left out, as the recipe says."""
+        if self.recipe.non_finite == "stop":
+            raise FloatingPointError(f"{report}; the last checkpoint stands")
+        self.skipped[name] += 1
+        self.say(f"warning: {report}; its step is skipped ({self.skipped[name]} so far)")
 
     def step_in_phase(self, number: int) -> int:
         return self.step - sum(phase.steps for phase in self.recipe.phases[:number])

@@ -10,6 +10,7 @@ from modeling_chromagan import ChromaGANConfig, ChromaGANCritic
 from modeling_chromagan.color import rgb_to_lab
 from modeling_chromagan.modeling_chromagan import CriticOutput
 from modeling_chromagan.training import objectives
+from modeling_chromagan.training.chroma_histogram import ab_histogram, ab_squares
 from modeling_chromagan.training.data import RowRandom
 from modeling_chromagan.training.recipe import Objective
 
@@ -295,3 +296,34 @@ def test_an_rgb_output_reaches_the_critic_through_its_chroma(critic):
     color = 2 * (2 * rgb - 1) / rgb.numel()
     assert ((fake.grad - color).norm() / color.norm()).item() == pytest.approx(0.5, rel=1e-3)
     assert fake.grad.isfinite().all()
+
+
+def test_rare_colors_weigh_more_and_the_mean_over_the_data_stays():
+    ab = torch.zeros(1, 2, 10, 10)
+    ab[:, 0, 0, :5] = 60  # five red pixels among ninety-five gray ones
+    weights = objectives.rebalancing_weights(ab_histogram(ab), 0.5)
+    by_pixel = weights[ab_squares(ab)]
+    assert by_pixel.mean().item() == pytest.approx(1, rel=1e-5)
+    # Two squares occur; what is seen mixed with an even half: 0.95/2 + 0.25 and 0.05/2 + 0.25, smoothing aside.
+    assert (by_pixel[0, 0, 0] / by_pixel[0, 5, 5]).item() == pytest.approx(0.725 / 0.275, rel=0.25)
+    even = objectives.rebalancing_weights(ab_histogram(ab), 1.0)[ab_squares(ab)]
+    torch.testing.assert_close(even, torch.ones(1, 10, 10))
+
+
+def test_rebalanced_term_is_the_weighted_length_of_the_error_and_is_steered_with_the_color_term(critic, batch):
+    luminance, target, start = batch
+    ab = 100 * (target - 0.5)
+    weights = objectives.rebalancing_weights(ab_histogram(ab), 0.5)
+    by_hand = (weights[ab_squares(ab)] * (start - target).norm(dim=1)).mean()
+    assert objectives.rebalanced_error(start, target, ab, weights).item() == pytest.approx(by_hand.item(), rel=1e-2)
+
+    def gradient_of(settings, critic):
+        fake = start.clone().requires_grad_()
+        objectives.generator_loss(settings, luminance, fake, target, None, critic, rebalancing=(ab, weights))[
+            0
+        ].backward()
+        return fake.grad
+
+    alone = gradient_of(Objective(class_weight=0, rebalanced_weight=2), None)
+    steered = gradient_of(Objective(class_weight=0, rebalanced_weight=2, adversarial_gradient_ratio=0.5), critic)
+    assert ((steered - alone).norm() / alone.norm()).item() == pytest.approx(0.5, rel=1e-3)

@@ -9,9 +9,9 @@ from statistics import median
 import torch
 
 from ..color import encode_luminance, reconstruction_to_ab
+from .chroma_histogram import ab_histogram
 from .metrics import lab_from_rgb8
 
-HISTOGRAM_BINS = 27  # per axis, of 10 Lab units, centered on -130, -120, ..., 130
 EDGE = 0.01  # of an output's range: nearer to its ends than this is saturated
 
 GRAY_RATIO = 0.2  # of the data's mean chroma
@@ -60,14 +60,6 @@ def color_statistics(generator: torch.nn.Module, rgb: torch.Tensor) -> dict[str,
         "histogram_distance": float((ab_histogram(ab) - ab_histogram(truth)).abs().sum() / 2),
         "saturated": float(((output < low + edge) | (output > high - edge)).float().mean()),
     }
-
-
-def ab_histogram(ab: torch.Tensor) -> torch.Tensor:
-    """Shares of pixels, (B, 2, H, W) in Lab units, in squares of 10 x 10 units: (729,), summing to one."""
-    half = HISTOGRAM_BINS // 2
-    row, column = ((ab / 10).round().clamp(-half, half) + half).long().unbind(1)
-    counts = torch.bincount((row * HISTOGRAM_BINS + column).flatten(), minlength=HISTOGRAM_BINS**2).double()
-    return counts / counts.sum()
 
 
 def diagnose(lines: Sequence[dict]) -> list[str]:

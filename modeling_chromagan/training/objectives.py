@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from ..color import encode_ab, reconstruction_to_ab
+from .chroma_histogram import ab_squares
 from .data import RowRandom
 from .recipe import Objective
 
@@ -42,6 +43,46 @@ def chroma_weights(ab: torch.Tensor, emphasis: float, power: float = 1.0, averag
     """
     weights = 1 + emphasis * (ab.norm(dim=1, keepdim=True) / 100) ** power
     return weights / average(weights.mean())
+
+
+def rebalancing_weights(histogram: torch.Tensor, uniform_share: float) -> torch.Tensor:
+    """Weights of colors by how rare they are, scaled to a mean of 1 over the data.
+
+    Zhang et al. (2016), equation 4: the inverse of the distribution of colors, smoothed by a Gaussian of 5 Lab units
+    and mixed with a uniform one.
+
+    Args:
+        histogram: shares of pixels in the squares of 10 x 10 Lab units of `chroma_histogram`, (729,).
+        uniform_share: of the uniform distribution in the mixture, above 0 to 1, at which all weights are equal.
+
+    Returns:
+        (729,), float32.
+    """
+    side = round(len(histogram) ** 0.5)
+    steps = torch.arange(-3, 4, dtype=torch.float64)
+    bell = torch.exp(-(steps**2) * 10**2 / (2 * 5**2))
+    kernel = (bell / bell.sum())[:, None] * (bell / bell.sum())
+    smooth = F.conv2d(histogram.double().view(1, 1, side, side), kernel[None, None], padding=3).flatten()
+    smooth = smooth / smooth.sum()
+    weights = 1 / ((1 - uniform_share) * smooth + uniform_share / (histogram > 0).sum())
+    return (weights / (histogram.double() * weights).sum()).float()
+
+
+def rebalanced_error(
+    prediction: torch.Tensor, target: torch.Tensor, ab: torch.Tensor, weights: torch.Tensor
+) -> torch.Tensor:
+    """Mean length of the error, weighted by how rare the true color is: what the rebalanced AuC measures.
+
+    The mean of what could be there minimizes the square; what minimizes the length is the median, which is a color.
+
+    Args:
+        prediction: a generator's output, (B, C, H, W).
+        target: the truth in the same units.
+        ab: true chroma in Lab units, (B, 2, H, W).
+        weights: of `rebalancing_weights`.
+    """
+    length = ((prediction - target).square().sum(dim=1) + 1e-5).sqrt()  # (B, H, W); finite slope where it is zero
+    return (weights.to(ab.device)[ab_squares(ab)] * length).mean()
 
 
 def class_distribution_loss(logits: torch.Tensor, teacher_probabilities: torch.Tensor) -> torch.Tensor:
@@ -114,6 +155,7 @@ def generator_loss(
     encoding: str = "unit8",
     pixel_weights: torch.Tensor | float = 1.0,
     average: Average = alone,
+    rebalancing: tuple[torch.Tensor, torch.Tensor] | None = None,
 ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
     """color_weight * color error + class_weight * class loss + adversarial weight * adversarial term (equation 1).
 
@@ -131,11 +173,21 @@ def generator_loss(
         encoding: the model's; only an RGB output needs it.
         pixel_weights: of the color errors, broadcast to the output's shape, with a mean of 1.
         average: over the processes.
+        rebalancing: true chroma and weights as `rebalanced_error` takes them, where the recipe has that term.
     """
     reconstruction = reconstruction.float()
-    color = settings.color_weight * (pixel_weights * color_error(settings, reconstruction, target)).mean()
-    total = color
-    parts = {"color": color.detach() / settings.color_weight if settings.color_weight else color.detach()}
+
+    def color_terms(output: torch.Tensor) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        color = (pixel_weights * color_error(settings, output, target)).mean()
+        parts = {"color": color.detach()}
+        total = settings.color_weight * color
+        if rebalancing is not None:
+            rebalanced = rebalanced_error(output, target, *rebalancing)
+            total = total + settings.rebalanced_weight * rebalanced
+            parts["rebalanced"] = rebalanced.detach()
+        return total, parts
+
+    total, parts = color_terms(reconstruction)
     if class_loss is not None and settings.class_weight:
         total = total + settings.class_weight * class_loss
         parts["class"] = class_loss.detach()
@@ -143,8 +195,7 @@ def generator_loss(
         output = reconstruction.detach().requires_grad_()
         term = adversarial_term(settings, critic(lab_picture(luminance, output, encoding)).scores)
         (gradient,) = torch.autograd.grad(term, output)
-        color_at_output = settings.color_weight * (pixel_weights * color_error(settings, output, target)).mean()
-        (color_gradient,) = torch.autograd.grad(color_at_output, output)
+        (color_gradient,) = torch.autograd.grad(color_terms(output)[0], output)
         squares = average(torch.stack([color_gradient.square().sum(), gradient.square().sum()]))
         norm_ratio = squares[0].sqrt() / squares[1].sqrt().clamp(min=1e-12)
         weight = torch.as_tensor(settings.adversarial_weight, device=output.device)

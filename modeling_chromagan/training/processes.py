@@ -23,6 +23,7 @@ def make_accelerator(recipe: Recipe) -> Accelerator:
     idle_head = any(phase.objective.class_weight == 0 for phase in recipe.phases)
     accelerator = Accelerator(
         cpu=recipe.device == "cpu",
+        gradient_accumulation_steps=recipe.accumulation,
         log_with=None if recipe.report_to == "none" else recipe.report_to,
         project_dir=recipe.folder,
         kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False, find_unused_parameters=idle_head)],

@@ -92,6 +92,8 @@ class Objective(Section):
     color_weight: float = Field(1.0, ge=0)
     chroma_emphasis: float = Field(0.0, ge=0)  # pixels weigh 1 + this * (true chroma / 100)^power in the color term
     chroma_emphasis_power: float = Field(1.0, gt=0)
+    rebalanced_weight: float = Field(0.0, ge=0)  # of the error's length, weighted by how rare the true color is
+    rebalanced_uniform_share: float = Field(0.5, gt=0, le=1)  # 1: no color weighs more than another
     class_weight: float = Field(0.003, ge=0)
     adversarial: Literal["wasserstein", "bce", "least_squares"] = "wasserstein"
     adversarial_weight: float = Field(0.1, ge=0)  # 0: no critic in this phase
