@@ -28,11 +28,12 @@ def gradient(width: int, height: int) -> Image.Image:
     return Image.fromarray(np.stack((x, y, np.full_like(x, 80)), axis=2).astype(np.uint8))
 
 
-def write_parquet(folder: Path, pictures: list, split: str = "valid") -> Path:
+def write_parquet(folder: Path, pictures: list, batch_size: int | None = None) -> Path:
+    """A data set of one split `valid`, `batch_size` rows to a row group."""
     (folder / "data").mkdir(parents=True)
     features = datasets.Features({"image": datasets.Image()})
     rows = datasets.Dataset.from_dict({"image": pictures}, features=features)
-    rows.to_parquet(folder / "data" / f"{split}-00000-of-00001.parquet")
+    rows.to_parquet(folder / "data" / "valid-00000-of-00001.parquet", batch_size=batch_size)
     return folder
 
 
@@ -167,7 +168,7 @@ def test_memory_does_not_grow_with_the_number_of_pictures(tmp_path):
     peaks = []
     for count in (40, 600):
         pictures = [Image.fromarray(noise[number % 40]) for number in range(count)]
-        folder = write_parquet(tmp_path / str(count), pictures)
+        folder = write_parquet(tmp_path / str(count), pictures, batch_size=20)
         run = subprocess.run(
             [sys.executable, "-c", script, str(folder)], capture_output=True, text=True, check=True, env=os.environ
         )

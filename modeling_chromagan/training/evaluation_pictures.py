@@ -1,13 +1,13 @@
 """Pictures of an evaluation, read one after the other: memory does not grow with their number.
 
-A source is read from its start as often as needed; nothing is kept of what was read. What cannot be read is named and
-passed over, never the end of a run.
+A source is read from its start as often as needed, and nothing is kept of what was read. What cannot be read is named
+and passed over, never the end of a run.
 """
 
 import io
 import itertools
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -86,21 +86,46 @@ def open_source(data: str, split: str) -> PictureSource:
     except ImportError as error:
         raise PictureSourceError("data sets need the library datasets: pip install 'chromagan[train]'") from error
     try:
+        builder = datasets.load_dataset_builder(data)
         # Streaming reads this split only; otherwise the training pictures would be fetched and copied too.
-        dataset = datasets.load_dataset(data, split=split, streaming=True)
+        dataset = builder.as_streaming_dataset(split=split)
         features = dataset.features or {}
         if not isinstance(features.get("image"), datasets.Image):
             found = ", ".join(features) or "none"
             raise PictureSourceError(f"{data}: no column image with pictures; columns: {found}")
         label = features.get("label")
         class_names = label.names if isinstance(label, datasets.ClassLabel) else None
-        rows = dataset.select_columns(["image"] if class_names is None else ["image", "label"]).decode(False)
+        columns = ["image"] if class_names is None else ["image", "label"]
+        rows = dataset.select_columns(columns).decode(False)
         recorded = (dataset.info.splits or {}).get(split)  # in the data set's card, if it has one
     except PictureSourceError:
         raise
     except (OSError, ValueError) as error:
         raise PictureSourceError(f"{data}: {_first_line(error)}") from error
-    return PictureSource(f"{data}, split {split}", class_names, lambda: rows, recorded and recorded.num_examples)
+    files = [str(file) for file in (builder.config.data_files or {}).get(split, ())]
+    is_parquet = bool(files) and all(file.endswith(".parquet") for file in files)
+
+    def open_rows() -> Iterable[dict]:
+        return _parquet_rows(files, columns) if is_parquet else rows
+
+    return PictureSource(f"{data}, split {split}", class_names, open_rows, recorded and recorded.num_examples)
+
+
+def _parquet_rows(files: Sequence[str], columns: Sequence[str]) -> Iterator[dict]:
+    """Rows of parquet files, a few at a time.
+
+    The library's own streaming reads far ahead of whoever decodes pictures: up to a whole file, a gigabyte at most.
+    """
+    from pyarrow.parquet import ParquetFile
+
+    for name in files:
+        with fsspec.open(name) as file:
+            parquet = ParquetFile(file, pre_buffer=False, buffer_size=1 << 20)
+            for batch in parquet.iter_batches(batch_size=16, columns=list(columns), use_threads=False):
+                for row in batch.to_pylist():
+                    if isinstance(row["image"], bytes):  # stored without a name
+                        row["image"] = {"bytes": row["image"], "path": None}
+                    yield row
 
 
 def _open_folder(folder: Path) -> PictureSource:
