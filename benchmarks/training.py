@@ -1,0 +1,236 @@
+"""Speed of the training: ratios measured in one run, on a machine that should do nothing else.
+
+    CHROMAGAN_DATA=FOLDER python benchmarks/training.py [--steps 12] [--data FOLDER]
+
+Prints pictures per second of the whole loop beside the same networks, objective, batch and critic written the plain
+way (scikit-image's Lab picture by picture in the data set, float32, contiguous memory), the share of the measured
+matrix-product peak that a generator step reaches, and what the data path costs.
+"""
+
+import argparse
+import os
+import platform
+import resource
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from PIL import Image
+from skimage.color import rgb2lab
+from torch.utils.data import DataLoader, Dataset
+from torch.utils.flop_counter import FlopCounterMode
+
+import train
+from modeling_chromagan import ChromaGANCritic, ChromaGANGenerator
+from modeling_chromagan.color import rgb_to_lab
+from modeling_chromagan.training import objectives
+from modeling_chromagan.training.data import BatchPlan, RowRandom, decode_picture, open_sources, to_network_units
+from modeling_chromagan.training.interruption import Interruption
+from modeling_chromagan.training.recipe import Recipe, load_recipe
+
+ROOT = Path(__file__).parents[1]
+SIZE, BATCH = 64, 64
+
+
+def seconds(function: Callable[[], object], repeats: int, warm_up: int = 2) -> float:
+    """Median seconds of a call."""
+    for _ in range(warm_up):
+        function()
+    times = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        function()
+        times.append(time.perf_counter() - start)
+    return float(np.median(times))
+
+
+def make_recipe(data: str, phase: int, steps: int, output: str) -> Recipe:
+    """One phase of the packaged recipe at 64 pixels on one source, without samples and checkpoints."""
+    batches = f"[{{size: {SIZE}, batch_size: {BATCH}, weights: {{tiny_imagenet: 1}}}}]"
+    source = f"{{path: '{data}', use_labels: true, min_crop: 0.8}}"
+    return load_recipe(
+        ROOT / "recipes" / "chromagan_tiny.yaml",
+        [
+            f"data.sources={{tiny_imagenet: {source}}}",
+            "data.validation={source: tiny_imagenet, split: valid, samples: 8}",
+            "data.min_colorfulness=0",
+            f"phases.0.batches={batches}",
+            f"phases.1.batches={batches}",
+            f"phases.0.steps={steps if phase == 0 else 1}",
+            f"phases.1.steps={steps}",
+            "phases.1.objective.critic_warmup_steps=0",
+            "phases.1.objective.reuse_forward=false",
+            "device=cpu",
+            "ema_decay=0",
+            f"output={output}",
+        ],
+    )
+
+
+def our_speed(data: str, phase: int, steps: int, folder: Path) -> float:
+    """Pictures per second of `train.py`'s own loop in one phase, its data path included."""
+    recipe = make_recipe(data, phase, steps, str(folder))
+    trainer = train.Trainer(recipe, Accelerator(cpu=True))
+    trainer.interruption = Interruption()
+    device_step, times = trainer.train_step, []
+
+    def timed(*arguments):
+        result = device_step(*arguments)
+        times.append(time.perf_counter())
+        return result
+
+    trainer.train_step = timed
+    trainer.log = trainer.sample = trainer.save = trainer.save_model = lambda *_: None
+    trainer.step = 0 if phase == 0 else 1
+    trainer.run_phase(phase, trainer.step, {})
+    return BATCH / float(np.median(np.diff(times)[2:]))
+
+
+class PlainPictures(Dataset):
+    """As most repositories have it: decode, crop, flip, scikit-image's Lab, one picture at a time."""
+
+    def __init__(self, table, length: int):
+        self.table, self.length = table, length
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
+        row = self.table[int(np.random.default_rng(index).integers(len(self.table)))]
+        return plain_item(row)
+
+
+def plain_item(row: dict) -> dict[str, torch.Tensor]:
+    picture = decode_picture(row["image"])
+    side = min(picture.size) * np.random.uniform(0.8, 1)
+    left, top = np.random.uniform(0, picture.width - side), np.random.uniform(0, picture.height - side)
+    box = (left, top, left + side, top + side)
+    picture = picture.resize((SIZE, SIZE), Image.Resampling.BICUBIC, box=box)
+    if np.random.random() < 0.5:
+        picture = picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+    lab = rgb2lab(np.asarray(picture)).astype("float32").transpose(2, 0, 1)
+    lab = torch.from_numpy(np.ascontiguousarray(lab))
+    return {"luminance": lab[:1] / 100, "ab": (lab[1:] + 128) / 255, "label": torch.tensor(row["label"])}
+
+
+def plain_speed(data: str, phase: int, steps: int, table) -> float:
+    """The same step, written the plain way."""
+    recipe = make_recipe(data, phase, steps, "unused")
+    objective = recipe.phases[phase].objective
+    labels = {"id2label": dict(enumerate(table.features["label"].names))}
+    config = recipe.build_config(**labels, label2id={name: i for i, name in labels["id2label"].items()})
+    torch.manual_seed(0)
+    generator, critic = ChromaGANGenerator(config).train(), ChromaGANCritic(config).train()
+    optimizers = [torch.optim.Adam(network.parameters(), 1e-4) for network in (generator, critic)]
+    times = []
+    for batch in DataLoader(PlainPictures(table, steps * BATCH), batch_size=BATCH):
+        luminance, real_ab = batch["luminance"], batch["ab"]
+        output = generator(luminance)
+        color = 100 * (output.reconstruction - real_ab).square().mean()
+        total = color + 0.1 * torch.nn.functional.cross_entropy(output.logits, batch["label"], label_smoothing=0.1)
+        if phase:
+            fake = torch.cat([luminance, output.reconstruction], dim=1)
+            total = total - 0.1 * critic(fake).scores.mean()
+        optimizers[0].zero_grad()
+        total.backward()
+        optimizers[0].step()
+        if phase:
+            with torch.no_grad():
+                fake_ab = generator(luminance).reconstruction
+            optimizers[1].zero_grad()
+            objectives.critic_loss(objective, critic, luminance, real_ab, fake_ab)[0].backward()
+            optimizers[1].step()
+        times.append(time.perf_counter())
+    return BATCH / float(np.median(np.diff(times)[2:]))
+
+
+def matrix_peak() -> float:
+    """Operations per second of the best bfloat16 matrix product among a few sizes."""
+    best = 0.0
+    for size in (1024, 2048, 3072):
+        a, b = torch.randn(size, size).bfloat16(), torch.randn(size, size).bfloat16()
+        best = max(best, 2 * size**3 / seconds(lambda a=a, b=b: a @ b, 7))
+    return best
+
+
+def share_of_peak(data: str) -> tuple[float, float]:
+    """Operations per second of forward, backward and Adam of the generator, and the peak."""
+    config = make_recipe(data, 0, 1, "unused").build_config()
+    torch.manual_seed(0)
+    generator = ChromaGANGenerator(config).to(memory_format=torch.channels_last).train()
+    optimizer = torch.optim.Adam(generator.parameters(), 1e-4)
+    luminance, target = torch.rand(BATCH, 1, SIZE, SIZE), torch.rand(BATCH, 2, SIZE, SIZE)
+
+    def step():
+        with torch.autocast("cpu", torch.bfloat16):
+            output = generator(luminance)
+        loss = (output.reconstruction.float() - target).square().mean() + output.logits.float().square().mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+
+    with FlopCounterMode(display=False) as counter:
+        step()
+    return counter.get_total_flops() / seconds(step, 7), matrix_peak()
+
+
+def data_costs(recipe: Recipe, table) -> dict[str, float]:
+    """Seconds per picture of Lab and of the whole data path, ours and the plain one."""
+    random = np.random.default_rng(0)
+    rgb = torch.from_numpy(random.integers(0, 256, (BATCH, 3, SIZE, SIZE), dtype=np.uint8))
+    pictures = [np.ascontiguousarray(picture) for picture in rgb.permute(0, 2, 3, 1).numpy()]
+    photographs, _, _ = open_sources(recipe.data, recipe.seed)
+    phase = recipe.phases[0]
+    plan = BatchPlan(photographs, phase.batches, 1000, 0, 0, 1)
+    steps = iter(range(1000))
+
+    def our_path():
+        batch = plan[next(steps)]
+        to_network_units(batch["rgb"], "unit8", phase.batches[0].degradation, RowRandom(0, BATCH))
+
+    rows = [table[int(index)] for index in random.integers(len(table), size=BATCH)]
+    return {
+        "lab": seconds(lambda: rgb_to_lab(rgb.float() / 255), 9) / BATCH,
+        "plain lab": seconds(lambda: [rgb2lab(picture) for picture in pictures], 5) / BATCH,
+        "path": seconds(our_path, 9) / BATCH,
+        "plain path": seconds(lambda: [plain_item(row) for row in rows], 5) / BATCH,
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--steps", type=int, default=12, help="of every loop; the first three are not counted")
+    parser.add_argument("--data", help="Tiny ImageNet: folder or Hub id (default: below $CHROMAGAN_DATA, or the Hub)")
+    options = parser.parse_args()
+    local = Path(os.environ.get("CHROMAGAN_DATA", "")) / "tiny-imagenet"
+    data = options.data or (str(local) if local.is_dir() else "zh-plus/tiny-imagenet")
+    torch.set_num_threads(len(os.sched_getaffinity(0)))
+    print(f"{platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}")
+    print(f"load before the start: {os.getloadavg()[0]:.1f} (figures are of use below 0.5 only)")
+    recipe = make_recipe(data, 0, options.steps, "unused")
+    photographs, _, _ = open_sources(recipe.data, recipe.seed)
+    table = photographs["tiny_imagenet"].table
+
+    ours = {}
+    for phase, name, aim in ((0, "color-loss phase", 2.5), (1, "adversarial phase", 1.7)):
+        ours[phase] = our_speed(data, phase, options.steps, Path("unused"))
+        plain = plain_speed(data, phase, max(6, options.steps // 2), table)
+        print(f"{name}: {ours[phase]:.1f} pictures/s, plain {plain:.1f}: {ours[phase] / plain:.2f} times (aim {aim})")
+    reached, peak = share_of_peak(data)
+    print(
+        f"generator forward, backward, Adam: {reached / 1e9:.0f} of {peak / 1e9:.0f} GFLOP/s in bfloat16: "
+        f"{100 * reached / peak:.0f} % (aim 45 %)"
+    )
+    costs = data_costs(recipe, table)
+    print(f"Lab in batches: {costs['plain lab'] / costs['lab']:.1f} times scikit-image's picture by picture (aim 5)")
+    print(f"decode, crop, flip, Lab: {costs['plain path'] / costs['path']:.1f} times the plain path (aim 3)")
+    for phase, name in ((0, "color-loss"), (1, "adversarial")):
+        print(f"data path: {100 * costs['path'] * ours[phase]:.0f} % of a step's time in the {name} phase (aim 10 %)")
+    print(f"peak memory of this process: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.2f} GiB")
+
+
+if __name__ == "__main__":
+    main()
