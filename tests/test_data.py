@@ -106,12 +106,14 @@ def test_thresholds_of_flaws_are_settings():
 
 
 def test_hue_deviation_is_that_of_the_circle():
-    """Two equally strong opposite hues have no direction; hues half a right angle to both sides have a known one."""
+    """Against the formula; neither the strength of the colors nor pixels without color count."""
     colors = np.array([[[190, 120, 120], [120, 120, 200]]], dtype=np.uint8)
     pixels = torch.from_numpy(colors).permute(2, 0, 1)[None]
     a, b = rgb_to_lab(pixels.float() / 255)[0, 1:].flatten(1).T.double().numpy()
-    resultant = np.linalg.norm(a + b) / (np.linalg.norm(a) + np.linalg.norm(b))
+    resultant = np.linalg.norm(a / np.linalg.norm(a) + b / np.linalg.norm(b)) / 2
     assert hue_deviation(pixels) == pytest.approx(np.degrees(np.sqrt(-2 * np.log(resultant))), rel=1e-4)
+    with_gray = torch.cat([pixels, torch.full_like(pixels, 90)], dim=3)
+    assert hue_deviation(with_gray) == pytest.approx(hue_deviation(pixels), rel=1e-6)
     assert hue_deviation(torch.full((1, 3, 4, 4), 90, dtype=torch.uint8)) == np.inf
     assert hue_deviation(pixels[..., :1]) == pytest.approx(0, abs=0.1)
 

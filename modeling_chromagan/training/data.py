@@ -112,13 +112,16 @@ def find_flaw(picture: PillowImage.Image, settings: Data) -> str | None:
 def hue_deviation(pixels: torch.Tensor) -> float:
     """Circular standard deviation of the Lab hue of a picture, (1, 3, H, W) uint8, in degrees; infinite without color.
 
-    Every pixel counts by its chroma, since the hue of a gray one is noise: the deviation is sqrt(-2 ln R), where R is
-    the length of the mean ab divided by the mean chroma.
+    It is sqrt(-2 ln R), where R is the length of the mean of the pixels' unit vectors in the ab plane. Pixels of a
+    chroma below 2 have no hue and do not count.
     """
     ab = rgb_to_lab(pixels.float() / 255)[0, 1:].flatten(1)  # (2, H*W)
-    chroma = float(ab.norm(dim=0).mean())
-    resultant = float(ab.mean(dim=1).norm()) / chroma if chroma > 0.1 else 0.0
-    return math.degrees(math.sqrt(max(0.0, -2 * math.log(resultant)))) if resultant else math.inf
+    chroma = ab.norm(dim=0)
+    hued = chroma >= 2
+    if not hued.any():
+        return math.inf
+    resultant = float((ab[:, hued] / chroma[hued]).mean(dim=1).norm())
+    return math.degrees(math.sqrt(max(0.0, -2 * math.log(max(resultant, 1e-9)))))
 
 
 class Photographs:

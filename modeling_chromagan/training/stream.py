@@ -223,14 +223,17 @@ class ParquetFiles:
         Raises:
             StreamError: if the file cannot be read or is no parquet file.
         """
-        if index not in self.footers:
-            self.keep(index, self.read_footer(self.files[index]))
-        self.footers.move_to_end(index)
+        self.keep(index, self.read_or_kept(index))
         return self.footers[index]
 
+    def read_or_kept(self, index: int) -> pq.FileMetaData:
+        return self.footers[index] if index in self.footers else self.read_footer(self.files[index])
+
     def keep(self, index: int, footer: pq.FileMetaData) -> None:
-        self.footers[index] = footer
-        self.footer_bytes += footer.serialized_size
+        if index not in self.footers:
+            self.footers[index] = footer
+            self.footer_bytes += footer.serialized_size
+        self.footers.move_to_end(index)
         while self.footer_bytes > FOOTERS_KEPT and len(self.footers) > 1:
             self.footer_bytes -= self.footers.popitem(last=False)[1].serialized_size
 
@@ -242,7 +245,7 @@ class ParquetFiles:
             length = int.from_bytes(content[-8:-4], "little") + 8
             if content[-4:] == b"PAR1" and len(content) < length <= total:
                 content, total = self.fetch(file, f"-{length}", length)
-            return pq.read_metadata(pa.PythonFile(RemoteFile(content, total - len(content), total), mode="r"))
+            return pq.read_metadata(pa.BufferReader(content))  # a file's end reads like a file
         except (OSError, pa.ArrowException) as error:
             raise self.refusal(file, error) from error
 
@@ -287,7 +290,8 @@ class ParquetFiles:
         rows = []
         with ThreadPoolExecutor(OPENED_AT_ONCE) as threads:
             remote = any("://" in file for file in self.files)
-            footers = threads.map(self.read_footer, self.files) if remote else map(self.read_footer, self.files)
+            indices = range(len(self.files))
+            footers = threads.map(self.read_or_kept, indices) if remote else map(self.read_or_kept, indices)
             for index, footer in enumerate(footers):
                 self.keep(index, footer)
                 rows += self.sizes(index, footer)
