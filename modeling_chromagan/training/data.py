@@ -106,7 +106,8 @@ def find_flaw(picture: PillowImage.Image, settings: Data) -> str | None:
     pixels = torch.from_numpy(np.array(small)).permute(2, 0, 1)[None]  # (1, 3, H, W)
     if float(colorfulness(pixels)[0]) < settings.min_colorfulness:
         return "grayscale" if (pixels == pixels[:, :1]).all() else "almost gray"
-    return "toned" if hue_deviation(pixels) < settings.min_hue_deviation else None
+    # Every fourth pixel tells the same for a third of the time.
+    return "toned" if hue_deviation(pixels[..., ::2, ::2]) < settings.min_hue_deviation else None
 
 
 def hue_deviation(pixels: torch.Tensor) -> float:
@@ -116,11 +117,12 @@ def hue_deviation(pixels: torch.Tensor) -> float:
     chroma below 2 have no hue and do not count.
     """
     ab = rgb_to_lab(pixels.float() / 255)[0, 1:].flatten(1)  # (2, H*W)
-    chroma = ab.norm(dim=0)
+    chroma = ab.square().sum(dim=0).sqrt()
     hued = chroma >= 2
-    if not hued.any():
+    count = int(hued.sum())
+    if not count:
         return math.inf
-    resultant = float((ab[:, hued] / chroma[hued]).mean(dim=1).norm())
+    resultant = math.hypot(*(ab @ (hued / chroma.clamp(min=1))).tolist()) / count
     return math.degrees(math.sqrt(max(0.0, -2 * math.log(max(resultant, 1e-9)))))
 
 
