@@ -322,6 +322,10 @@ def test_blending_moves_the_weights_the_given_share_of_the_way(finished, tmp_pat
         torch.testing.assert_close(
             blended[name].float(), 0.75 * ours[name] + 0.25 * theirs[name], atol=1e-3, rtol=1e-3
         )
+    halves = ["--blend", str(other), "0.125", "--blend", str(other), "0.125"]
+    assert package.main([str(source), str(tmp_path / "twice"), *halves]) == 0
+    twice = load_file(tmp_path / "twice" / "model.safetensors")
+    torch.testing.assert_close(twice["network.chroma.weight"], blended["network.chroma.weight"], atol=1e-3, rtol=1e-3)
     assert package.main([str(source), str(tmp_path / "out"), "--blend", str(other), "1.5"]) == 1
     assert "share is 1.5" in capsys.readouterr().err
 

@@ -12,6 +12,7 @@ CVPR 2022, arXiv 2109.01903).
 import argparse
 import contextlib
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -22,7 +23,7 @@ from ..modeling_chromagan import ChromaGANCritic, ChromaGANGenerator
 
 
 def package(
-    source: Path, target: Path, working_size: int | None = None, blend: Path | None = None, share: float = 0.0
+    source: Path, target: Path, working_size: int | None = None, blends: Sequence[tuple[Path, float]] = ()
 ) -> None:
     """Writes the models of one `from_pretrained` folder into another in float16; other files there stay.
 
@@ -30,20 +31,25 @@ def package(
         source: folder with generator and image processor, and perhaps a critic in `critic`.
         target: made if it is missing.
         working_size: of the image processor; `None` keeps the source's.
-        blend: another folder with a generator of the same config; the weights and running statistics written are
-            (1 - share) * source + share * blend.
-        share: 0 to 1.
+        blends: other folders with generators of the same config, and their shares of the weights and running
+            statistics that are written; the rest is the source's.
 
     Raises:
         OSError: if a folder holds no model.
-        ValueError: for a share or a working size that is not accepted, or generators that differ.
+        ValueError: for shares or a working size that are not accepted, or generators that differ.
     """
-    if not 0 <= share <= 1:
-        raise ValueError(f"share is {share}; accepted: 0 to 1")
+    rest = 1.0
+    for _, share in blends:
+        rest -= share
+        if not (share >= 0 and rest >= -1e-9):
+            raise ValueError(f"share is {share}; accepted: 0 to 1, with the other shares no more than 1 together")
     settings = {} if working_size is None else {"working_size": working_size}
     generator = ChromaGANGenerator.from_pretrained(source, dtype=torch.float32)
-    if blend is not None:
-        mix(generator, ChromaGANGenerator.from_pretrained(blend, dtype=torch.float32), share)
+    so_far = rest
+    for blend, share in blends:
+        so_far += share
+        if so_far > 0:
+            mix(generator, ChromaGANGenerator.from_pretrained(blend, dtype=torch.float32), share / so_far)
     parts = [
         (generator.half(), target),
         (ChromaGANImageProcessor.from_pretrained(source, **settings), target),
@@ -92,11 +98,18 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("source", type=Path, help="model folder of a run")
     parser.add_argument("target", type=Path, help="folder to write to")
     parser.add_argument("--working-size", type=int, help="of the image processor (default: the source's)")
-    parser.add_argument("--blend", nargs=2, metavar=("FOLDER", "SHARE"), help="mix in another generator's weights")
+    parser.add_argument(
+        "--blend",
+        nargs=2,
+        action="append",
+        default=[],
+        metavar=("FOLDER", "SHARE"),
+        help="mix in another generator's weights; may be given several times",
+    )
     options = parser.parse_args(arguments)
     try:
-        blend, share = (Path(options.blend[0]), float(options.blend[1])) if options.blend else (None, 0.0)
-        package(options.source, options.target, options.working_size, blend, share)
+        blends = [(Path(folder), float(share)) for folder, share in options.blend]
+        package(options.source, options.target, options.working_size, blends)
     except (OSError, ValueError) as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return 1
