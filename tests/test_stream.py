@@ -95,6 +95,7 @@ def test_every_row_once_per_epoch_in_a_new_order(pool):
     assert all(sorted(epoch) == list(range(71)) for epoch in epochs)
     assert epochs[0] != epochs[1] != epochs[2]
     assert row_numbers(PooledOrder(order.rows, pool, seed=6), range(71)).tolist() != epochs[0]
+    assert order.within(0, 1).tolist() != order.within(1, 1).tolist()
 
 
 def test_a_position_needs_none_before_it():
@@ -359,6 +360,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         begin = int(first) if first else max(0, len(content) - int(last))
         end = int(last) + 1 if first else len(content)
         extra = {"Content-Range": f"bytes {begin}-{end - 1}/{len(content)}"}
+        end -= fault == "short"
         return self.answer(206, content[begin:end], extra, broken=fault == "broken")
 
     def answer(self, status, content, extra=None, broken=False):
@@ -400,7 +402,7 @@ def test_http_gives_the_rows_of_the_local_files(server, folder, monkeypatch):
     assert sorted(labels_at(one, range(55))) == list(range(55))
 
 
-@pytest.mark.parametrize("fault", ["broken", "slow", 500, 503, 429])
+@pytest.mark.parametrize("fault", ["broken", "short", "slow", 500, 503, 429])
 def test_a_bad_connection_is_tried_again_and_counted(server, folder, fault):
     photographs = photographs_of(server.url)
     server.faults = [fault, fault]
