@@ -535,7 +535,7 @@ def test_noise_at_inference_is_the_same_every_time_and_for_every_row():
         alone = torch.cat([noisy(picture[None]).reconstruction for picture in luminance])
         other = build_vivid(dropout_at_inference=True, dropout_seed=1)(luminance).reconstruction
     assert torch.equal(together, again)
-    torch.testing.assert_close(together, alone, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(together, alone, atol=3e-3, rtol=0)
     assert (together - quiet).abs().max() > 0.01
     assert (together - other).abs().max() > 0.01
 
