@@ -139,9 +139,7 @@ def main() -> int:
         assert finish(start(arguments(pictures, folder, options.precision))) == 0
         found = differences(folder, work / "alone")
         assert found == [], found
-        print(
-            f"{killed} kills, {inside} of them inside a save, {runs + 1} runs finished: equal to the one left alone"
-        )
+        print(f"{killed} kills, {inside} of them inside a save, {runs + 1} runs finished: equal to the one left alone")
         return 0
     finally:
         shutil.rmtree(work, ignore_errors=True)
