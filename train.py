@@ -37,6 +37,7 @@ from modeling_chromagan.training.interruption import Interrupted, Interruption, 
 from modeling_chromagan.training.processes import make_accelerator
 from modeling_chromagan.training.recipe import Optimizer, Phase, Recipe, RecipeError, dump_recipe, load_recipe
 from modeling_chromagan.training.run_folder import RunFolder
+from modeling_chromagan.training.stream import StreamError
 from modeling_chromagan.training.teacher import load_pretrained_part, load_teacher
 
 DEFAULT_RECIPE = Path(__file__).parent / "recipes" / "chromagan_tiny.yaml"
@@ -238,7 +239,13 @@ class Trainer:
         self.say(f"phase {phase.name}: steps {done} to {phase.steps}")
         bar = tqdm(total=phase.steps, initial=done, desc=phase.name, disable=not sys.stderr.isatty())
         started, pictures = time.monotonic(), 0
-        for batch in loader:
+        batches = iter(loader)
+        while self.step < first + phase.steps:
+            try:
+                batch = next(batches)
+            except StreamError:  # its source cannot be reached any more: what was learned is kept
+                self.save(number, optimizers)
+                raise
             losses = self.train_step(number, optimizers, batch)
             self.step += 1
             pictures += len(batch["rgb"]) * self.accelerator.num_processes
@@ -257,7 +264,7 @@ class Trainer:
                 self.save_model(f"model-{phase.name}")
             if self.step % recipe.checkpoint_every == 0 or end or asked:
                 # Also at the end, so that a finished run can be given more steps.
-                self.save(number, {name: optimizer.state_dict() for name, optimizer in optimizers.items()})
+                self.save(number, optimizers)
             if asked:
                 raise Interrupted(asked)
         bar.close()
@@ -418,14 +425,16 @@ class Trainer:
             self.folder.log.write(self.step, phase, values)
             self.accelerator.log(values, step=self.step)
 
-    def save(self, number: int, states: dict) -> None:
+    def save(self, number: int, optimizers: dict[str, torch.optim.Optimizer]) -> None:
         if self.accelerator.is_main_process:
+            states = {name: optimizer.state_dict() for name, optimizer in optimizers.items()}
             rejected = {name: dict(source.rejected) for name, source in self.photographs.items()}
             keep = self.recipe.keep_checkpoints
             position = {"phase": number, "rejected": rejected, "skipped": dict(self.skipped)}
             recipe = dump_recipe(self.recipe)
             save_checkpoint(self.recipe.folder, self.step, self.networks, states, keep, position, recipe)
-            self.folder.save_data_report(rejected)
+            retries = {name: source.retries for name, source in self.photographs.items()}
+            self.folder.save_data_report({"rejected": rejected, "retries": retries})
             self.save_model("model")
         self.accelerator.wait_for_everyone()
 

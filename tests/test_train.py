@@ -17,6 +17,7 @@ import train
 from modeling_chromagan import ChromaGANCritic, ChromaGANGenerator, ChromaGANImageProcessor
 from modeling_chromagan.training import package
 from modeling_chromagan.training.checkpoint import list_checkpoints
+from modeling_chromagan.training.stream import StreamError
 
 ROOT = Path(__file__).parents[1]
 DEBUG = str(ROOT / "recipes" / "debug.yaml")
@@ -80,7 +81,8 @@ def test_run_folder_explains_itself(finished):
     assert environment["packages"]["torch"] == torch.__version__
     assert environment["commit"] is None or re.fullmatch(r"[0-9a-f]{40}\+?", environment["commit"])
     report = json.loads((finished / "data_report.json").read_text(encoding="utf-8"))
-    assert set(report) == {"pictures"}
+    assert set(report["rejected"]) == {"pictures"}
+    assert set(report["retries"]) == {"pictures"}
     with Image.open(finished / "curves.png") as curves:
         assert min(curves.size) > 300
     assert not list(finished.rglob(".partial*"))
@@ -179,6 +181,20 @@ def test_bad_settings_are_one_line_and_no_run_folder(pictures, tmp_path, capsys,
     for part in parts:
         assert part in message
     assert not (tmp_path / "run").exists()
+
+
+def test_a_source_that_is_lost_ends_the_run_with_a_checkpoint(pictures, tmp_path, capsys, monkeypatch):
+    original = train.BatchPlan.__getitem__
+
+    def lose(self, step):
+        if step == 1:
+            raise StreamError("pictures: https://somewhere/1.parquet: gone after 8 tries")
+        return original(self, step)
+
+    monkeypatch.setattr(train.BatchPlan, "__getitem__", lose)
+    assert run(pictures, tmp_path / "run", "checkpoint_every=100") == 1
+    assert "gone after 8 tries" in capsys.readouterr().err
+    assert [path.name for path in list_checkpoints(tmp_path / "run")] == ["checkpoint-00000001"]
 
 
 def test_a_generator_whose_package_is_missing_is_one_line(pictures, tmp_path, capsys, monkeypatch):

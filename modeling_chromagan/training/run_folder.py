@@ -45,7 +45,7 @@ class RunFolder:
         self.log.truncate(step)
 
     def save_data_report(self, report: dict) -> None:
-        """Pictures passed over, by source and reason."""
+        """Pictures passed over, by source and reason, and connections that had to be tried again, by source."""
         (self.path / "data_report.json").write_text(json.dumps(report, indent=2), encoding="utf-8")
 
     def save_model(self, name: str, generator: ChromaGANGenerator, critic: ChromaGANCritic) -> None:
