@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import yaml
 from PIL import Image
 from safetensors.torch import load_file
 from torch import nn
@@ -44,17 +45,16 @@ def settings(pictures: Path, output: Path, steps: int) -> list[str]:
         }
         for size, count in ((64, 8), (96, 4))
     ]
+    phases = yaml.safe_load(TINY.read_text(encoding="utf-8"))["phases"][:2]
+    for phase, count in zip(phases, (1, steps), strict=True):
+        phase |= {"steps": count, "batches": batches}
+    phases[1]["objective"]["critic_warmup_steps"] = 2
+    phases[1]["generator_optimizer"] |= {"warmup_steps": 2, "schedule": "constant"}
     return [
         str(TINY),
         f"data.sources={{tiny_imagenet: {source}}}",
         "data.validation={fraction: 0.1, samples: 4}",
-        "phases.0.steps=1",
-        f"phases.0.batches={json.dumps(batches)}",
-        f"phases.1.steps={steps}",
-        f"phases.1.batches={json.dumps(batches)}",
-        "phases.1.objective.critic_warmup_steps=2",
-        "phases.1.generator_optimizer.warmup_steps=2",
-        "phases.1.generator_optimizer.schedule=constant",
+        f"phases={json.dumps(phases)}",
         "precision=float32",
         "device=cpu",
         "threads=1",
