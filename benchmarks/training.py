@@ -59,6 +59,7 @@ def make_recipe(data: str, phase: int, steps: int, output: str) -> Recipe:
             "data.min_colorfulness=0",
             f"phases.0.batches={batches}",
             f"phases.1.batches={batches}",
+            f"phases.2.batches={batches}",
             f"phases.0.steps={steps if phase == 0 else 1}",
             f"phases.1.steps={steps}",
             "phases.1.objective.critic_warmup_steps=0",

@@ -232,7 +232,9 @@ def gradient_penalty(
     Raises:
         KeyError: for another reduction.
     """
-    epsilon = (RowRandom(torch.seed(), len(real_ab)) if random is None else random).uniform(1, 1, 1).to(real_ab.device)
+    if random is None:
+        random = RowRandom(int(torch.randint(2**31, ())), len(real_ab))
+    epsilon = random.uniform(1, 1, 1).to(real_ab.device)
     mixed = (epsilon * real_ab.float() + (1 - epsilon) * fake_ab.detach().float()).requires_grad_()
     scores = critic(torch.cat([luminance.float(), mixed], dim=1)).scores.flatten(1)
     patches = scores.shape[1]
