@@ -521,13 +521,13 @@ def test_unet_feeds_minus_one_to_one_and_starts_as_published():
 
 
 def test_noise_at_inference_is_the_same_every_time_and_for_every_row():
-    luminance = pictures(3, 64, 64)
+    luminance = pictures(3, 64, 64).double()  # a batch and a single picture are rounded differently
 
     def build_vivid(**settings) -> ChromaGANGenerator:
         generator = build("pix2pix_unet", **settings)
         for parameter in generator.parameters():
             parameter.mul_(5.0)
-        return generator
+        return generator.double()
 
     with torch.no_grad():
         quiet = build_vivid()(luminance).reconstruction
@@ -536,7 +536,7 @@ def test_noise_at_inference_is_the_same_every_time_and_for_every_row():
         alone = torch.cat([noisy(picture[None]).reconstruction for picture in luminance])
         other = build_vivid(dropout_at_inference=True, dropout_seed=1)(luminance).reconstruction
     assert torch.equal(together, again)
-    torch.testing.assert_close(together, alone, atol=3e-3, rtol=0)
+    torch.testing.assert_close(together, alone, atol=1e-4, rtol=1e-4)
     assert (together - quiet).abs().max() > 0.01
     assert (together - other).abs().max() > 0.01
 

@@ -268,24 +268,34 @@ def fail_at_step(monkeypatch, step: int, network: str, wrong: str) -> None:
     monkeypatch.setattr(train.Trainer, "descend", descend)
 
 
-def test_accumulated_parts_update_both_networks_once(pictures, tmp_path, monkeypatch):
-    """Batch norm sees the parts, so losses agree roughly; updates are counted exactly."""
-    settings = ["model.trunk_batch_norm=false", "phases.0.generator_optimizer.clip_norm=null", "log_every=1"]
-    settings += ["phases.1.objective.adversarial_gradient_ratio=null", "phases.1.objective.adversarial_weight=0.01"]
+def test_accumulated_parts_update_both_networks_once_and_as_the_whole_batch_does(pictures, tmp_path, monkeypatch):
+    """With running statistics in batch norm, which would otherwise see the parts, the weights end the same."""
+    settings = ["phases.1.objective.adversarial_gradient_ratio=null", "phases.1.objective.adversarial_weight=0.01"]
+    settings += ["phases.1.objective.reuse_forward=true", "ema_decay=0"]
     updates = []
-    original = torch.optim.Adam.step
 
-    def step(self, *arguments, **options):
-        updates.append(self)
-        return original(self, *arguments, **options)
+    class SGD(torch.optim.SGD):
+        def __init__(self, parameters, lr, betas, weight_decay):
+            super().__init__(parameters, lr)
 
-    monkeypatch.setattr(torch.optim.Adam, "step", step)
+        def step(self, *arguments, **options):
+            updates.append(self)
+            return super().step(*arguments, **options)
+
+    # Adam divides by its gradient and would make differences of rounding as large as any other.
+    monkeypatch.setattr(train, "OPTIMIZERS", {"adam": SGD, "adamw": SGD})
+    monkeypatch.setattr(train.ChromaGANGenerator, "train", lambda self, mode=True: torch.nn.Module.train(self, False))
     assert run(pictures, tmp_path / "parts", *settings, "accumulation=2") == 0
     assert len(updates) == 6, "one of the generator in each of four steps, one of the critic in each of two"
     assert run(pictures, tmp_path / "whole", *settings) == 0
-    parts, whole = losses_of(tmp_path / "parts"), losses_of(tmp_path / "whole")
-    for step in (1, 2, 3, 4):
-        assert parts[step]["color"] == pytest.approx(whole[step]["color"], rel=0.4)
+    for name in ("generator", "critic"):
+        parts, whole = (
+            load_file(list_checkpoints(tmp_path / at)[-1] / f"{name}.safetensors") for at in ("parts", "whole")
+        )
+        for key, tensor in whole.items():
+            torch.testing.assert_close(parts[key], tensor, atol=1e-6, rtol=1e-4)
+    for step, losses in losses_of(tmp_path / "whole").items():
+        assert losses_of(tmp_path / "parts")[step]["color"] == pytest.approx(losses["color"], rel=1e-4)
 
 
 def test_dry_run_prints_the_resolved_recipe_and_does_nothing(tmp_path, capsys, monkeypatch):
