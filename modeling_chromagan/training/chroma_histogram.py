@@ -2,7 +2,7 @@
 
 import torch
 
-BINS_PER_AXIS = 27
+BINS_PER_AXIS = 27  # sRGB reaches from -107.9 to 98.3
 HALF = BINS_PER_AXIS // 2
 
 

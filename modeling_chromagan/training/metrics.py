@@ -8,11 +8,10 @@ import torch
 
 from ..color import rgb_to_lab
 from .bootstrap import Bootstrap
+from .chroma_histogram import BINS_PER_AXIS, ab_squares
 from .protocols import PROTOCOLS, Protocol
 
 LARGEST_THRESHOLD = 150  # Lab units; thresholds are 0, 1, ..., 150
-BIN_SIZE = 10  # Lab units
-BINS_PER_AXIS = 27  # centers -130, -120, ..., 130; sRGB reaches from -107.9 to 98.3
 PLAIN_MEASURES = ("psnr", "colorfulness", "colorfulness_truth", "colorfulness_difference")  # of every picture
 FULL_MEASURES = ("ssim", "ciede2000")
 CIEDE2000_ROWS = 256  # of a picture worked on at a time
@@ -158,11 +157,9 @@ class AucAccumulator:
             )
         error = (ab_prediction - ab_truth).square().sum(dim=1).sqrt()  # (B, H, W)
         thresholds_met = (LARGEST_THRESHOLD + 1 - error.ceil()).clamp(min=0)  # (B, H, W), whole numbers 0..151
-        half = BINS_PER_AXIS // 2
-        row, column = ((ab_truth / BIN_SIZE).round().clamp(-half, half) + half).long().unbind(1)  # (B, H, W) each
         count, bins = len(ab_truth), BINS_PER_AXIS**2
-        picture = torch.arange(count, device=row.device).view(-1, 1, 1)
-        index = ((picture * BINS_PER_AXIS + row) * BINS_PER_AXIS + column).flatten()  # (B*H*W,)
+        picture = torch.arange(count, device=ab_truth.device).view(-1, 1, 1)
+        index = (picture * bins + ab_squares(ab_truth)).flatten()  # (B*H*W,)
         weights = thresholds_met.flatten().double()
         pixels = torch.bincount(index, minlength=count * bins).view(count, bins).double().cpu()
         met = torch.bincount(index, weights, minlength=count * bins).view(count, bins).cpu()
