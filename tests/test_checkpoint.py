@@ -206,7 +206,7 @@ def test_a_signal_finishes_the_step_saves_and_ends(pictures, tmp_path, number, c
             for _ in range(40):  # also while it is on its way out
                 time.sleep(0.05)
                 training.send_signal(number)
-    _, errors = training.communicate(timeout=60)
+    _, errors = training.communicate(timeout=10)  # seconds a run may take to save and end
     assert training.returncode == code, errors
     assert errors.strip().splitlines()[-1].startswith(f"train.py: stopped by {number.name}")
     assert "Traceback" not in errors
