@@ -165,7 +165,7 @@ def test_color_metrics_gather_batches(pictures):
 
 
 def test_both_readings_of_the_difference_in_colorfulness():
-    truth = torch.zeros(2, 3, 8, 8, dtype=torch.uint8)
+    truth = torch.zeros(2, 3, 16, 16, dtype=torch.uint8)
     truth[0, 0] = 100  # one red, one black
     prediction = truth.flip(0)  # the other way round
     metrics = ColorMetrics()

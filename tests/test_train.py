@@ -88,6 +88,15 @@ def test_run_folder_explains_itself(finished):
     assert not list(finished.rglob(".partial*"))
 
 
+def test_every_evaluation_measures_the_model_against_the_grey_row(finished):
+    lines = [json.loads(line) for line in (finished / "log.jsonl").read_text(encoding="utf-8").splitlines()]
+    measured = [line for line in lines if "validation_psnr_mean" in line]
+    assert [line["step"] for line in measured] == [2, 4]
+    for line in measured:
+        assert 0 < line["validation_ssim"] <= 1
+        assert {"validation_gain_ssim", "validation_gain_psnr_mean", "validation_colorfulness_ratio"} <= set(line)
+
+
 def test_weights_saved_are_the_average(finished):
     average = load_file(list_checkpoints(finished)[-1] / "average.safetensors")
     saved = load_file(finished / "model" / "model.safetensors")

@@ -123,7 +123,7 @@ def evaluate_model(
         label_mapping: (labels of the data set,), the class of the head for each; without it top-1 is not measured.
 
     Returns:
-        `grey` and `model`: `Row.figures()` of either; `gain`: model minus grey for PSNR and AuC;
+        `grey` and `model`: `Row.figures()` of either; `gain`: model minus grey for PSNR, SSIM and AuC;
         `counts`: `pictures` measured out of `pictures_seen`; with `label_mapping`, labels and a class head also
         `classes`: `top1` in percent over `pictures`.
 
@@ -143,7 +143,7 @@ def evaluate_model(
     if not model.metrics.values["psnr"]:
         raise EvaluationError(f"none of {seen:,} pictures has a colorfulness of {min_colorfulness:g} or more")
     grey_figures, model_figures = (row.figures() for row in rows)
-    gains = ("psnr_mean", "psnr_median", "auc", "rebalanced_auc")
+    gains = ("psnr_mean", "psnr_median", "ssim", "auc", "rebalanced_auc")
     result = {
         "grey": grey_figures,
         "model": model_figures,

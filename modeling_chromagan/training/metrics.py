@@ -12,8 +12,8 @@ from .chroma_histogram import BINS_PER_AXIS, ab_squares
 from .protocols import PROTOCOLS, Protocol
 
 LARGEST_THRESHOLD = 150  # Lab units; thresholds are 0, 1, ..., 150
-PLAIN_MEASURES = ("psnr", "colorfulness", "colorfulness_truth", "colorfulness_difference")  # of every picture
-FULL_MEASURES = ("ssim", "ciede2000")
+PLAIN_MEASURES = ("psnr", "ssim", "colorfulness", "colorfulness_truth", "colorfulness_difference")  # of every picture
+FULL_MEASURES = ("ciede2000",)
 CIEDE2000_ROWS = 256  # of a picture worked on at a time
 
 
@@ -205,7 +205,7 @@ class ColorMetrics:
 
     Args:
         protocol: how the PSNR is taken; by default with a peak of 255, averaged over pictures.
-        full: also SSIM and CIEDE2000 (scikit-image), and 95 % intervals: several times the work.
+        full: also CIEDE2000, and 95 % intervals: several times the work.
     """
 
     def __init__(self, protocol: Protocol = PROTOCOLS["tiny64"], full: bool = False):
@@ -228,8 +228,8 @@ class ColorMetrics:
             lab_truth: (B, 3, H, W), `rgb_truth` in Lab units where the caller has it already.
 
         Returns:
-            Of every picture `psnr`, `colorfulness`, `colorfulness_truth`, `colorfulness_difference` (absolute) and
-            its own `auc`; with `full` also `ssim` and `ciede2000`.
+            Of every picture `psnr`, `ssim`, `colorfulness`, `colorfulness_truth`, `colorfulness_difference` (absolute)
+            and its own `auc`; with `full` also `ciede2000`.
 
         Raises:
             ValueError: for other shapes or types.
@@ -240,12 +240,12 @@ class ColorMetrics:
         pixels, thresholds_met = self.auc.update(lab_prediction[:, 1:], lab_truth[:, 1:])
         measured = {
             "psnr": psnr(rgb_prediction, rgb_truth, self.protocol.peak, self.protocol.least_mean_square),
+            "ssim": ssim(rgb_prediction, rgb_truth),
             "colorfulness": colorfulness(rgb_prediction),
             "colorfulness_truth": colorfulness(rgb_truth),
         }
         measured["colorfulness_difference"] = (measured["colorfulness"] - measured["colorfulness_truth"]).abs()
         if self.full:
-            measured["ssim"] = ssim(rgb_prediction, rgb_truth)
             measured["ciede2000"] = ciede2000(lab_prediction, lab_truth)
             scalars = torch.stack([measured[name] for name in self.measures], dim=1)  # (B, measures)
             self.bootstrap.update(torch.cat((scalars, pixels, thresholds_met), dim=1))
@@ -260,10 +260,10 @@ class ColorMetrics:
 
         Returns:
             `pictures`: how many; `psnr_mean`, `psnr_median`: decibels (the mean as the protocol averages);
-            `colorfulness`, `colorfulness_truth`: means over predictions and truths; of these two
+            `ssim`: its mean; `colorfulness`, `colorfulness_truth`: means over predictions and truths; of these two
             `colorfulness_ratio`, the first divided by the second, and `colorfulness_difference_of_means`, absolute;
             `colorfulness_mean_difference`: mean of the absolute differences picture by picture; `auc`,
-            `rebalanced_auc`: percent (see `AucAccumulator`); with `full` the means `ssim` and `ciede2000`.
+            `rebalanced_auc`: percent (see `AucAccumulator`); with `full` the mean `ciede2000`.
 
         Raises:
             ValueError: if nothing was added.
@@ -307,6 +307,7 @@ class ColorMetrics:
             ratio = prediction / truth if np.ndim(truth) or truth else float("nan")
         summary = {
             "psnr_mean": means["psnr"],
+            "ssim": means["ssim"],
             "colorfulness": prediction,
             "colorfulness_truth": truth,
             "colorfulness_ratio": ratio,
