@@ -238,7 +238,8 @@ def test_two_runs_write_the_same_bytes(model_folder, data_folder, tmp_path, caps
         run(capsys, "--model", model_folder, model_folder, "--data", data_folder, "-o", tmp_path / folder)
     names = sorted(path.name for path in (tmp_path / "one").iterdir())
     stem = model_folder.name
-    assert names == sorted(["contact_sheet.png", "results.json", "results.md", f"{stem}.csv", f"{stem}-2.csv"])
+    pictures = ["comparison.png", "contact_sheet.png"]
+    assert names == sorted([*pictures, "results.json", "results.md", f"{stem}.csv", f"{stem}-2.csv"])
     for name in names:
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes(), name
     rows = json.loads((tmp_path / "one" / "results.json").read_text())["rows"]
@@ -269,6 +270,23 @@ def test_contact_sheet_shows_the_worst_and_the_best(model_folder, data_folder):
     assert f"{max(scores):.2f} dB" in best[0]
     truth = np.asarray(sections["fixed sample"][0][1][-1])  # 64 pixels drawn three times as large
     assert np.array_equal(truth[1::3, 1::3], np.array(photograph(0)))
+
+
+def test_comparison_shows_one_picture_of_every_model_below_the_other(model_folder, data_folder, monkeypatch):
+    protocol = PROTOCOLS["tiny64"]
+    source = open_source(str(data_folder), "valid")
+    evaluation = Evaluation(load_candidates([str(model_folder)] * 2, protocol), source, protocol)
+    evaluation.run(show_progress=False)
+    drawn = []
+    monkeypatch.setattr("modeling_chromagan.training.contact_sheet.captioned_sheet", lambda *of: drawn.extend(of))
+    evaluate.comparison_sheet(evaluation)
+    _, names, ((_, lines),) = drawn
+    assert [way for way, _ in lines] == [GREY, model_folder.name, f"{model_folder.name}-2", "photograph"]
+    assert len(names) == len(evaluation.indices)
+    assert all(len(pictures) == len(names) for _, pictures in lines)
+    for one, other in zip(lines[1][1], lines[2][1], strict=True):
+        assert np.array_equal(np.array(one), np.array(other))
+    assert np.array_equal(np.array(lines[-1][1][0])[1::3, 1::3], np.array(photograph(0)))
 
 
 def test_native_is_what_a_user_of_the_pipeline_gets(model_folder, tmp_path, capsys):

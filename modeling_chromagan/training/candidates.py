@@ -1,6 +1,7 @@
 """What an evaluation measures: models as they are loaded and run, and the plain gray picture they have to beat."""
 
 import csv
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -162,7 +163,7 @@ def load_candidates(
 
 def name_of(place: str) -> str:
     """A short name for a model that can also be a file's: a run's folder rather than the `model` inside it."""
-    parts = [part for part in (Path(place).resolve().parts if Path(place).is_dir() else Path(place).parts) if part]
+    parts = (Path(os.path.abspath(place)) if Path(place).is_dir() else Path(place)).parts
     name = parts[-2] if parts[-1] == "model" and len(parts) > 1 else parts[-1]
     return re.sub(r"[^\w.-]", "_", name).lstrip(".-") or "model"
 

@@ -120,13 +120,34 @@ def captioned_sheet(
     return sheet
 
 
-def evaluation_sheet(evaluation: Evaluation) -> Image.Image:
-    """The contact sheet of an evaluation: a fixed sample, then each model's worst, median and best pictures by PSNR.
+def _draw(evaluation: Evaluation, positions: Sequence[int]) -> dict[int, tuple[str, list[Image.Image]]]:
+    """Name of each measured picture, and what every row of the evaluation makes of it with the photograph behind.
 
-    Reads and colors the chosen pictures once more: none of them was kept.
+    Reads and colors the pictures once more: none of them was kept.
     """
-    rows, indices = evaluation.rows, evaluation.indices
-    count = len(indices)
+    position_of = {evaluation.indices[position]: position for position in positions}
+    drawn = {}
+    for picture in read_pictures(evaluation.source, evaluation.protocol, sorted(position_of)):
+        rgb = picture.rgb[None]
+        lab = lab_from_rgb8(rgb)
+        colored = [row.candidate.color(rgb, lab).rgb[0] for row in evaluation.rows]
+        drawn[position_of[picture.index]] = (picture.name, [thumbnail(rgb) for rgb in (*colored, picture.rgb)])
+    return drawn
+
+
+def comparison_sheet(evaluation: Evaluation) -> Image.Image:
+    """The fixed sample alone, a line of pictures for every model: what many models make of the same eight pictures."""
+    drawn = _draw(evaluation, list(evenly_spaced(len(evaluation.indices), FIXED_SAMPLE)))
+    ways = [*(row.candidate.name for row in evaluation.rows), "photograph"]
+    lines = [(way, [pictures[number] for _, pictures in drawn.values()]) for number, way in enumerate(ways)]
+    title = f"{evaluation.protocol.name}, {evaluation.source.name}"
+    return captioned_sheet(title, [name for name, _ in drawn.values()], [("fixed sample", lines)])
+
+
+def evaluation_sheet(evaluation: Evaluation) -> Image.Image:
+    """The contact sheet of an evaluation: a fixed sample, then each model's worst, median and best by PSNR."""
+    rows = evaluation.rows
+    count = len(evaluation.indices)
     sections = [("fixed sample", list(evenly_spaced(count, FIXED_SAMPLE)))]
     picked = PICKED if len(rows) == 2 else 1
     for row in rows[1:]:
@@ -138,16 +159,10 @@ def evaluation_sheet(evaluation: Evaluation) -> Image.Image:
             (f"{name}: median", order[middle : middle + picked]),
             (f"{name}: best", order[::-1][:picked]),
         ]
-    wanted = sorted({indices[position] for _, positions in sections for position in positions})
-    drawn = {}
-    for picture in read_pictures(evaluation.source, evaluation.protocol, wanted):
-        rgb = picture.rgb[None]
-        lab = lab_from_rgb8(rgb)
-        colored = [row.candidate.color(rgb, lab).rgb[0] for row in rows]
-        drawn[picture.index] = (picture.name, [thumbnail(rgb) for rgb in (*colored, picture.rgb)])
+    drawn = _draw(evaluation, sorted({position for _, positions in sections for position in positions}))
 
     def line(position: int) -> tuple[str, list[Image.Image]]:
-        name, pictures = drawn[indices[position]]
+        name, pictures = drawn[position]
         scores = ", ".join(f"{row.candidate.name} {row.metrics.values['psnr'][position]:.2f}" for row in rows)
         return f"{name} - PSNR: {scores} dB", pictures
 
@@ -158,4 +173,4 @@ def evaluation_sheet(evaluation: Evaluation) -> Image.Image:
     )
 
 
-__all__ = ["captioned_sheet", "evaluation_sheet", "picture_grid", "sample_grid", "thumbnail"]
+__all__ = ["captioned_sheet", "comparison_sheet", "evaluation_sheet", "picture_grid", "sample_grid", "thumbnail"]

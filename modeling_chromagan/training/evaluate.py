@@ -19,7 +19,7 @@ from huggingface_hub.utils import logging as hub_logging
 from tqdm import tqdm
 
 from .candidates import CandidateError, first_line, load_candidates
-from .contact_sheet import evaluation_sheet, sample_grid
+from .contact_sheet import comparison_sheet, evaluation_sheet, sample_grid
 from .evaluation_pictures import PictureSourceError, open_source
 from .evaluation_report import PictureTable, markdown_report, write_results
 from .measurement import Evaluation, EvaluationError, evaluate_model
@@ -56,7 +56,8 @@ def add_evaluate_arguments(parser: argparse.ArgumentParser) -> None:
         "--output",
         type=Path,
         metavar="FOLDER",
-        help="write results.json, results.md, a CSV of all pictures per model, and contact_sheet.png",
+        help="write results.json, results.md, a CSV of all pictures per model, contact_sheet.png, and of several "
+        "models comparison.png",
     )
 
 
@@ -114,6 +115,8 @@ def _run(options: argparse.Namespace) -> None:
     if options.output is not None:
         write_results(options.output, results)
         evaluation_sheet(evaluation).save(options.output / "contact_sheet.png")
+        if len(candidates) > 1:
+            comparison_sheet(evaluation).save(options.output / "comparison.png")
 
 
 def _positive(text: str) -> int:
