@@ -5,16 +5,20 @@
 What is trained stands in compare_recipes.yaml. For every row the learning rate is the best of those tried by PSNR on
 the fixed validation pictures; all phases have AdamW with 5 % warm-up and a cosine to zero. It can be stopped at any
 time and goes on where it was when called again. Tiny ImageNet comes from the Hub, or from $CHROMAGAN_DATA.
+
+Writes tables.md, and for every protocol a folder with figures, tables and sheets of pictures. The rows with Inception
+features need timm; CHROMAGAN_TORCHVISION_SCHEMAS=1 lets it run beside a CPU-only torch (tests/torchvision_schemas.py).
 """
 
 import argparse
+import importlib.metadata
 import json
 import os
-import platform
 import re
 import subprocess
 import sys
 import time
+from datetime import date
 from pathlib import Path
 
 import yaml
@@ -22,6 +26,20 @@ import yaml
 ROOT = Path(__file__).parents[1]
 PLAN = Path(__file__).with_suffix(".yaml")
 VALIDATION_MEASURE = "validation_psnr_mean"
+PYTHON = [sys.executable]
+if os.environ.get("CHROMAGAN_TORCHVISION_SCHEMAS") == "1":
+    PYTHON.append(str(ROOT / "tests" / "torchvision_schemas.py"))
+PACKAGES = ("torch", "transformers", "accelerate", "datasets", "scikit-image")
+FIGURES = {  # of the short tables: key of the figure, heading, decimals
+    "psnr_mean": ("PSNR (dB)", 2),
+    "ssim": ("SSIM", 4),
+    "ciede2000": ("CIEDE2000", 2),
+    "colorfulness_ratio": ("colorfulness ratio", 3),
+    "rebalanced_auc": ("rebalanced AuC (%)", 2),
+    "auc": ("AuC (%)", 2),
+    "top1": ("top-1 (%)", 1),
+    "own_loss": ("own validation loss*", 5),
+}
 
 
 def slug(name: str) -> str:
@@ -70,7 +88,7 @@ def train(plan: dict, stage: dict, pictures: int, rate: float | None, folder: Pa
         return json.loads(done.read_text(encoding="utf-8"))
     started = time.monotonic()
     settings = [s.removesuffix("\n...") for s in stage_settings(plan, stage, pictures, rate, init_from)]
-    command = [sys.executable, str(ROOT / "train.py"), str(ROOT / "recipes" / f"{stage['recipe']}.yaml")]
+    command = [*PYTHON, str(ROOT / "train.py"), str(ROOT / "recipes" / f"{stage['recipe']}.yaml")]
     print(
         f"{folder.name}: {stage['recipe']}, {pictures:,} pictures" + (f", rate {rate:g}" if rate else ""), flush=True
     )
@@ -104,13 +122,18 @@ def train_row(plan: dict, row: dict, output: Path) -> dict:
                 for rate in plan["learning_rates"]
             }
             rate = max(tried, key=lambda rate: tried[rate]["psnr"])
-        last = number == len(row["stages"]) - 1
-        target = folder if last else work / f"stage-{number}"
+        target = folder / f"stage-{number}"
+        if rate and round(pictures * share) == plan["search_pictures"]:  # the best run of the search is the run
+            target = work / f"search-{number}-{rate:g}"
         stages.append(train(plan, stage, round(pictures * share), rate, target, init_from))
         init_from = target
+    model = folder / "model"  # the folder's name is the row's in the tables of the evaluation
+    model.unlink(missing_ok=True)
+    model.parent.mkdir(parents=True, exist_ok=True)
+    model.symlink_to((target / "model").resolve(), target_is_directory=True)
     return {
         "name": row["name"],
-        "model": str(folder / "model"),
+        "model": str(model),
         "pictures": pictures,
         "rates": [stage["rate"] for stage in stages],
         "minutes": sum(stage["minutes"] for stage in stages),
@@ -119,9 +142,28 @@ def train_row(plan: dict, row: dict, output: Path) -> dict:
 
 def evaluate(rows: list[dict], protocol: str, data: str, output: Path) -> None:
     """One table over all rows, by the package's own command."""
-    command = [sys.executable, "-m", "modeling_chromagan.training.evaluate", "--protocol", protocol]
+    command = [*PYTHON, "-m", "modeling_chromagan.training.evaluate", "--protocol", protocol]
     command += ["--model", *(row["model"] for row in rows), "--data", data, "--output", str(output)]
     subprocess.run(command, check=True, cwd=ROOT)
+
+
+def table(rows: list[dict], results: dict, below: set[str]) -> list[str]:
+    """A Markdown table of one evaluation, grey first, the rows of the smaller budget below a line."""
+    heading = ["", "pictures", "minutes", "learning rates", *(title for title, _ in FIGURES.values())]
+    lines = [f"| {' | '.join(heading)} |", "|---|" + "---:|" * (len(heading) - 1)]
+    described = [{"name": results["rows"][0]["name"], "pictures": None}, *rows]
+    for row, measured in zip(described, results["rows"], strict=True):
+        cells = [row["name"], "-", "-", "-"]
+        if row["pictures"]:
+            rates = ", ".join(f"{rate:g}" if rate else "as published" for rate in row["rates"])
+            cells = [row["name"], f"{row['pictures']:,}", f"{row['minutes']:.0f}", rates]
+        if row["name"] in below and not any("*below" in line for line in lines):
+            lines.append(f"| *below: a smaller budget* |{' |' * (len(heading) - 1)}")
+        for name, (_, decimals) in FIGURES.items():
+            value = measured["figures"].get(name)
+            cells.append("-" if value is None else f"{value:.{decimals}f}")
+        lines.append(f"| {' | '.join(cells)} |")
+    return lines
 
 
 def main() -> int:
@@ -131,19 +173,25 @@ def main() -> int:
     parser.add_argument("--native", nargs="+", default=[], help="folders of photographs to measure at full size too")
     options = parser.parse_args()
     plan = yaml.safe_load(PLAN.read_text(encoding="utf-8"))
-    trained = []
-    for row in plan["rows"] + plan["below_the_line"]:
-        if options.rows and not any(row["name"].startswith(name) for name in options.rows):
-            continue
-        trained.append(train_row(plan, row, options.output))
-    summary = {"machine": f"{os.cpu_count()} cores, {platform.processor() or platform.machine()}", "rows": trained}
-    (options.output / "rows.json").write_text(json.dumps(summary, indent=2), encoding="utf-8")
+    wanted = plan["rows"] + plan["below_the_line"]
+    if options.rows:
+        wanted = [row for row in wanted if any(row["name"].startswith(name) for name in options.rows)]
+    trained = [train_row(plan, row, options.output) for row in wanted]
     root = os.environ.get("CHROMAGAN_DATA", "")
     local = Path(root) / "tiny-imagenet"
     data = str(local) if root and local.is_dir() else "zh-plus/tiny-imagenet"
-    evaluate(trained, "tiny64", data, options.output / "tiny64")
-    for folder in options.native:
-        evaluate(trained, "native", folder, options.output / f"native-{Path(folder).name}")
+    places = {"tiny64": ("tiny64", data)}
+    places |= {f"native-{Path(folder).name}": ("native", folder) for folder in options.native}
+    below = {row["name"] for row in plan["below_the_line"]}
+    versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in PACKAGES)
+    lines = [f"{date.today()}, {os.cpu_count()} CPU cores, {versions}"]
+    for name, (protocol, pictures) in places.items():
+        evaluate(trained, protocol, pictures, options.output / name)
+        results = json.loads((options.output / name / "results.json").read_text(encoding="utf-8"))
+        count = results["counts"]["measured"]
+        lines += ["", f"`{protocol}`, {Path(pictures).name}, {count:,} pictures:", "", *table(trained, results, below)]
+    (options.output / "tables.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    print("\n".join(lines))
     return 0
 
 
