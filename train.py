@@ -218,7 +218,7 @@ class Trainer:
             network = {"generator": self.generator, "critic": self.critic}[name]
             options = {"lr": settings.learning_rate, "betas": settings.betas, "weight_decay": settings.weight_decay}
             trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
-            optimizers[name] = OPTIMIZERS[settings.name](trained, **options)
+            optimizers[name] = OPTIMIZERS[settings.name](trained, fused=True, **options)  # one pass over the weights
             if name in states:
                 optimizers[name].load_state_dict(states[name])
         plan = BatchPlan(
@@ -311,23 +311,26 @@ class Trainer:
         with self.precision():
             output = generator(luminance)
         class_loss = self.class_loss(objective, output.logits, batch)
-        total, losses = objectives.generator_loss(
-            objective,
-            luminance,
-            output.reconstruction,
-            target,
-            class_loss,
-            self.critic if taught_by_critic else None,
-            self.encoding,
-            objectives.chroma_weights(
-                decode_ab(real_ab, self.encoding),
-                objective.chroma_emphasis,
-                objective.chroma_emphasis_power,
+        with self.precision():
+            total, losses = objectives.generator_loss(
+                objective,
+                luminance,
+                output.reconstruction,
+                target,
+                class_loss,
+                self.critic if taught_by_critic else None,
+                self.encoding,
+                objectives.chroma_weights(
+                    decode_ab(real_ab, self.encoding),
+                    objective.chroma_emphasis,
+                    objective.chroma_emphasis_power,
+                    self.average_over_processes,
+                ),
                 self.average_over_processes,
-            ),
-            self.average_over_processes,
-            (decode_ab(real_ab, self.encoding), self.color_weights[number]) if objective.rebalanced_weight else None,
-        )
+                (decode_ab(real_ab, self.encoding), self.color_weights[number])
+                if objective.rebalanced_weight
+                else None,
+            )
         norm = self.descend("generator", total, optimizers["generator"], phase.generator_optimizer, number)
         if self.average is not None and self.accelerator.sync_gradients:
             self.average.update_parameters(self.generator)
@@ -341,7 +344,8 @@ class Trainer:
                 with self.precision(), torch.no_grad():
                     fake = generator(luminance).reconstruction
             fake_ab = objectives.lab_picture(luminance, fake, self.encoding)[:, 1:]
-            total, critic_losses = objectives.critic_loss(objective, critic, luminance, real_ab, fake_ab, random)
+            with self.precision():
+                total, critic_losses = objectives.critic_loss(objective, critic, luminance, real_ab, fake_ab, random)
             norm = self.descend("critic", total, optimizers["critic"], phase.critic_optimizer, number)
             losses |= {"critic": total.detach()} | critic_losses | {"critic_gradient_norm": norm}
         return losses
@@ -395,8 +399,8 @@ class Trainer:
         return self.step - sum(phase.steps for phase in self.recipe.phases[:number])
 
     def precision(self):
-        # Only the generator runs in bfloat16: the double backward of the penalty loses too much there, and the critic
-        # is the smaller network.
+        # Both networks, the penalty's second derivatives too: bfloat16 changes their gradients less than another batch
+        # does, and the critic is most of the work (benchmarks/critic_precision.py). Losses are float32 always.
         enabled = self.recipe.precision == "bfloat16"
         return torch.autocast(self.accelerator.device.type, torch.bfloat16, enabled=enabled)
 

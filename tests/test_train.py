@@ -284,7 +284,7 @@ def test_accumulated_parts_update_both_networks_once_and_as_the_whole_batch_does
     updates = []
 
     class SGD(torch.optim.SGD):
-        def __init__(self, parameters, lr, betas, weight_decay):
+        def __init__(self, parameters, lr, **adam_options):
             super().__init__(parameters, lr)
 
         def step(self, *arguments, **options):

@@ -193,7 +193,7 @@ def generator_loss(
         parts["class"] = class_loss.detach()
     if critic is not None and settings.adversarial_weight:
         output = reconstruction.detach().requires_grad_()
-        term = adversarial_term(settings, critic(lab_picture(luminance, output, encoding)).scores)
+        term = adversarial_term(settings, critic(lab_picture(luminance, output, encoding)).scores.float())
         (gradient,) = torch.autograd.grad(term, output)
         (color_gradient,) = torch.autograd.grad(color_terms(output)[0], output)
         squares = average(torch.stack([color_gradient.square().sum(), gradient.square().sum()]))
@@ -236,7 +236,7 @@ def gradient_penalty(
         random = RowRandom(int(torch.randint(2**31, ())), len(real_ab))
     epsilon = random.uniform(1, 1, 1).to(real_ab.device)
     mixed = (epsilon * real_ab.float() + (1 - epsilon) * fake_ab.detach().float()).requires_grad_()
-    scores = critic(torch.cat([luminance.float(), mixed], dim=1)).scores.flatten(1)
+    scores = critic(torch.cat([luminance.float(), mixed], dim=1)).scores.float().flatten(1)
     patches = scores.shape[1]
     score = scores.sum() / {"sum": 1, "root": patches**0.5, "mean": patches}[reduction]
     (gradient,) = torch.autograd.grad(score, mixed, create_graph=True)
@@ -277,8 +277,8 @@ def critic_loss(
         real_ab: encoded, (B, 2, H, W).
         fake_ab: encoded, (B, 2, H, W).
     """
-    real = critic(torch.cat([luminance, real_ab], dim=1).float()).scores
-    fake = critic(torch.cat([luminance, fake_ab.detach().to(luminance.dtype)], dim=1).float()).scores
+    real = critic(torch.cat([luminance, real_ab], dim=1).float()).scores.float()
+    fake = critic(torch.cat([luminance, fake_ab.detach().to(luminance.dtype)], dim=1).float()).scores.float()
     parts = {"critic_gap": (real.mean() - fake.mean()).detach(), "critic_separation": separation(real, fake)}
     if settings.adversarial == "wasserstein":
         total = fake.mean() - real.mean()
