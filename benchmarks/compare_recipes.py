@@ -100,12 +100,14 @@ def train(plan: dict, stage: dict, pictures: int, rate: float | None, folder: Pa
     subprocess.run([*command, f"output={folder}", *settings], check=True, cwd=ROOT)
     lines = [json.loads(line) for line in (folder / "log.jsonl").read_text(encoding="utf-8").splitlines()]
     figures = next(line for line in reversed(lines) if VALIDATION_MEASURE in line)
-    # A stage that was interrupted is slower by its start only; its pictures per second are the honest measure.
-    speeds = [line["pictures_per_second"] for line in lines if "pictures_per_second" in line]
+    # Rates, not the clock: a stage can have been interrupted. Every phase has its own.
+    recipe = yaml.safe_load((folder / "recipe.yaml").read_text(encoding="utf-8"))
+    rates = {line["phase"]: line["pictures_per_second"] for line in lines if "pictures_per_second" in line}
+    seconds = [phase["steps"] * phase["batches"][0]["batch_size"] / rates[phase["name"]] for phase in recipe["phases"]]
     result = {
         "psnr": figures[VALIDATION_MEASURE],
         "pictures": pictures,
-        "minutes": pictures / speeds[-1] / 60,
+        "minutes": sum(seconds) / 60,
         "wall_minutes": (time.monotonic() - started) / 60,
         "rate": rate,
     }
