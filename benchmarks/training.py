@@ -25,7 +25,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import train
 from modeling_chromagan import ChromaGANCritic, ChromaGANGenerator
-from modeling_chromagan.color import rgb_to_lab
+from modeling_chromagan.color import rgb8_to_lab
 from modeling_chromagan.training import objectives
 from modeling_chromagan.training.data import BatchPlan, RowRandom, decode_picture, open_sources, to_network_units
 from modeling_chromagan.training.interruption import Interruption
@@ -194,7 +194,7 @@ def data_costs(recipe: Recipe, table) -> dict[str, float]:
 
     rows = [table[int(index)] for index in random.integers(len(table), size=BATCH)]
     return {
-        "lab": seconds(lambda: rgb_to_lab(rgb.float() / 255), 9) / BATCH,
+        "lab": seconds(lambda: rgb8_to_lab(rgb), 9) / BATCH,
         "plain lab": seconds(lambda: [rgb2lab(picture) for picture in pictures], 5) / BATCH,
         "path": seconds(our_path, 9) / BATCH,
         "plain path": seconds(lambda: [plain_item(row) for row in rows], 5) / BATCH,
@@ -213,7 +213,7 @@ def main() -> None:
     print(f"load before the start: {os.getloadavg()[0]:.1f} (figures are of use below 0.5 only)")
     recipe = make_recipe(data, 0, options.steps, "unused")
     photographs, _, _ = open_sources(recipe.data, recipe.seed)
-    table = photographs["tiny_imagenet"].table
+    table = photographs["tiny_imagenet"].data
 
     ours = {}
     for phase, name, aim in ((0, "color-loss phase", 2.5), (1, "adversarial phase", 1.7)):

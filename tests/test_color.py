@@ -21,6 +21,7 @@ from modeling_chromagan.color import (
     lightness_to_gray,
     luminance_to_unit,
     reconstruction_to_ab,
+    rgb8_to_lab,
     rgb_to_lab,
 )
 
@@ -258,3 +259,14 @@ def test_a_reconstruction_has_two_or_three_channels(shape):
         ValueError, match=r"^reconstruction has shape \(.*\); accepted: \(\.\.\., 2, H, W\) encoded ab or"
     ):
         reconstruction_to_ab(torch.zeros(shape), "unit8")
+
+
+def test_lab_of_8_bit_pictures_is_that_of_the_same_numbers_to_the_bit():
+    values = torch.arange(256, dtype=torch.uint8)
+    pictures = torch.stack([values, values.flip(0), values.roll(100)]).view(1, 3, 16, 16)
+    assert torch.equal(rgb8_to_lab(pictures), rgb_to_lab(pictures.float() / 255))
+    mirrored = pictures.flip(3).contiguous(memory_format=torch.channels_last)
+    assert torch.equal(rgb8_to_lab(mirrored), rgb8_to_lab(pictures).flip(3))
+    for wrong in (pictures.float(), pictures[0, 0]):
+        with pytest.raises(ValueError, match=r"accepted: torch\.uint8"):
+            rgb8_to_lab(wrong)

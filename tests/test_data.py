@@ -111,11 +111,11 @@ def test_hue_deviation_is_that_of_the_circle():
     pixels = torch.from_numpy(colors).permute(2, 0, 1)[None]
     a, b = rgb_to_lab(pixels.float() / 255)[0, 1:].flatten(1).T.double().numpy()
     resultant = np.linalg.norm(a / np.linalg.norm(a) + b / np.linalg.norm(b)) / 2
-    assert hue_deviation(pixels) == pytest.approx(np.degrees(np.sqrt(-2 * np.log(resultant))), rel=1e-4)
+    assert hue_deviation(pixels).item() == pytest.approx(np.degrees(np.sqrt(-2 * np.log(resultant))), rel=1e-4)
     with_gray = torch.cat([pixels, torch.full_like(pixels, 90)], dim=3)
-    assert hue_deviation(with_gray) == pytest.approx(hue_deviation(pixels), rel=1e-6)
-    assert hue_deviation(torch.full((1, 3, 4, 4), 90, dtype=torch.uint8)) == np.inf
-    assert hue_deviation(pixels[..., :1]) == pytest.approx(0, abs=0.1)
+    assert hue_deviation(with_gray).item() == pytest.approx(hue_deviation(pixels).item(), rel=1e-6)
+    assert hue_deviation(torch.full((1, 3, 4, 4), 90, dtype=torch.uint8)).item() == np.inf
+    assert hue_deviation(pixels[..., :1]).item() == pytest.approx(0, abs=0.1)
 
 
 def plan(ranks=1, rank=0, **kinds) -> BatchPlan:

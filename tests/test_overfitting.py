@@ -38,7 +38,7 @@ OBJECTIVES = {
         0.773141,
         0.56,
     ),
-    "wasserstein critic": (ADVERSARIAL | {"adversarial": "wasserstein"}, STILL, 1e-3, "critic", 0.775168, 0.1),
+    "wasserstein critic": (ADVERSARIAL | {"adversarial": "wasserstein"}, STILL, 1e-3, "critic", 0.740203, 0.1),
     "bce critic": (ADVERSARIAL | {"adversarial": "bce"}, STILL, 1e-3, "critic", 1.53392, 1.4),
     "least squares critic": (ADVERSARIAL | {"adversarial": "least_squares"}, STILL, 1e-3, "critic", 1.21036, 0.58),
 }
