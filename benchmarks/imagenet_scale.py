@@ -4,7 +4,7 @@
 
 Counted here: the operations of a step of recipes/chromagan.yaml. Measured here: decoding, judging, cropping and Lab
 of photographs of ImageNet's size on one core; start-up and memory of a stream of simulated shards. Assumed, and
-arguments: a GPU's peak in bfloat16 (TFLOP/s; an H100's is 989), the share of it that training reaches, and the price of
+arguments: a GPU's peak in bfloat16 (TFLOP/s; an H100's is 989), the share of it that is reached, and the price of
 an hour.
 """
 
