@@ -333,6 +333,7 @@ class Server(socketserver.ThreadingTCPServer):
     def __init__(self, folder):
         super().__init__(("127.0.0.1", 0), Handler)
         self.folder, self.faults, self.headers_seen, self.requests = folder, [], [], 0
+        self.index_faults = []
         self.handle_error = lambda *_: None  # of a client that hung up
         self.url = f"http://127.0.0.1:{self.server_address[1]}/"
 
@@ -343,6 +344,11 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         span = self.headers.get("Range")
         if span is None:
+            fault = self.server.index_faults.pop(0) if self.server.index_faults else None
+            if fault == "slow":
+                time.sleep(1)
+            if isinstance(fault, int):
+                return self.answer(fault, b"")
             links = "".join(f'<a href="{path.name}">' for path in sorted(self.server.folder.iterdir()))
             return self.answer(200, links.encode())
         self.server.requests += 1
@@ -400,6 +406,20 @@ def test_http_gives_the_rows_of_the_local_files(server, folder, monkeypatch):
     assert rows.files.counts["connection retries"] == 0
     one = open_rows(server.url + "train-00000-of-00002.parquet")
     assert sorted(labels_at(one, range(55))) == list(range(55))
+
+
+@pytest.mark.parametrize("fault", [500, 429, "slow"])
+def test_an_index_is_asked_for_again(server, folder, fault):
+    server.index_faults = [fault]
+    assert len(open_rows(server.url)) == len(open_rows(str(folder / "data")))
+    assert server.index_faults == []
+
+
+def test_an_index_that_is_refused_is_named(server):
+    server.index_faults = [403] * 9
+    with pytest.raises(RecipeError, match="HTTP status 403"):
+        open_rows(server.url)
+    assert len(server.index_faults) == 8, "a refusal is not asked for again"
 
 
 @pytest.mark.parametrize("fault", ["broken", "short", "slow", 500, 503, 429])

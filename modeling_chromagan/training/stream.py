@@ -324,10 +324,9 @@ class ParquetFiles:
         url, headers = remote_address(file)
         headers["Range"] = f"bytes={span}"
         reason, started = "", time.monotonic()
-        for number in range(self.tries):
+        for number in tries(self.tries):
             if number:
                 self.counts.add("connection retries")
-                time.sleep(min(LONGEST_WAIT_SECONDS, FIRST_WAIT_SECONDS * 2 ** (number - 1)))
             try:
                 response = get_session().get(url, headers=headers, timeout=TIMEOUT_SECONDS)
             except OfflineModeIsEnabled as error:
@@ -355,6 +354,14 @@ class ParquetFiles:
         if isinstance(reason, StreamError):
             return reason
         return StreamError(f"data.sources.{self.name}: {file}: {reason}")
+
+
+def tries(count: int) -> Iterator[int]:
+    """The numbers 0, 1, ..., each after a wait that is twice as long as the one before."""
+    for number in range(count):
+        if number:
+            time.sleep(min(LONGEST_WAIT_SECONDS, FIRST_WAIT_SECONDS * 2 ** (number - 1)))
+        yield number
 
 
 class StreamedRows:
@@ -449,7 +456,7 @@ def open_stream(name: str, where: str, source: Source, split: str, settings: Dat
     Raises:
         RecipeError: naming the source, for a data set, split or column that does not exist or cannot be reached.
     """
-    files = list_files(name, where, split)
+    files = list_files(name, where, split, settings.connection_tries)
     columns = [source.image_column, *([source.label_column] if source.use_labels else [])]
     opened = ParquetFiles(name, files, columns, settings.connection_tries)
     try:
@@ -467,7 +474,7 @@ def open_stream(name: str, where: str, source: Source, split: str, settings: Dat
     return opened, groups
 
 
-def list_files(name: str, where: str, split: str) -> list[str]:
+def list_files(name: str, where: str, split: str, connection_tries: int) -> list[str]:
     """The parquet files of a split.
 
     Raises:
@@ -476,7 +483,7 @@ def list_files(name: str, where: str, split: str) -> list[str]:
     if where.endswith(".parquet"):
         return [where]
     if where.startswith(("http://", "https://")):
-        files = list_index(name, where, split)
+        files = list_index(name, where, split, connection_tries)
     else:
         builder = open_builder(name, where)
         data_files = builder.config.data_files or {}
@@ -499,17 +506,27 @@ def list_splits(name: str, where: str) -> list[str] | None:
     return [str(split) for split in open_builder(name, where).config.data_files or {}]
 
 
-def list_index(name: str, where: str, split: str) -> list[str]:
-    """Parquet files of a split that a web server's index of a folder links to."""
+def list_index(name: str, where: str, split: str, connection_tries: int) -> list[str]:
+    """Parquet files of a split that a web server's index of a folder links to.
+
+    Raises:
+        RecipeError: naming the source, if it refuses or cannot be reached.
+    """
     where = where.rstrip("/") + "/"
-    try:
-        response = get_session().get(where, timeout=TIMEOUT_SECONDS)
-        response.raise_for_status()
-    except Exception as error:  # the client's own errors share no public base
-        reason = " ".join(f"{type(error).__name__}: {error}".split())
-        raise RecipeError(f"data.sources.{name}: {where}: {reason}") from error
-    links = sorted(set(re.findall(r'href="([^"?#]+\.parquet)"', response.text)))
-    return [urljoin(where, link) for link in links if re.match(rf"{re.escape(split)}[-.]", Path(unquote(link)).name)]
+    for _ in tries(connection_tries):
+        try:
+            response = get_session().get(where, timeout=TIMEOUT_SECONDS)
+        except Exception as error:  # the client's own errors share no public base
+            reason = " ".join(f"{type(error).__name__}: {error}".split())
+            continue
+        if response.status_code == 200:
+            links = sorted(set(re.findall(r'href="([^"?#]+\.parquet)"', response.text)))
+            mine = re.compile(rf"{re.escape(split)}[-.]")
+            return [urljoin(where, link) for link in links if mine.match(Path(unquote(link)).name)]
+        reason = f"HTTP status {response.status_code}"
+        if response.status_code < 500 and response.status_code not in (408, 429):
+            break
+    raise RecipeError(f"data.sources.{name}: {where}: {reason}")
 
 
 def open_builder(name: str, where: str):
