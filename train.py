@@ -121,7 +121,10 @@ class Trainer:
     def colors_of(self, phase: Phase) -> torch.Tensor:
         """How often colors occur in the first batches of a phase, the same for every process and resumed run."""
         plan = BatchPlan(self.photographs, phase.batches[:1], HISTOGRAM_BATCHES, self.recipe.seed, 0, 1)
+        counts = {name: source.rejected.values.clone() for name, source in self.photographs.items()}
         batches = [to_network_units(plan[i]["rgb"], "unit8")[1] for i in range(HISTOGRAM_BATCHES)]
+        for name, source in self.photographs.items():  # these pictures come again: the report is about the training
+            source.rejected.values.copy_(counts[name])
         return ab_histogram(decode_ab(torch.cat(batches), "unit8"))
 
     def load_initial_weights(self, folder: Path) -> None:
@@ -203,7 +206,7 @@ class Trainer:
         states, position = load_checkpoint(checkpoint, self.networks)
         self.step = position["step"]
         for name, counts in position["rejected"].items():
-            if name in self.photographs:
+            if name in self.photographs and self.accelerator.is_main_process:  # the sum over all processes
                 self.photographs[name].rejected.update(counts)
         self.skipped.update(position["skipped"])
         self.say(f"resumed from {checkpoint}")
@@ -407,6 +410,12 @@ class Trainer:
     def average_over_processes(self, value: torch.Tensor) -> torch.Tensor:
         return self.accelerator.reduce(value, "mean") if self.accelerator.num_processes > 1 else value
 
+    def sum_over_processes(self, counts: dict[str, int]) -> dict[str, int]:
+        if self.accelerator.num_processes == 1:
+            return counts
+        values = torch.tensor(list(counts.values()), device=self.accelerator.device)
+        return dict(zip(counts, self.accelerator.reduce(values, "sum").tolist(), strict=True))
+
     @property
     def best_generator(self) -> ChromaGANGenerator:
         return self.average.module if self.average is not None else self.generator
@@ -430,14 +439,14 @@ class Trainer:
             self.accelerator.log(values, step=self.step)
 
     def save(self, number: int, optimizers: dict[str, torch.optim.Optimizer]) -> None:
+        rejected = {name: self.sum_over_processes(dict(source.rejected)) for name, source in self.photographs.items()}
+        retries = self.sum_over_processes({name: source.retries for name, source in self.photographs.items()})
         if self.accelerator.is_main_process:
             states = {name: optimizer.state_dict() for name, optimizer in optimizers.items()}
-            rejected = {name: dict(source.rejected) for name, source in self.photographs.items()}
             keep = self.recipe.keep_checkpoints
             position = {"phase": number, "rejected": rejected, "skipped": dict(self.skipped)}
             recipe = dump_recipe(self.recipe)
             save_checkpoint(self.recipe.folder, self.step, self.networks, states, keep, position, recipe)
-            retries = {name: source.retries for name, source in self.photographs.items()}
             self.folder.save_data_report({"rejected": rejected, "retries": retries})
             self.save_model("model")
         self.accelerator.wait_for_everyone()
