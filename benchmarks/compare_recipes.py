@@ -1,11 +1,11 @@
 """Trains every recipe from scratch under one equal budget and measures them side by side.
 
-    python benchmarks/compare_recipes.py --output runs/compare [--rows NAME ...] [--native FOLDER ...]
+    python benchmarks/compare_recipes.py [--output FOLDER] [--rows NAME ...] [--native FOLDER ...] [--show FOLDER ...]
 
     # On a machine with two cores, where two rows side by side are 1.4 times as fast as one after the other:
     python benchmarks/compare_recipes.py --train-only --threads 1 --rows basic labnet resnet_unet &
     python benchmarks/compare_recipes.py --train-only --threads 1 --rows pix2pix_unet chromagan preincep preres
-    wait; python benchmarks/compare_recipes.py --threads 1 --native FOLDER ...
+    wait; python benchmarks/compare_recipes.py --threads 1 --native FOLDER --show examples
 
 What is trained stands in compare_recipes.yaml. For every row the learning rate is the best of those tried by PSNR on
 the fixed validation pictures; all phases have AdamW with 5 % warm-up and a cosine to zero. It can be stopped at any
@@ -26,13 +26,27 @@ import time
 from datetime import date
 from pathlib import Path
 
+import numpy as np
+import torch
 import yaml
+from PIL import Image
 
 ROOT = Path(__file__).parents[1]
+sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+BESIDE_CPU_TORCH = os.environ.get("CHROMAGAN_TORCHVISION_SCHEMAS") == "1"
+if BESIDE_CPU_TORCH:
+    from torchvision_schemas import declare_torchvision_operators
+
+    declare_torchvision_operators()
+
+from modeling_chromagan import ChromaGANPipeline
+from modeling_chromagan.image_loading import PICTURE_SUFFIXES
+from modeling_chromagan.training.contact_sheet import captioned_sheet, thumbnail
+
 PLAN = Path(__file__).with_suffix(".yaml")
 VALIDATION_MEASURE = "validation_psnr_mean"
 PYTHON = [sys.executable]
-if os.environ.get("CHROMAGAN_TORCHVISION_SCHEMAS") == "1":
+if BESIDE_CPU_TORCH:
     PYTHON.append(str(ROOT / "tests" / "torchvision_schemas.py"))
 PACKAGES = ("torch", "transformers", "accelerate", "datasets", "scikit-image")
 FIGURES = {  # of the short tables: key of the figure, heading, decimals
@@ -154,6 +168,20 @@ def evaluate(rows: list[dict], protocol: str, data: str, output: Path) -> None:
     subprocess.run(command, check=True, cwd=ROOT)
 
 
+def colored_sheet(rows: list[dict], folder: Path) -> Image.Image:
+    """What every row makes of photographs that have no colors to compare with, a line for each row."""
+    files = sorted(path for path in folder.iterdir() if path.suffix.lower() in PICTURE_SUFFIXES)
+
+    def shrunk(picture: Image.Image) -> Image.Image:
+        return thumbnail(torch.from_numpy(np.array(picture.convert("RGB"))).permute(2, 0, 1))
+
+    lines = [("as scanned", [shrunk(Image.open(file)) for file in files])]
+    for row in rows:
+        pipeline = ChromaGANPipeline.from_pretrained(row["model"])
+        lines.append((row["name"], [shrunk(pipeline(str(file))) for file in files]))
+    return captioned_sheet(folder.name, [file.stem for file in files], [("", lines)])
+
+
 def table(rows: list[dict], results: dict, below: set[str]) -> list[str]:
     """A Markdown table of one evaluation, grey first, the rows of the smaller budget below a line."""
     heading = ["", "pictures", "minutes", "learning rates", *(title for title, _ in FIGURES.values())]
@@ -178,6 +206,9 @@ def main() -> int:
     parser.add_argument("--output", type=Path, default=ROOT / "runs" / "compare")
     parser.add_argument("--rows", nargs="+", help="only rows whose name starts with one of these")
     parser.add_argument("--native", nargs="+", default=[], help="folders of photographs to measure at full size too")
+    parser.add_argument(
+        "--show", nargs="+", default=[], help="folders of gray photographs to draw, --native for color"
+    )
     parser.add_argument("--threads", type=int, help="of torch while training (default: as train.py chooses)")
     parser.add_argument("--train-only", action="store_true", help="measure nothing yet")
     options = parser.parse_args()
@@ -202,6 +233,8 @@ def main() -> int:
         results = json.loads((options.output / name / "results.json").read_text(encoding="utf-8"))
         count = results["counts"]["measured"]
         lines += ["", f"`{protocol}`, {Path(pictures).name}, {count:,} pictures:", "", *table(trained, results, below)]
+    for folder in map(Path, options.show):
+        colored_sheet(trained, folder).save(options.output / f"{folder.name}.png")
     (options.output / "tables.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
     print("\n".join(lines))
     return 0

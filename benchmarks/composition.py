@@ -14,6 +14,9 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT))  # of this checkout, installed or not
+
 from modeling_chromagan.composition import compose
 
 

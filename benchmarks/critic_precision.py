@@ -18,10 +18,10 @@ import torch
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
-from modeling_chromagan import ChromaGANConfig, ChromaGANCritic, ChromaGANGenerator  # noqa: E402
-from modeling_chromagan.training import objectives  # noqa: E402
-from modeling_chromagan.training.data import BatchPlan, RowRandom, open_sources, to_network_units  # noqa: E402
-from modeling_chromagan.training.recipe import load_recipe  # noqa: E402
+from modeling_chromagan import ChromaGANConfig, ChromaGANCritic, ChromaGANGenerator
+from modeling_chromagan.training import objectives
+from modeling_chromagan.training.data import BatchPlan, RowRandom, open_sources, to_network_units
+from modeling_chromagan.training.recipe import load_recipe
 
 PRETRAINED = ROOT / "modeling_chromagan" / "pretrained"
 BATCHES, REPEATS = 6, 3

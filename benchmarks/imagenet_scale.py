@@ -12,6 +12,7 @@ import argparse
 import math
 import os
 import resource
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -22,13 +23,15 @@ import pyarrow.parquet as pq
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT))  # of this checkout, installed or not
+
 from modeling_chromagan import ChromaGANConfig, ChromaGANCritic, ChromaGANGenerator
 from modeling_chromagan.training import objectives
 from modeling_chromagan.training.data import decode_picture, find_flaws, random_crop, to_network_units
 from modeling_chromagan.training.recipe import Data, Source, load_recipe
 from modeling_chromagan.training.stream import StreamedRows, open_stream
 
-ROOT = Path(__file__).parents[1]
 PICTURES, SHARDS = 1_281_167, 294  # of ILSVRC/imagenet-1k's training split
 MEBIBYTES_PER_SHARD = 470  # 138 GB in 294 files
 TEACHER_OPERATIONS = 2 * 15.47e9  # VGG-16 forward at 224 pixels, multiply and add counted apart

@@ -11,6 +11,7 @@ import argparse
 import os
 import platform
 import resource
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -23,6 +24,9 @@ from skimage.color import rgb2lab
 from torch.utils.data import DataLoader, Dataset
 from torch.utils.flop_counter import FlopCounterMode
 
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT))  # of this checkout, installed or not
+
 import train
 from modeling_chromagan import ChromaGANCritic, ChromaGANGenerator
 from modeling_chromagan.color import rgb8_to_lab
@@ -31,7 +35,6 @@ from modeling_chromagan.training.data import BatchPlan, RowRandom, decode_pictur
 from modeling_chromagan.training.interruption import Interruption
 from modeling_chromagan.training.recipe import Recipe, load_recipe
 
-ROOT = Path(__file__).parents[1]
 SIZE, BATCH = 64, 64
 
 
