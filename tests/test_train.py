@@ -224,6 +224,34 @@ def test_no_silent_fresh_start(pictures, finished, capsys):
     assert "size mismatch" in capsys.readouterr().err
 
 
+def test_a_published_training_state_is_gone_on_with(pictures, finished, tmp_path, capsys, monkeypatch):
+    """Critic, optimizers and position included: the same weights as where nobody else took over."""
+    published = tmp_path / "published" / "training"
+    published.mkdir(parents=True)
+    shutil.copytree(list_checkpoints(finished)[-1], published / list_checkpoints(finished)[-1].name)
+    asked = []
+
+    def download(repository, allow_patterns):
+        asked.append((repository, allow_patterns))
+        return str(tmp_path / "published")
+
+    monkeypatch.setattr("modeling_chromagan.training.checkpoint.snapshot_download", download)
+    assert run(pictures, tmp_path / "further", "phases.1.steps=4", "--resume", "someone/chromagan") == 0
+    assert "resumed from" in capsys.readouterr().out
+    ((repository, patterns),) = asked
+    assert repository == "someone/chromagan"
+    assert any(Path("training/checkpoint-00000004/critic.safetensors").match(pattern) for pattern in patterns)
+    assert sorted(losses_of(tmp_path / "further")) == [5, 6]
+    shutil.copytree(finished, tmp_path / "own")
+    assert run(pictures, tmp_path / "own", "phases.1.steps=4") == 0
+    for name in ("generator", "critic", "average"):
+        ours, theirs = (
+            load_file(list_checkpoints(at)[-1] / f"{name}.safetensors")
+            for at in (tmp_path / "further", tmp_path / "own")
+        )
+        assert all(torch.equal(ours[key], theirs[key]) for key in theirs), name
+
+
 @pytest.mark.parametrize("network", ["generator", "critic"])
 @pytest.mark.parametrize("wrong", ["loss", "gradient norm"])
 def test_a_value_that_is_not_finite_stops_the_run_within_the_step(
