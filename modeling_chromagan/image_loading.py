@@ -6,7 +6,6 @@ ignored profiles, a different exception for every kind of damage) is put right h
 
 import contextlib
 import ctypes
-import functools
 import io
 import logging
 import math
@@ -24,7 +23,8 @@ from typing import TypeVar
 import numpy as np
 from PIL import Image, ImageCms, ImageFile
 
-from .color import LAB_ROOT_JOINT, LAB_SLOPE, LUMINANCE_WEIGHTS, SRGB_CODED_JOINT, SRGB_LINEAR_JOINT, SRGB_SLOPE
+from .color import LAB_ROOT_JOINT, LAB_SLOPE
+from .color_profiles import gray_curve, linear_to_srgb, reduce_8_bit, reduce_unit, rgb_transform
 
 # Formats that Pillow may try. Others it knows run programs (EPS starts Ghostscript) or are rarely tested parsers.
 # MPO is what Pillow calls a JPEG that holds several pictures; it is found through JPEG and has no entry of its own.
@@ -45,7 +45,6 @@ OTHER_FORMATS = (
 )
 
 BLOCK_PIXELS = 1 << 20  # pixels converted at a time: what is held besides the decoded picture and the result
-TABLE_BITS = 20  # resolution of the table from linear luminance to sRGB code; 16 bits would be 13 codes off in black
 
 Box = tuple[int, int, int, int]  # left, top, right, bottom
 Reader = Callable[[Box], np.ndarray]  # stored pixels of one box
@@ -342,101 +341,6 @@ def _all_gray(width: int, height: int, read: Reader) -> bool:
     return True
 
 
-# ----- luminance
-
-
-def _srgb_to_linear(code: np.ndarray) -> np.ndarray:
-    return np.where(code <= SRGB_CODED_JOINT, code / SRGB_SLOPE, ((code + 0.055) / 1.055) ** 2.4)
-
-
-def _linear_to_srgb(linear: np.ndarray) -> np.ndarray:
-    return np.where(linear <= SRGB_LINEAR_JOINT, linear * SRGB_SLOPE, 1.055 * linear ** (1 / 2.4) - 0.055)
-
-
-@functools.cache
-def _luminance_tables() -> tuple[list[np.ndarray], np.ndarray]:
-    """Weighted linear light of each 8-bit channel in units of 2^-30, and the uint16 sRGB code of 2^20 luminances."""
-    linear = _srgb_to_linear(np.arange(256) / 255)
-    channels = [np.rint(weight * linear * (1 << 30)).astype(np.int32) for weight in LUMINANCE_WEIGHTS]
-    middles = (np.arange((1 << TABLE_BITS) + 1) + 0.5) / (1 << TABLE_BITS)
-    codes = np.rint(_linear_to_srgb(np.minimum(middles, 1)) * 65535).astype(np.uint16)
-    return channels, codes
-
-
-def _reduce_8_bit(rgb: np.ndarray) -> np.ndarray:
-    """uint8 sRGB (h, w, 3) -> uint16 sRGB-coded luminance (h, w), within one code of the exact value."""
-    (red, green, blue), codes = _luminance_tables()
-    luminance = np.take(red, rgb[..., 0])
-    luminance += np.take(green, rgb[..., 1])
-    luminance += np.take(blue, rgb[..., 2])
-    luminance >>= 30 - TABLE_BITS
-    return np.take(codes, luminance)
-
-
-def _reduce_unit(rgb: np.ndarray) -> np.ndarray:
-    """sRGB 0..1 (h, w, 3) in any float type -> float64 sRGB-coded luminance 0..1 (h, w)."""
-    linear = _srgb_to_linear(rgb.astype(np.float64))
-    return np.clip(_linear_to_srgb(linear @ np.array(LUMINANCE_WEIGHTS)), 0, 1)
-
-
-# ----- color profiles
-
-
-def _gray_srgb_profile() -> ImageCms.ImageCmsProfile:
-    """A gray ICC profile with the exact sRGB curve, which Pillow cannot make: the target of gray conversions."""
-    white = struct.pack(">3i", 63190, 65536, 54061)  # D50, the white of the connection space, in 1/65536
-    curve = [round(value * 65536) for value in (2.4, 1 / 1.055, 0.055 / 1.055, 1 / 12.92, 0.04045)]
-    tags = {
-        b"wtpt": b"XYZ " + bytes(4) + white,
-        b"kTRC": b"para" + bytes(4) + struct.pack(">HH5i", 3, 0, *curve),
-    }
-    offset = 128 + 4 + 12 * len(tags)
-    table, data = struct.pack(">I", len(tags)), b""
-    for signature, content in tags.items():
-        table += signature + struct.pack(">II", offset + len(data), len(content))
-        data += content
-    header = struct.pack(">I4sI4s4s4s", offset + len(data), b"", 0x04200000, b"mntr", b"GRAY", b"XYZ ")
-    header += bytes(12) + b"acsp" + bytes(28) + white
-    return ImageCms.ImageCmsProfile(io.BytesIO(header.ljust(128, b"\0") + table + data))
-
-
-def _build_transform(profile: ImageCms.ImageCmsProfile, mode: str, target: str) -> ImageCms.ImageCmsTransform:
-    """Little CMS transform of `mode` pixels to sRGB-coded "RGB" or "I;16" (luminance); black stays black."""
-    srgb = _gray_srgb_profile() if target == "I;16" else ImageCms.createProfile("sRGB")
-    flags = ImageCms.Flags.BLACKPOINTCOMPENSATION
-    if target == "I;16":
-        flags |= ImageCms.Flags.NOOPTIMIZE  # resampled curves are 145 codes of 65535 off in the shadows
-    intent = ImageCms.Intent.RELATIVE_COLORIMETRIC
-    return ImageCms.buildTransform(profile, srgb, mode, target, intent, flags)
-
-
-def _gray_curve(profile: ImageCms.ImageCmsProfile) -> np.ndarray | None:
-    """uint16 sRGB code of each stored gray value: 65536 from a gray profile, 256 (R = G = B) from an RGB one.
-
-    None where the profile means sRGB: no 8-bit level moves by more than half a step.
-    """
-    if profile.profile.xcolor_space == "GRAY":
-        ramp, levels = np.arange(65536, dtype=np.uint16).reshape(256, 256), slice(None, None, 257)
-    else:
-        ramp, levels = np.repeat(np.arange(256, dtype=np.uint8), 3).reshape(1, 256, 3), slice(None)
-    image = Image.fromarray(ramp)
-    curve = np.asarray(_build_transform(profile, image.mode, "I;16").apply(image)).ravel()
-    difference = curve[levels].astype(np.int32) - 257 * np.arange(256)
-    return None if np.abs(difference).max() <= 128 else curve
-
-
-def _rgb_transform(profile: ImageCms.ImageCmsProfile, mode: str) -> ImageCms.ImageCmsTransform | None:
-    """Transform of "RGB" or "CMYK" pixels to sRGB; None for RGB profiles that mean sRGB (within 1 of 255)."""
-    transform = _build_transform(profile, mode, "RGB")
-    if mode == "RGB":
-        levels = np.linspace(0, 255, 9).astype(np.uint8)
-        probe = np.stack(np.meshgrid(levels, levels, levels), axis=-1).reshape(1, -1, 3)
-        converted = np.asarray(transform.apply(Image.fromarray(probe)))
-        if np.abs(converted.astype(np.int32) - probe).max() <= 1:
-            return None
-    return transform
-
-
 # ----- pictures opened by Pillow
 
 
@@ -521,7 +425,7 @@ class _Picture:
             space = profile.profile.xcolor_space.strip()
             if space == wanted:
                 return build(profile)
-            if (wanted, space) == ("GRAY", "RGB") and _gray_curve(profile) is None:
+            if (wanted, space) == ("GRAY", "RGB") and gray_curve(profile) is None:
                 return None  # sRGB, which many programs embed in gray pictures too
             reason = f"it is for {space}, the picture is {wanted}"
         except Exception as error:  # profiles are damaged in as many ways as files
@@ -536,7 +440,7 @@ class _Picture:
             block = image.crop(box)
             return np.asarray(block.getchannel("L") if image.mode == "LA" else block.convert("L"))
 
-        curve = self._from_profile("GRAY", _gray_curve)
+        curve = self._from_profile("GRAY", gray_curve)
         if curve is None:
             return self._assemble(np.uint8, read)
         levels = curve[::257]
@@ -563,7 +467,7 @@ class _Picture:
         return self._assemble(table.dtype, read), was_color
 
     def _sixteen_bit_gray(self) -> np.ndarray:
-        curve = self._from_profile("GRAY", _gray_curve)
+        curve = self._from_profile("GRAY", gray_curve)
 
         def read(box: Box) -> np.ndarray:
             values = np.asarray(self.image.crop(box)).astype(np.uint16)
@@ -589,7 +493,7 @@ class _Picture:
             return values.view(np.uint32) if self.raw_mode == "I;32N" else values
 
         _checked_range(*self.image.size, read, 1 if is_float else 65535, self.name)
-        curve = self._from_profile("GRAY", _gray_curve)
+        curve = self._from_profile("GRAY", gray_curve)
         if not is_float:
             return self._assemble(np.uint16, read if curve is None else lambda box: curve[read(box)])
 
@@ -603,14 +507,14 @@ class _Picture:
         """L is a function of luminance alone: Lab pictures hold what we look for."""
         root = (np.arange(256) / 255 * 100 + 16) / 116
         luminance = np.where(root > LAB_ROOT_JOINT, root**3, (root - 16 / 116) / LAB_SLOPE)
-        table = np.rint(_linear_to_srgb(luminance) * 65535).astype(np.uint16)
+        table = np.rint(linear_to_srgb(luminance) * 65535).astype(np.uint16)
         gray = self._assemble(np.uint16, lambda box: table[np.asarray(self.image.crop(box).getchannel("L"))])
         return gray, self.image.getextrema()[1:] != ((128, 128), (128, 128))
 
     def _color(self) -> tuple[np.ndarray, bool]:
         image = self.image
         space = "CMYK" if image.mode == "CMYK" else "RGB"
-        transform = self._from_profile(space, lambda profile: _rgb_transform(profile, space))
+        transform = self._from_profile(space, lambda profile: rgb_transform(profile, space))
 
         def read_stored(box: Box) -> np.ndarray:
             """RGB before the profile; CMYK, which has no gray axis of its own, after it."""
@@ -626,8 +530,8 @@ class _Picture:
             return np.asarray(transform.apply(Image.fromarray(stored)))
 
         if not _all_gray(*image.size, read_stored):
-            return self._assemble(np.uint16, lambda box: _reduce_8_bit(read_srgb(box))), True
-        curve = self._from_profile("RGB", _gray_curve) if space == "RGB" else None
+            return self._assemble(np.uint16, lambda box: reduce_8_bit(read_srgb(box))), True
+        curve = self._from_profile("RGB", gray_curve) if space == "RGB" else None
         if curve is None:
             return self._assemble(np.uint8, lambda box: read_stored(box)[..., 0]), False
         return self._assemble(np.uint16, lambda box: curve[read_stored(box)[..., 0]]), False
@@ -666,8 +570,8 @@ def _load_array(array: np.ndarray, name: str, max_pixels: int) -> LoadedImage:
     def read_color(box: Box) -> np.ndarray:
         rgb = _crop(array, box)[..., :3]
         if target == np.uint8:
-            return _reduce_8_bit(rgb)
-        luminance = _reduce_unit(rgb / white)
+            return reduce_8_bit(rgb)
+        luminance = reduce_unit(rgb / white)
         return luminance if target == np.float32 else np.rint(luminance * 65535)
 
     if was_color:

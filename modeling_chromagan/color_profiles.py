@@ -1,0 +1,101 @@
+"""What stored colors are in luminance: exact tables for sRGB, and Little CMS for pictures with an ICC profile."""
+
+import functools
+import io
+import struct
+
+import numpy as np
+from PIL import Image, ImageCms
+
+from .color import LUMINANCE_WEIGHTS, SRGB_CODED_JOINT, SRGB_LINEAR_JOINT, SRGB_SLOPE
+
+TABLE_BITS = 20  # resolution of the table from linear luminance to sRGB code; 16 bits would be 13 codes off in black
+
+
+def _srgb_to_linear(code: np.ndarray) -> np.ndarray:
+    return np.where(code <= SRGB_CODED_JOINT, code / SRGB_SLOPE, ((code + 0.055) / 1.055) ** 2.4)
+
+
+def linear_to_srgb(linear: np.ndarray) -> np.ndarray:
+    return np.where(linear <= SRGB_LINEAR_JOINT, linear * SRGB_SLOPE, 1.055 * linear ** (1 / 2.4) - 0.055)
+
+
+@functools.cache
+def _luminance_tables() -> tuple[list[np.ndarray], np.ndarray]:
+    """Weighted linear light of each 8-bit channel in units of 2^-30, and the uint16 sRGB code of 2^20 luminances."""
+    linear = _srgb_to_linear(np.arange(256) / 255)
+    channels = [np.rint(weight * linear * (1 << 30)).astype(np.int32) for weight in LUMINANCE_WEIGHTS]
+    middles = (np.arange((1 << TABLE_BITS) + 1) + 0.5) / (1 << TABLE_BITS)
+    codes = np.rint(linear_to_srgb(np.minimum(middles, 1)) * 65535).astype(np.uint16)
+    return channels, codes
+
+
+def reduce_8_bit(rgb: np.ndarray) -> np.ndarray:
+    """uint8 sRGB (h, w, 3) -> uint16 sRGB-coded luminance (h, w), within one code of the exact value."""
+    (red, green, blue), codes = _luminance_tables()
+    luminance = np.take(red, rgb[..., 0])
+    luminance += np.take(green, rgb[..., 1])
+    luminance += np.take(blue, rgb[..., 2])
+    luminance >>= 30 - TABLE_BITS
+    return np.take(codes, luminance)
+
+
+def reduce_unit(rgb: np.ndarray) -> np.ndarray:
+    """sRGB 0..1 (h, w, 3) in any float type -> float64 sRGB-coded luminance 0..1 (h, w)."""
+    linear = _srgb_to_linear(rgb.astype(np.float64))
+    return np.clip(linear_to_srgb(linear @ np.array(LUMINANCE_WEIGHTS)), 0, 1)
+
+
+def _gray_srgb_profile() -> ImageCms.ImageCmsProfile:
+    """A gray ICC profile with the exact sRGB curve, which Pillow cannot make: the target of gray conversions."""
+    white = struct.pack(">3i", 63190, 65536, 54061)  # D50, the white of the connection space, in 1/65536
+    curve = [round(value * 65536) for value in (2.4, 1 / 1.055, 0.055 / 1.055, 1 / 12.92, 0.04045)]
+    tags = {
+        b"wtpt": b"XYZ " + bytes(4) + white,
+        b"kTRC": b"para" + bytes(4) + struct.pack(">HH5i", 3, 0, *curve),
+    }
+    offset = 128 + 4 + 12 * len(tags)
+    table, data = struct.pack(">I", len(tags)), b""
+    for signature, content in tags.items():
+        table += signature + struct.pack(">II", offset + len(data), len(content))
+        data += content
+    header = struct.pack(">I4sI4s4s4s", offset + len(data), b"", 0x04200000, b"mntr", b"GRAY", b"XYZ ")
+    header += bytes(12) + b"acsp" + bytes(28) + white
+    return ImageCms.ImageCmsProfile(io.BytesIO(header.ljust(128, b"\0") + table + data))
+
+
+def _build_transform(profile: ImageCms.ImageCmsProfile, mode: str, target: str) -> ImageCms.ImageCmsTransform:
+    """Little CMS transform of `mode` pixels to sRGB-coded "RGB" or "I;16" (luminance); black stays black."""
+    srgb = _gray_srgb_profile() if target == "I;16" else ImageCms.createProfile("sRGB")
+    flags = ImageCms.Flags.BLACKPOINTCOMPENSATION
+    if target == "I;16":
+        flags |= ImageCms.Flags.NOOPTIMIZE  # resampled curves are 145 codes of 65535 off in the shadows
+    intent = ImageCms.Intent.RELATIVE_COLORIMETRIC
+    return ImageCms.buildTransform(profile, srgb, mode, target, intent, flags)
+
+
+def gray_curve(profile: ImageCms.ImageCmsProfile) -> np.ndarray | None:
+    """uint16 sRGB code of each stored gray value: 65536 from a gray profile, 256 (R = G = B) from an RGB one.
+
+    None where the profile means sRGB: no 8-bit level moves by more than half a step.
+    """
+    if profile.profile.xcolor_space == "GRAY":
+        ramp, levels = np.arange(65536, dtype=np.uint16).reshape(256, 256), slice(None, None, 257)
+    else:
+        ramp, levels = np.repeat(np.arange(256, dtype=np.uint8), 3).reshape(1, 256, 3), slice(None)
+    image = Image.fromarray(ramp)
+    curve = np.asarray(_build_transform(profile, image.mode, "I;16").apply(image)).ravel()
+    difference = curve[levels].astype(np.int32) - 257 * np.arange(256)
+    return None if np.abs(difference).max() <= 128 else curve
+
+
+def rgb_transform(profile: ImageCms.ImageCmsProfile, mode: str) -> ImageCms.ImageCmsTransform | None:
+    """Transform of "RGB" or "CMYK" pixels to sRGB; None for RGB profiles that mean sRGB (within 1 of 255)."""
+    transform = _build_transform(profile, mode, "RGB")
+    if mode == "RGB":
+        levels = np.linspace(0, 255, 9).astype(np.uint8)
+        probe = np.stack(np.meshgrid(levels, levels, levels), axis=-1).reshape(1, -1, 3)
+        converted = np.asarray(transform.apply(Image.fromarray(probe)))
+        if np.abs(converted.astype(np.int32) - probe).max() <= 1:
+            return None
+    return transform
