@@ -132,6 +132,12 @@ def lab_picture(luminance: torch.Tensor, reconstruction: torch.Tensor, encoding:
     return torch.cat([luminance.float(), reconstruction.float()], dim=1)
 
 
+def scores_of(critic: nn.Module, picture: torch.Tensor) -> torch.Tensor:
+    """The critic's scores, of half types brought to float32: their differences are small beside them."""
+    scores = critic(picture).scores
+    return scores.to(torch.promote_types(scores.dtype, torch.float32))
+
+
 def adversarial_term(settings: Objective, fake_scores: torch.Tensor) -> torch.Tensor:
     """What the generator minimizes of the critic's raw scores of its pictures.
 
@@ -193,7 +199,7 @@ def generator_loss(
         parts["class"] = class_loss.detach()
     if critic is not None and settings.adversarial_weight:
         output = reconstruction.detach().requires_grad_()
-        term = adversarial_term(settings, critic(lab_picture(luminance, output, encoding)).scores.float())
+        term = adversarial_term(settings, scores_of(critic, lab_picture(luminance, output, encoding)))
         (gradient,) = torch.autograd.grad(term, output)
         (color_gradient,) = torch.autograd.grad(color_terms(output)[0], output)
         squares = average(torch.stack([color_gradient.square().sum(), gradient.square().sum()]))
@@ -236,7 +242,7 @@ def gradient_penalty(
         random = RowRandom(int(torch.randint(2**31, ())), len(real_ab))
     epsilon = random.uniform(1, 1, 1).to(real_ab.device)
     mixed = (epsilon * real_ab.float() + (1 - epsilon) * fake_ab.detach().float()).requires_grad_()
-    scores = critic(torch.cat([luminance.float(), mixed], dim=1)).scores.float().flatten(1)
+    scores = scores_of(critic, torch.cat([luminance.float(), mixed], dim=1)).flatten(1)
     patches = scores.shape[1]
     score = scores.sum() / {"sum": 1, "root": patches**0.5, "mean": patches}[reduction]
     (gradient,) = torch.autograd.grad(score, mixed, create_graph=True)
@@ -277,8 +283,8 @@ def critic_loss(
         real_ab: encoded, (B, 2, H, W).
         fake_ab: encoded, (B, 2, H, W).
     """
-    real = critic(torch.cat([luminance, real_ab], dim=1).float()).scores.float()
-    fake = critic(torch.cat([luminance, fake_ab.detach().to(luminance.dtype)], dim=1).float()).scores.float()
+    real = scores_of(critic, torch.cat([luminance, real_ab], dim=1).float())
+    fake = scores_of(critic, torch.cat([luminance, fake_ab.detach().to(luminance.dtype)], dim=1).float())
     parts = {"critic_gap": (real.mean() - fake.mean()).detach(), "critic_separation": separation(real, fake)}
     if settings.adversarial == "wasserstein":
         total = fake.mean() - real.mean()
