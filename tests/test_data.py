@@ -9,6 +9,7 @@ from datasets import ClassLabel, Dataset, Features, Image
 from PIL import Image as PillowImage
 
 from modeling_chromagan.color import encode_ab, rgb_to_lab
+from modeling_chromagan.training import data
 from modeling_chromagan.training.data import (
     BatchPlan,
     Photographs,
@@ -143,6 +144,35 @@ def test_a_batch_depends_on_its_step_alone():
     assert batches[1]["rgb"].shape == (2, 3, 64, 64)
     assert (batches[0]["kind"], batches[1]["kind"]) == (0, 1)
     assert not torch.equal(batches[0]["rgb"], batches[2]["rgb"])
+
+
+def test_how_many_pictures_are_judged_together_changes_nothing_and_is_bounded(monkeypatch):
+    """Flawed pictures among them; photographs of many megapixels would not fit into memory a batch at a time."""
+    gray = PillowImage.fromarray(np.full((40, 48, 3), 90, dtype=np.uint8))
+    content = io.BytesIO()
+    gray.save(content, "PNG")
+    cells = [content.getvalue() if i % 3 == 0 else picture_bytes(i) for i in range(12)]
+    judged = []
+
+    def batch():
+        source = Photographs(make_dataset(cells), Source(path="one"), Data(sources={}))
+        judged.clear()
+        return BatchPlan({"one": source}, [Batches(size=32, batch_size=12, weights={"one": 1})], 1, 0, 0, 1)[0], dict(
+            source.rejected
+        )
+
+    original = data.find_flaws
+    monkeypatch.setattr(
+        data, "find_flaws", lambda pictures, *of: judged.append(len(pictures)) or original(pictures, *of)
+    )
+    together, rejected = batch()
+    assert max(judged) == 12
+    monkeypatch.setattr(data, "READ_AHEAD_PIXELS", 3 * 48 * 40)
+    in_parts, rejected_in_parts = batch()
+    assert max(judged) == 3
+    assert torch.equal(together["rgb"], in_parts["rgb"])
+    assert rejected == rejected_in_parts
+    assert rejected["grayscale"] == 4
 
 
 def test_processes_share_a_batch_without_overlap():

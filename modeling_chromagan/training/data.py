@@ -8,7 +8,7 @@ import io
 import math
 import os
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +28,7 @@ NO_LABEL = -1
 # Pillow's ways of refusing a file, and a cell without content.
 UNREADABLE = (OSError, ValueError, SyntaxError, TypeError, PillowImage.DecompressionBombError)
 FLAWS = ("broken", "tiny", "grayscale", "almost gray", "toned")
+READ_AHEAD_PIXELS = 2**22  # of decoded pictures that are judged together
 VALIDATION_POOL = 16  # row groups of a streamed split, all read before training begins
 
 
@@ -207,34 +208,48 @@ class Photographs:
             self.permutations = {epoch: np.random.default_rng([self.seed, epoch]).permutation(len(self.rows))}
         return int(self.rows[self.permutations[epoch][place]])
 
-    def pictures(self, positions: Sequence[int]) -> list[tuple[PillowImage.Image, int]]:
-        """`picture` of several positions: read and judged together, which takes half of the time.
+    def pictures(self, positions: Sequence[int]) -> Iterator[tuple[PillowImage.Image, int]]:
+        """`picture` of several positions, in their order: read and judged together, which takes half of the time.
+
+        No more than `READ_AHEAD_PIXELS` are held, or one picture.
 
         Raises:
             RecipeError: if none of a row group, or none of a hundred, is suitable.
             StreamError: if a stream cannot be read on.
         """
+        read: list[tuple[int, PillowImage.Image | None, int]] = []  # position, picture, label
+        pixels = 0
+        for position, row in zip(positions, self.first_rows(positions), strict=True):
+            try:
+                picture = decode_picture(row[self.source.image_column])
+                pixels += picture.width * picture.height
+            except UNREADABLE:
+                picture = None
+            read.append((position, picture, self.label(row)))
+            if pixels >= READ_AHEAD_PIXELS:
+                yield from self.judged(read)
+                read, pixels = [], 0
+        yield from self.judged(read)
+
+    def first_rows(self, positions: Sequence[int]) -> Iterable[dict]:
+        """The row that stands at each position, suitable or not."""
+        if self.rows is None:
+            return (next(self.data.candidates(position)) for position in positions)
         if not positions:
             return []
-        if self.rows is None:
-            rows = [next(self.data.candidates(position)) for position in positions]
-        else:
-            columns = self.data[[self.table_row(position) for position in positions]]
-            rows = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
-        decoded = []
-        for row in rows:
-            try:
-                decoded.append(decode_picture(row[self.source.image_column]))
-            except UNREADABLE:
-                decoded.append(None)
-        readable = [number for number, picture in enumerate(decoded) if picture is not None]
-        flaws = dict.fromkeys(range(len(rows)), "broken")
-        flaws |= zip(readable, find_flaws([decoded[number] for number in readable], self.settings), strict=True)
-        return [
-            # What takes a flawed picture's place is looked for one by one; it is rare.
-            self.picture(position) if flaws[number] else (decoded[number], self.label(rows[number]))
-            for number, position in enumerate(positions)
-        ]
+        columns = self.data[[self.table_row(position) for position in positions]]
+        return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+
+    def judged(
+        self, read: Sequence[tuple[int, PillowImage.Image | None, int]]
+    ) -> Iterator[tuple[PillowImage.Image, int]]:
+        """Pictures and labels, unsuitable ones replaced. What takes a place is looked for one by one; it is rare."""
+        flaws = iter(find_flaws([picture for _, picture, _ in read if picture is not None], self.settings))
+        for position, picture, label in read:
+            if picture is None or next(flaws):
+                yield self.picture(position)
+            else:
+                yield picture, label
 
     def label(self, row: dict) -> int:
         return row[self.source.label_column] if self.source.use_labels else NO_LABEL
@@ -399,21 +414,19 @@ class BatchPlan(torch.utils.data.Dataset):
         random = np.random.default_rng([self.seed, step])
         order = random.permutation(kind.batch_size)
         places = self.places(step)
-        rgb, labels = [], []
         rows = torch.arange(kind.batch_size)[self.rank :: self.ranks]
-        mine = order[self.rank :: self.ranks]
-        read = {}
+        mine = [int(row) for row in order[self.rank :: self.ranks]]
+        crops, labels = {}, {}
         for name, source in self.photographs.items():
-            of_source = [int(row) for row in mine if places[row][0] == name]
-            read |= zip(of_source, source.pictures([places[row][1] for row in of_source]), strict=True)
-        for row in mine:
-            name = places[row][0]
-            picture, label = read[int(row)]
-            own_random = np.random.default_rng([self.seed, step, int(row)])
-            rgb.append(random_crop(picture, kind.size, self.photographs[name].source.min_crop, own_random))
-            labels.append(label)
-        pixels = torch.from_numpy(np.stack(rgb)).permute(0, 3, 1, 2)
-        return {"rgb": pixels, "label": torch.tensor(labels), "kind": number, "rows": rows}
+            of_source = [row for row in mine if places[row][0] == name]
+            pictures = source.pictures([places[row][1] for row in of_source])
+            for row, (picture, label) in zip(of_source, pictures, strict=True):
+                own_random = np.random.default_rng([self.seed, step, row])
+                crops[row] = random_crop(picture, kind.size, source.source.min_crop, own_random)
+                labels[row] = label
+        pixels = torch.from_numpy(np.stack([crops[row] for row in mine])).permute(0, 3, 1, 2)
+        label = torch.tensor([labels[row] for row in mine])
+        return {"rgb": pixels, "label": label, "kind": number, "rows": rows}
 
     def places(self, step: int) -> list[tuple[str, int]]:
         """Source and position of every row of a batch; shares are kept exactly over time.
