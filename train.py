@@ -259,7 +259,8 @@ class Trainer:
                 values = {name: float(self.average_over_processes(value)) for name, value in losses.items()}
                 bar.set_postfix({name: f"{value:.4g}" for name, value in values.items()})
                 values["learning_rate"] = optimizers["generator"].param_groups[0]["lr"]
-                values["pictures_per_second"] = pictures / (time.monotonic() - started)
+                values["pictures_per_second"] = pictures / (time.monotonic() - started)  # since the last line
+                started, pictures = time.monotonic(), 0
                 self.log(phase.name, values)
             if self.step % recipe.sample_every == 0 or end:
                 self.sample(phase.name)

@@ -20,6 +20,7 @@ import importlib.metadata
 import json
 import os
 import re
+import statistics
 import subprocess
 import sys
 import time
@@ -114,14 +115,17 @@ def train(plan: dict, stage: dict, pictures: int, rate: float | None, folder: Pa
     subprocess.run([*command, f"output={folder}", *settings], check=True, cwd=ROOT)
     lines = [json.loads(line) for line in (folder / "log.jsonl").read_text(encoding="utf-8").splitlines()]
     figures = next(line for line in reversed(lines) if VALIDATION_MEASURE in line)
-    # Rates, not the clock: a stage can have been interrupted. Every phase has its own.
+    # The usual rate, not the clock: a stage can have been interrupted or paused. Every phase has its own.
     recipe = yaml.safe_load((folder / "recipe.yaml").read_text(encoding="utf-8"))
-    rates = {line["phase"]: line["pictures_per_second"] for line in lines if "pictures_per_second" in line}
-    seconds = [phase["steps"] * phase["batches"][0]["batch_size"] / rates[phase["name"]] for phase in recipe["phases"]]
+    seconds = 0.0
+    for phase in recipe["phases"]:
+        of_phase = [line for line in lines if line["phase"] == phase["name"]]
+        rates = [line["pictures_per_second"] for line in of_phase if "pictures_per_second" in line]
+        seconds += phase["steps"] * phase["batches"][0]["batch_size"] / statistics.median(rates)
     result = {
         "psnr": figures[VALIDATION_MEASURE],
         "pictures": pictures,
-        "minutes": sum(seconds) / 60,
+        "minutes": seconds / 60,
         "wall_minutes": (time.monotonic() - started) / 60,
         "rate": rate,
     }
