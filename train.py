@@ -79,7 +79,8 @@ class Trainer:
         names = {"id2label": labels, "label2id": {name: i for i, name in labels.items()}} if labels else {}
         config = recipe.build_config(**names)
         self.encoding = config.encoding
-        if config.critic_norm == "batch" and any(phase.objective.penalty_weight for phase in recipe.phases):
+        objectives_of_critic = [phase.objective for phase in recipe.phases if phase.objective.adversarial_weight]
+        if config.critic_norm == "batch" and any(objective.penalty_weight for objective in objectives_of_critic):
             self.say(
                 "warning: model.critic_norm is batch: the gradient penalty bounds pictures one by one, which batch "
                 "norm mixes; none is the setting it is meant for"

@@ -217,6 +217,19 @@ def test_a_generator_whose_package_is_missing_is_one_line(pictures, tmp_path, ca
     )
 
 
+@pytest.mark.parametrize(
+    ("setting", "warned"),
+    [
+        ("phases.1.objective.adversarial=wasserstein", True),
+        ("phases.1.objective.adversarial=bce", False),
+        ("phases.1.objective.adversarial_weight=0", False),
+    ],
+)
+def test_batch_norm_in_a_critic_with_a_gradient_penalty_is_warned_of(pictures, tmp_path, capsys, setting, warned):
+    assert run(pictures, tmp_path / "run", "model.critic_norm=batch", setting) == 0
+    assert ("warning: model.critic_norm is batch" in capsys.readouterr().out) == warned
+
+
 def test_no_silent_fresh_start(pictures, finished, capsys):
     assert run(pictures, finished, "--resume", "none") == 2
     assert "--resume is none and" in capsys.readouterr().err
