@@ -179,11 +179,11 @@ def colored_sheet(rows: list[dict], folder: Path) -> Image.Image:
     def shrunk(picture: Image.Image) -> Image.Image:
         return thumbnail(torch.from_numpy(np.array(picture.convert("RGB"))).permute(2, 0, 1))
 
-    lines = [("as scanned", [shrunk(Image.open(file)) for file in files])]
+    lines = [("as scanned", [("", [shrunk(Image.open(file)) for file in files])])]
     for row in rows:
         pipeline = ChromaGANPipeline.from_pretrained(row["model"])
-        lines.append((row["name"], [shrunk(pipeline(str(file))) for file in files]))
-    return captioned_sheet(folder.name, [file.stem for file in files], [("", lines)])
+        lines.append((row["name"], [("", [shrunk(pipeline(str(file))) for file in files])]))
+    return captioned_sheet(folder.name, [file.stem for file in files], lines)
 
 
 def table(rows: list[dict], results: dict, below: set[str]) -> list[str]:

@@ -280,7 +280,9 @@ def test_comparison_shows_one_picture_of_every_model_below_the_other(model_folde
     drawn = []
     monkeypatch.setattr("modeling_chromagan.training.contact_sheet.captioned_sheet", lambda *of: drawn.extend(of))
     evaluate.comparison_sheet(evaluation)
-    _, names, ((_, lines),) = drawn
+    title, names, sections = drawn
+    assert title == f"tiny64, {data_folder.name}, valid"
+    lines = [(way, pictures) for way, ((_, pictures),) in sections]
     assert [way for way, _ in lines] == [GREY, model_folder.name, f"{model_folder.name}-2", "photograph"]
     assert len(names) == len(evaluation.indices)
     assert all(len(pictures) == len(names) for _, pictures in lines)

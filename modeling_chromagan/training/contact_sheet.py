@@ -1,6 +1,7 @@
 """Sheets of pictures beside each other: grids of training samples, and captioned sheets of an evaluation."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -88,7 +89,8 @@ def captioned_sheet(
     width = abreast * group_width + GAP
     lines = [(heading, [rows[i : i + abreast] for i in range(0, len(rows), abreast)]) for heading, rows in sections]
     heights = [[max(picture.height for _, pictures in line for picture in pictures) for line in of] for _, of in lines]
-    height = GAP + 2 * CAPTION + sum(CAPTION + sum(h + CAPTION + GAP for h in section) for section in heights)
+    below = CAPTION if any(caption for _, rows in sections for caption, _ in rows) else 0
+    height = GAP + 2 * CAPTION + sum(CAPTION + sum(h + below + GAP for h in section) for section in heights)
     sheet = Image.new("RGB", (width, height), "white")
     draw = ImageDraw.Draw(sheet)
 
@@ -116,7 +118,7 @@ def captioned_sheet(
                 for number, picture in enumerate(pictures):
                     sheet.paste(picture, (left + number * (CELL + GAP), y))
                 write(left, y + line_height + 1, caption, group_width - 2 * GAP)
-            y += line_height + CAPTION + GAP
+            y += line_height + below + GAP
     return sheet
 
 
@@ -139,9 +141,16 @@ def comparison_sheet(evaluation: Evaluation) -> Image.Image:
     """The fixed sample alone, a line of pictures for every model: what many models make of the same eight pictures."""
     drawn = _draw(evaluation, list(evenly_spaced(len(evaluation.indices), FIXED_SAMPLE)))
     ways = [*(row.candidate.name for row in evaluation.rows), "photograph"]
-    lines = [(way, [pictures[number] for _, pictures in drawn.values()]) for number, way in enumerate(ways)]
-    title = f"{evaluation.protocol.name}, {evaluation.source.name}"
-    return captioned_sheet(title, [name for name, _ in drawn.values()], [("fixed sample", lines)])
+    lines = [(way, [("", [pictures[number] for _, pictures in drawn.values()])]) for number, way in enumerate(ways)]
+    return captioned_sheet(_title(evaluation), [name for name, _ in drawn.values()], lines)
+
+
+def _title(evaluation: Evaluation) -> str:
+    """Protocol and data; of a folder its name alone, as sheets are shown to others."""
+    place, *split = evaluation.source.name.split(", split ")
+    if Path(place).is_dir():
+        place = Path(place).resolve().name
+    return ", ".join([evaluation.protocol.name, place, *split])
 
 
 def evaluation_sheet(evaluation: Evaluation) -> Image.Image:
@@ -167,7 +176,7 @@ def evaluation_sheet(evaluation: Evaluation) -> Image.Image:
         return f"{name} - PSNR: {scores} dB", pictures
 
     return captioned_sheet(
-        f"{evaluation.protocol.name}, {evaluation.source.name}, {count:,} pictures measured",
+        f"{_title(evaluation)}, {count:,} pictures measured",
         [*(row.candidate.name for row in rows), "photograph"],
         [(heading, [line(position) for position in positions]) for heading, positions in sections],
     )
