@@ -49,7 +49,7 @@ def rgb_to_lab(rgb: torch.Tensor) -> torch.Tensor:
 
 
 def rgb8_to_lab(rgb: torch.Tensor) -> torch.Tensor:
-    """`rgb_to_lab` of 8-bit pictures, (..., 3, H, W) uint8, to the bit: float32 of that shape, in half of the time.
+    """`rgb_to_lab` of 8-bit pictures, (..., 3, H, W) uint8, to the bit and faster: float32 of that shape.
 
     Raises ValueError for another shape or type.
     """

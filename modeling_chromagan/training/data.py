@@ -102,7 +102,7 @@ def find_flaw(picture: PillowImage.Image, settings: Data) -> str | None:
 
 
 def find_flaws(pictures: Sequence[PillowImage.Image], settings: Data) -> list[str | None]:
-    """`find_flaw` of several pictures: those of one size are judged together, which takes a fifth of the time.
+    """`find_flaw` of several pictures: those of one size are judged together, which is faster.
 
     Colors are judged on copies of at most 64 pixels a side.
     """
@@ -209,7 +209,7 @@ class Photographs:
         return int(self.rows[self.permutations[epoch][place]])
 
     def pictures(self, positions: Sequence[int]) -> Iterator[tuple[PillowImage.Image, int]]:
-        """`picture` of several positions, in their order: read and judged together, which takes half of the time.
+        """`picture` of several positions, in their order: read and judged together, which is faster.
 
         No more than `READ_AHEAD_PIXELS` are held, or one picture.
 
