@@ -27,8 +27,6 @@ import time
 from datetime import date
 from pathlib import Path
 
-import numpy as np
-import torch
 import yaml
 from PIL import Image
 
@@ -42,6 +40,7 @@ if BESIDE_CPU_TORCH:
 
 from modeling_chromagan import ChromaGANPipeline
 from modeling_chromagan.image_loading import PICTURE_SUFFIXES
+from modeling_chromagan.training.candidates import from_picture
 from modeling_chromagan.training.contact_sheet import captioned_sheet, thumbnail
 
 PLAN = Path(__file__).with_suffix(".yaml")
@@ -177,7 +176,7 @@ def colored_sheet(rows: list[dict], folder: Path) -> Image.Image:
     files = sorted(path for path in folder.iterdir() if path.suffix.lower() in PICTURE_SUFFIXES)
 
     def shrunk(picture: Image.Image) -> Image.Image:
-        return thumbnail(torch.from_numpy(np.array(picture.convert("RGB"))).permute(2, 0, 1))
+        return thumbnail(from_picture(picture)[0])
 
     lines = [("as scanned", [("", [shrunk(Image.open(file)) for file in files])])]
     for row in rows:
