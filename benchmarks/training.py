@@ -4,7 +4,7 @@
 
 Prints pictures per second of the whole loop beside the same networks, objective, batch and critic written the plain
 way (scikit-image's Lab picture by picture in the data set, float32, contiguous memory), the share of the measured
-matrix-product peak that a generator step reaches, and what the data path costs.
+matrix-product peak that a generator step reaches, and what the data path costs. Every loop has its own process.
 """
 
 import argparse
@@ -14,6 +14,8 @@ import resource
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +23,7 @@ import torch
 from accelerate import Accelerator
 from PIL import Image
 from skimage.color import rgb2lab
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, default_collate
 from torch.utils.flop_counter import FlopCounterMode
 
 ROOT = Path(__file__).parents[1]
@@ -33,9 +35,16 @@ from modeling_chromagan.color import rgb8_to_lab
 from modeling_chromagan.training import objectives
 from modeling_chromagan.training.data import BatchPlan, RowRandom, decode_picture, open_sources, to_network_units
 from modeling_chromagan.training.interruption import Interruption
-from modeling_chromagan.training.recipe import Recipe, load_recipe
+from modeling_chromagan.training.recipe import Data, Recipe, load_recipe
 
 SIZE, BATCH = 64, 64
+
+
+def apart(function: Callable, *arguments, huge_pages: bool = True):
+    """What a function returns in a process of its own, with huge pages as in `train.py` or in torch's own way."""
+    os.environ["THP_MEM_ALLOC_ENABLE"] = str(int(huge_pages))
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        return pool.submit(function, *arguments).result()
 
 
 def seconds(function: Callable[[], object], repeats: int, warm_up: int = 2) -> float:
@@ -59,7 +68,6 @@ def make_recipe(data: str, phase: int, steps: int, output: str) -> Recipe:
         [
             f"data.sources={{tiny_imagenet: {source}}}",
             "data.validation={source: tiny_imagenet, split: valid, samples: 8}",
-            "data.min_colorfulness=0",
             f"phases.0.batches={batches}",
             f"phases.1.batches={batches}",
             f"phases.2.batches={batches}",
@@ -120,9 +128,10 @@ def plain_item(row: dict) -> dict[str, torch.Tensor]:
     return {"luminance": lab[:1] / 100, "ab": (lab[1:] + 128) / 255, "label": torch.tensor(row["label"])}
 
 
-def plain_speed(data: str, phase: int, steps: int, table) -> float:
-    """The same step, written the plain way."""
+def plain_speed(data: str, phase: int, steps: int) -> float:
+    """Pictures per second of the same step, written the plain way."""
     recipe = make_recipe(data, phase, steps, "unused")
+    table = open_table(recipe)
     objective = recipe.phases[phase].objective
     labels = {"id2label": dict(enumerate(table.features["label"].names))}
     config = recipe.build_config(**labels, label2id={name: i for i, name in labels["id2label"].items()})
@@ -160,8 +169,8 @@ def matrix_peak(dtype: torch.dtype) -> float:
     return best
 
 
-def share_of_peak(data: str) -> tuple[float, float]:
-    """Operations per second of forward, backward and Adam of the generator, and the peak."""
+def share_of_peak(data: str) -> tuple[float, float, float]:
+    """Operations per second: forward, backward and Adam of the generator; the peaks in bfloat16 and in float32."""
     config = make_recipe(data, 0, 1, "unused").build_config()
     torch.manual_seed(0)
     generator = ChromaGANGenerator(config).to(memory_format=torch.channels_last).train()
@@ -178,29 +187,42 @@ def share_of_peak(data: str) -> tuple[float, float]:
 
     with FlopCounterMode(display=False) as counter:
         step()
-    return counter.get_total_flops() / seconds(step, 7), matrix_peak(torch.bfloat16)
+    return counter.get_total_flops() / seconds(step, 7), matrix_peak(torch.bfloat16), matrix_peak(torch.float32)
 
 
-def data_costs(recipe: Recipe, table) -> dict[str, float]:
+def open_table(recipe: Recipe):
+    photographs, _, _ = open_sources(recipe.data, recipe.seed)
+    return photographs["tiny_imagenet"].data
+
+
+def data_costs(data: str) -> dict[str, float]:
     """Seconds per picture of Lab and of the whole data path, ours and the plain one."""
+    recipe = make_recipe(data, 0, 1, "unused")
+    table = open_table(recipe)
     random = np.random.default_rng(0)
     rgb = torch.from_numpy(random.integers(0, 256, (BATCH, 3, SIZE, SIZE), dtype=np.uint8))
     pictures = [np.ascontiguousarray(picture) for picture in rgb.permute(0, 2, 3, 1).numpy()]
-    photographs, _, _ = open_sources(recipe.data, recipe.seed)
     phase = recipe.phases[0]
-    plan = BatchPlan(photographs, phase.batches, 1000, 0, 0, 1)
+    unjudged = recipe.data.model_copy(update={"min_colorfulness": 0, "min_hue_deviation": 0})
     steps = iter(range(1000))
 
-    def our_path():
-        batch = plan[next(steps)]
-        to_network_units(batch["rgb"], "unit8", phase.batches[0].degradation, RowRandom(0, BATCH))
+    def our_path(settings: Data) -> Callable[[], None]:
+        photographs, _, _ = open_sources(settings, recipe.seed)
+        plan = BatchPlan(photographs, phase.batches, 1000, 0, 0, 1)
+
+        def path():
+            batch = plan[next(steps)]
+            to_network_units(batch["rgb"], "unit8", phase.batches[0].degradation, RowRandom(0, BATCH))
+
+        return path
 
     rows = [int(index) for index in random.integers(len(table), size=BATCH)]
     return {
         "lab": seconds(lambda: rgb8_to_lab(rgb), 9) / BATCH,
         "plain lab": seconds(lambda: [rgb2lab(picture) for picture in pictures], 5) / BATCH,
-        "path": seconds(our_path, 9) / BATCH,
-        "plain path": seconds(lambda: [plain_item(table[row]) for row in rows], 5) / BATCH,
+        "path": seconds(our_path(unjudged), 15) / BATCH,
+        "judged path": seconds(our_path(recipe.data), 15) / BATCH,
+        "plain path": seconds(lambda: default_collate([plain_item(table[row]) for row in rows]), 9) / BATCH,
     }
 
 
@@ -214,28 +236,33 @@ def main() -> None:
     torch.set_num_threads(len(os.sched_getaffinity(0)))
     print(f"{platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}")
     print(f"load before the start: {os.getloadavg()[0]:.1f} (figures are of use below 0.5 only)")
-    recipe = make_recipe(data, 0, options.steps, "unused")
-    photographs, _, _ = open_sources(recipe.data, recipe.seed)
-    table = photographs["tiny_imagenet"].data
 
     ours = {}
     for phase, name, aim in ((0, "color-loss phase", 2.5), (1, "adversarial phase", 1.7)):
-        ours[phase] = our_speed(data, phase, options.steps, Path("unused"))
-        plain = plain_speed(data, phase, max(6, options.steps // 2), table)
-        print(f"{name}: {ours[phase]:.1f} pictures/s, plain {plain:.1f}: {ours[phase] / plain:.2f} times (aim {aim})")
-    reached, peak = share_of_peak(data)
+        ours[phase] = apart(our_speed, data, phase, options.steps, Path("unused"))
+        small = apart(our_speed, data, phase, options.steps, Path("unused"), huge_pages=False)
+        plain = apart(plain_speed, data, phase, options.steps, huge_pages=False)
+        print(
+            f"{name}: {ours[phase]:.1f} pictures/s ({small:.1f} in small pages of memory), plain {plain:.1f}: "
+            f"{ours[phase] / plain:.2f} times (aim {aim})"
+        )
+    reached, peak, single = apart(share_of_peak, data)
     print(
         f"generator forward, backward, Adam: {reached / 1e9:.0f} of {peak / 1e9:.0f} GFLOP/s in bfloat16: "
         f"{100 * reached / peak:.0f} % (aim 45 %)"
     )
     # What bfloat16 can give at most, where the plain loop is bound by its arithmetic too.
-    print(f"matrix products in bfloat16: {peak / matrix_peak(torch.float32):.2f} times as fast as in float32")
-    costs = data_costs(recipe, table)
+    print(f"matrix products in bfloat16: {peak / single:.2f} times as fast as in float32")
+    costs = apart(data_costs, data)
     print(f"Lab in batches: {costs['plain lab'] / costs['lab']:.1f} times scikit-image's picture by picture (aim 5)")
     print(f"decode, crop, flip, Lab: {costs['plain path'] / costs['path']:.1f} times the plain path (aim 3)")
+    judged = costs["plain path"] / costs["judged path"]
+    print(f"the same with every picture judged (gray, toned), which the plain path leaves out: {judged:.1f} times")
     for phase, name in ((0, "color-loss"), (1, "adversarial")):
-        print(f"data path: {100 * costs['path'] * ours[phase]:.0f} % of a step's time in the {name} phase (aim 10 %)")
-    print(f"peak memory of this process: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.2f} GiB")
+        share = 100 * costs["judged path"] * ours[phase]
+        print(f"data path: {share:.0f} % of a step's time in the {name} phase (aim 10 %)")
+    peak_memory = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20
+    print(f"peak memory of a process: {peak_memory:.2f} GiB")
 
 
 if __name__ == "__main__":

@@ -207,7 +207,7 @@ def test_crops_stay_inside_and_sometimes_mirror():
     ramp = np.zeros((40, 60, 3), dtype=np.uint8)
     ramp[..., 0] = np.arange(60) * 4
     picture = PillowImage.fromarray(ramp)
-    crops = [random_crop(picture, 32, 0.6, np.random.default_rng(i)) for i in range(40)]
+    crops = [random_crop(picture, 32, 0.6, np.random.default_rng(i).random(4)) for i in range(40)]
     assert all(crop.shape == (32, 32, 3) for crop in crops)
     mirrored = [crop[:, 0, 0].mean() > crop[:, -1, 0].mean() for crop in crops]
     assert 8 < sum(mirrored) < 32

@@ -93,7 +93,8 @@ def decode_picture(cell: dict | bytes) -> PillowImage.Image:
         cell = {"bytes": cell}
     content = io.BytesIO(cell["bytes"]) if cell["bytes"] is not None else cell["path"]
     with PillowImage.open(content) as picture:
-        return picture.convert("RGB")
+        picture.load()
+        return picture if picture.mode == "RGB" else picture.convert("RGB")  # which would copy every pixel
 
 
 def find_flaw(picture: PillowImage.Image, settings: Data) -> str | None:
@@ -104,7 +105,7 @@ def find_flaw(picture: PillowImage.Image, settings: Data) -> str | None:
 def find_flaws(pictures: Sequence[PillowImage.Image], settings: Data) -> list[str | None]:
     """`find_flaw` of several pictures: those of one size are judged together, which is faster.
 
-    Colors are judged on copies of at most 64 pixels a side.
+    Colors are judged on copies of at most 64 pixels a side, and not at all for thresholds of 0.
     """
     flaws: list[str | None] = [None] * len(pictures)
     of_shape = defaultdict(list)
@@ -112,6 +113,8 @@ def find_flaws(pictures: Sequence[PillowImage.Image], settings: Data) -> list[st
     for number, picture in enumerate(pictures):
         if min(picture.size) < settings.min_side:
             flaws[number] = "tiny"
+            continue
+        if not settings.min_colorfulness and not settings.min_hue_deviation:
             continue
         small = picture
         if max(picture.size) > 64:
@@ -121,15 +124,16 @@ def find_flaws(pictures: Sequence[PillowImage.Image], settings: Data) -> list[st
         of_shape[small.size].append(number)
     for numbers in of_shape.values():
         pixels = torch.from_numpy(np.stack([copies[number] for number in numbers])).permute(0, 3, 1, 2)  # (B, 3, H, W)
-        gray = (pixels == pixels[:, :1]).flatten(1).all(dim=1).tolist()
-        faint = (colorfulness(pixels) < settings.min_colorfulness).tolist()
-        # Every fourth pixel tells the same for a third of the time.
-        toned = (hue_deviation(pixels[..., ::2, ::2]) < settings.min_hue_deviation).tolist()
-        for number, is_gray, is_faint, is_toned in zip(numbers, gray, faint, toned, strict=True):
-            if is_faint:
-                flaws[number] = "grayscale" if is_gray else "almost gray"
-            elif is_toned:
-                flaws[number] = "toned"
+        if settings.min_hue_deviation:
+            # Every fourth pixel tells the same for a third of the time.
+            toned = hue_deviation(pixels[..., ::2, ::2]) < settings.min_hue_deviation
+            for at in toned.nonzero().flatten().tolist():
+                flaws[numbers[at]] = "toned"
+        if settings.min_colorfulness:
+            faint = colorfulness(pixels) < settings.min_colorfulness
+            for at in faint.nonzero().flatten().tolist():
+                gray = bool((pixels[at] == pixels[at, :1]).all())
+                flaws[numbers[at]] = "grayscale" if gray else "almost gray"
     return flaws
 
 
@@ -374,13 +378,17 @@ def center_crop(picture: PillowImage.Image, size: int) -> np.ndarray:
     return np.asarray(picture.resize((size, size), PillowImage.Resampling.BICUBIC, box=box))
 
 
-def random_crop(picture: PillowImage.Image, size: int, min_crop: float, random: np.random.Generator) -> np.ndarray:
-    """A random square of a picture, resized, mirrored half of the time: (size, size, 3) uint8."""
-    side = min(picture.size) * random.uniform(min_crop, 1)
-    left, top = random.uniform(0, picture.width - side), random.uniform(0, picture.height - side)
+def random_crop(picture: PillowImage.Image, size: int, min_crop: float, drawn: Sequence[float]) -> np.ndarray:
+    """A random square of a picture, resized, mirrored half of the time: (size, size, 3) uint8.
+
+    `drawn` are four random numbers in 0..1: of the side, from `min_crop` of the short one on, the place from the left
+    and from the top, and whether to mirror.
+    """
+    side = min(picture.size) * (min_crop + (1 - min_crop) * drawn[0])
+    left, top = drawn[1] * (picture.width - side), drawn[2] * (picture.height - side)
     box = (left, top, left + side, top + side)
     pixels = np.asarray(picture.resize((size, size), PillowImage.Resampling.BICUBIC, box=box))
-    return pixels[:, ::-1] if random.random() < 0.5 else pixels
+    return pixels[:, ::-1] if drawn[3] < 0.5 else pixels
 
 
 class BatchPlan(torch.utils.data.Dataset):
@@ -413,6 +421,7 @@ class BatchPlan(torch.utils.data.Dataset):
         kind = self.kinds[number]
         random = np.random.default_rng([self.seed, step])
         order = random.permutation(kind.batch_size)
+        drawn = random.random((kind.batch_size, 4)).tolist()  # for every place of the global batch, whoever takes it
         places = self.places(step)
         rows = torch.arange(kind.batch_size)[self.rank :: self.ranks]
         mine = [int(row) for row in order[self.rank :: self.ranks]]
@@ -421,8 +430,7 @@ class BatchPlan(torch.utils.data.Dataset):
             of_source = [row for row in mine if places[row][0] == name]
             pictures = source.pictures([places[row][1] for row in of_source])
             for row, (picture, label) in zip(of_source, pictures, strict=True):
-                own_random = np.random.default_rng([self.seed, step, row])
-                crops[row] = random_crop(picture, kind.size, source.source.min_crop, own_random)
+                crops[row] = random_crop(picture, kind.size, source.source.min_crop, drawn[row])
                 labels[row] = label
         pixels = torch.from_numpy(np.stack([crops[row] for row in mine])).permute(0, 3, 1, 2)
         label = torch.tensor([labels[row] for row in mine])

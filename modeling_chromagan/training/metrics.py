@@ -114,16 +114,20 @@ def colorfulness(rgb: torch.Tensor) -> torch.Tensor:
     _check_pictures(rgb)
     if rgb.shape[1] != 3:
         raise ValueError(f"rgb has shape {tuple(rgb.shape)}; accepted: (B, 3, H, W)")
-    # Sums of whole numbers, exact in either type; float64 is several times faster on a CPU and not on every device.
-    exact = torch.float64 if rgb.device.type == "cpu" else torch.int64
-    red, green, blue = rgb.flatten(2).to(exact).unbind(1)  # (B, H*W) each
-    opponents = torch.stack((red - green, red + green - 2 * blue))  # (2, B, H*W): rg and twice yb, whole numbers
-    count = opponents.shape[2]
-    halves = torch.tensor([[1.0], [0.5]], dtype=torch.float64)
-    means = opponents.sum(dim=2).cpu().double() / count * halves  # (2, B)
-    mean_squares = opponents.square().sum(dim=2).cpu().double() / count * halves**2  # (2, B)
-    variances = (mean_squares - means**2).clamp(min=0)  # exact sums; only the last rounding can go below zero
-    return variances.sum(0).sqrt() + 0.3 * means.square().sum(0).sqrt()
+    rgb = rgb.cpu().flatten(2)  # (B, 3, H*W)
+    count = rgb.shape[2]
+    # Sums of whole numbers, exact in float64. Picture by picture: a whole batch in float64 is more memory than the
+    # sums are work.
+    planes = (picture.double() for picture in rgb)
+    moments = [(plane.sum(dim=1), plane @ plane.T) for plane in planes]
+    sums = torch.stack([first for first, _ in moments])  # (B, 3)
+    products = torch.stack([second for _, second in moments])  # (B, 3, 3)
+    opponents = torch.tensor([[1.0, -1.0, 0.0], [1.0, 1.0, -2.0]], dtype=torch.float64)  # rg and twice yb
+    halves = torch.tensor([1.0, 0.5], dtype=torch.float64)
+    means = sums @ opponents.T / count * halves  # (B, 2)
+    squares = (opponents @ products * opponents).sum(dim=2)  # (B, 2)
+    variances = (squares / count * halves**2 - means**2).clamp(min=0)  # only the last rounding can go below zero
+    return variances.sum(1).sqrt() + 0.3 * means.square().sum(1).sqrt()
 
 
 class AucAccumulator:
