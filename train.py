@@ -2,11 +2,16 @@
 
 import argparse
 import math
+import os
 import signal
 import sys
 import time
 from collections import Counter
 from pathlib import Path
+
+# Torch reads it once, when it starts: large tensors then come in huge pages. A step on a CPU allocates all activations
+# anew, which in small pages costs the kernel time (benchmarks/training.py measures it).
+os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
 
 import datasets
 import numpy as np
