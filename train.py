@@ -39,10 +39,10 @@ from modeling_chromagan.training.data import BatchPlan, RowRandom, center_crop, 
 from modeling_chromagan.training.doctor import color_statistics, diagnose
 from modeling_chromagan.training.evaluate import evaluate_model, sample_grid
 from modeling_chromagan.training.interruption import Interrupted, Interruption, leave_signals_to_the_parent
+from modeling_chromagan.training.parquet_files import StreamError
 from modeling_chromagan.training.processes import make_accelerator
 from modeling_chromagan.training.recipe import Optimizer, Phase, Recipe, RecipeError, dump_recipe, load_recipe
 from modeling_chromagan.training.run_folder import RunFolder
-from modeling_chromagan.training.stream import StreamError
 from modeling_chromagan.training.teacher import load_pretrained_part, load_teacher
 
 DEFAULT_RECIPE = Path(__file__).parent / "recipes" / "chromagan_tiny.yaml"

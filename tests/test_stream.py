@@ -18,19 +18,11 @@ import torch
 from datasets.exceptions import DatasetNotFoundError
 from PIL import Image as PillowImage
 
-from modeling_chromagan.training import stream
+from modeling_chromagan.training import parquet_files, stream
 from modeling_chromagan.training.data import BatchPlan, Photographs, open_sources
+from modeling_chromagan.training.parquet_files import ParquetFiles, RowGroups, StreamError, remote_address
 from modeling_chromagan.training.recipe import Batches, Data, RecipeError, Source
-from modeling_chromagan.training.stream import (
-    ParquetFiles,
-    PooledOrder,
-    RowGroups,
-    StreamedRows,
-    StreamError,
-    class_names,
-    open_stream,
-    remote_address,
-)
+from modeling_chromagan.training.stream import PooledOrder, StreamedRows, class_names, open_stream
 
 UNIFORM = 94.7  # distinct ones of 200 classes among 128 pictures drawn uniformly
 NAMES = ["first", "second", "third"]
@@ -385,8 +377,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
 @pytest.fixture
 def server(folder, monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
-    monkeypatch.setattr(stream, "FIRST_WAIT_SECONDS", 0.01)
-    monkeypatch.setattr(stream, "TIMEOUT_SECONDS", 0.5)
+    monkeypatch.setattr(parquet_files, "FIRST_WAIT_SECONDS", 0.01)
+    monkeypatch.setattr(parquet_files, "TIMEOUT_SECONDS", 0.5)
     server = Server(folder / "data")
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
     thread.start()
@@ -397,7 +389,7 @@ def server(folder, monkeypatch):
 
 
 def test_http_gives_the_rows_of_the_local_files(server, folder, monkeypatch):
-    monkeypatch.setattr(stream, "FOOTER_BYTES", 64)  # so that footers take a second request
+    monkeypatch.setattr(parquet_files, "FOOTER_BYTES", 64)  # so that footers take a second request
     rows = open_rows(server.url)
     assert class_names(rows.files, server.url, "label") == NAMES
     assert labels_at(rows, range(90)) == labels_at(open_rows(folder), range(90))
@@ -448,8 +440,8 @@ def test_a_dead_connection_ends_with_one_line(server):
 def test_waits_grow(server, monkeypatch):
     waits = []
     rows = open_rows(server.url, tries=8)
-    monkeypatch.setattr(stream.time, "sleep", waits.append)
-    monkeypatch.setattr(stream, "FIRST_WAIT_SECONDS", 1.0)
+    monkeypatch.setattr(parquet_files.time, "sleep", waits.append)
+    monkeypatch.setattr(parquet_files, "FIRST_WAIT_SECONDS", 1.0)
     server.faults = [500] * 8
     with pytest.raises(StreamError):
         next(rows.candidates(0))

@@ -17,7 +17,7 @@ import train
 from modeling_chromagan import ChromaGANCritic, ChromaGANGenerator, ChromaGANImageProcessor
 from modeling_chromagan.training import package
 from modeling_chromagan.training.checkpoint import list_checkpoints
-from modeling_chromagan.training.stream import StreamError
+from modeling_chromagan.training.parquet_files import StreamError
 
 ROOT = Path(__file__).parents[1]
 DEBUG = str(ROOT / "recipes" / "debug.yaml")

@@ -21,8 +21,9 @@ from PIL import Image as PillowImage
 from modeling_chromagan.color import encode_ab, encode_luminance, rgb8_to_lab
 
 from .metrics import colorfulness
+from .parquet_files import SharedCounts
 from .recipe import Batches, Data, Degradation, RecipeError, Source
-from .stream import SharedCounts, StreamedRows, class_names, list_splits, open_stream
+from .stream import StreamedRows, class_names, list_splits, open_stream
 
 NO_LABEL = -1
 # Pillow's ways of refusing a file, and a cell without content.
