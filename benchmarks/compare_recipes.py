@@ -19,6 +19,7 @@ import argparse
 import importlib.metadata
 import json
 import os
+import platform
 import re
 import statistics
 import subprocess
@@ -164,11 +165,13 @@ def train_row(plan: dict, row: dict, output: Path) -> dict:
     }
 
 
-def evaluate(rows: list[dict], protocol: str, data: str, output: Path) -> None:
-    """One table over all rows, by the package's own command."""
+def evaluate(rows: list[dict], protocol: str, data: str, samples: int | None, output: Path) -> dict:
+    """One table over all rows, by the package's own command; what it writes as results.json."""
     command = [*PYTHON, "-m", "modeling_chromagan.training.evaluate", "--protocol", protocol]
     command += ["--model", *(row["model"] for row in rows), "--data", data, "--output", str(output)]
+    command += ["--samples", str(samples)] if samples else []
     subprocess.run(command, check=True, cwd=ROOT)
+    return json.loads((output / "results.json").read_text(encoding="utf-8"))
 
 
 def colored_sheet(rows: list[dict], folder: Path) -> Image.Image:
@@ -204,6 +207,16 @@ def table(rows: list[dict], results: dict, below: set[str]) -> list[str]:
     return lines
 
 
+def processor() -> str:
+    """What the machine calls its processor, as far as the system says."""
+    try:
+        described = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    except OSError:  # another system than Linux
+        return platform.processor() or platform.machine()
+    names = re.search(r"model name\s*: (.+)", described)
+    return names[1].strip() if names else platform.machine()
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=Path, default=ROOT / "runs" / "compare")
@@ -226,16 +239,19 @@ def main() -> int:
     root = os.environ.get("CHROMAGAN_DATA", "")
     local = Path(root) / "tiny-imagenet"
     data = str(local) if root and local.is_dir() else "zh-plus/tiny-imagenet"
-    places = {"tiny64": ("tiny64", data)}
-    places |= {f"native-{Path(folder).name}": ("native", folder) for folder in options.native}
     below = {row["name"] for row in plan["below_the_line"]}
+    groups = {  # what is measured together: protocol, pictures, how many, rows
+        "tiny64": ("tiny64", data, None, [row for row in trained if row["name"] not in below]),
+        "tiny64-below": ("tiny64", data, plan["below_samples"], [row for row in trained if row["name"] in below]),
+    }
+    groups |= {f"native-{Path(folder).name}": ("native", folder, None, trained) for folder in options.native}
     versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in PACKAGES)
-    lines = [f"{date.today()}, {os.cpu_count()} CPU cores, {versions}"]
-    for name, (protocol, pictures) in places.items():
-        evaluate(trained, protocol, pictures, options.output / name)
-        results = json.loads((options.output / name / "results.json").read_text(encoding="utf-8"))
-        count = results["counts"]["measured"]
-        lines += ["", f"`{protocol}`, {Path(pictures).name}, {count:,} pictures:", "", *table(trained, results, below)]
+    lines = [f"{date.today()}, {os.cpu_count()} cores of {processor()}, {versions}"]
+    for name, (protocol, pictures, samples, rows) in groups.items():
+        if rows:
+            results = evaluate(rows, protocol, pictures, samples, options.output / name)
+            count = f"{results['counts']['measured']:,} pictures"
+            lines += ["", f"`{protocol}`, {Path(pictures).name}, {count}:", "", *table(rows, results, below)]
     for folder in map(Path, options.show):
         colored_sheet(trained, folder).save(options.output / f"{folder.name}.png")
     lines += ["", "* mean squared error of what the network gives; not comparable between losses or color spaces"]

@@ -1,7 +1,6 @@
 """Sheets of pictures beside each other: grids of training samples, and captioned sheets of an evaluation."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -142,15 +141,8 @@ def comparison_sheet(evaluation: Evaluation) -> Image.Image:
     drawn = _draw(evaluation, list(evenly_spaced(len(evaluation.indices), FIXED_SAMPLE)))
     ways = [*(row.candidate.name for row in evaluation.rows), "photograph"]
     lines = [(way, [("", [pictures[number] for _, pictures in drawn.values()])]) for number, way in enumerate(ways)]
-    return captioned_sheet(_title(evaluation), [name for name, _ in drawn.values()], lines)
-
-
-def _title(evaluation: Evaluation) -> str:
-    """Protocol and data; of a folder its name alone, as sheets are shown to others."""
-    place, *split = evaluation.source.name.split(", split ")
-    if Path(place).is_dir():
-        place = Path(place).resolve().name
-    return ", ".join([evaluation.protocol.name, place, *split])
+    title = f"{evaluation.protocol.name}, {evaluation.source.title}"
+    return captioned_sheet(title, [name for name, _ in drawn.values()], lines)
 
 
 def evaluation_sheet(evaluation: Evaluation) -> Image.Image:
@@ -176,7 +168,7 @@ def evaluation_sheet(evaluation: Evaluation) -> Image.Image:
         return f"{name} - PSNR: {scores} dB", pictures
 
     return captioned_sheet(
-        f"{_title(evaluation)}, {count:,} pictures measured",
+        f"{evaluation.protocol.name}, {evaluation.source.title}, {count:,} pictures measured",
         [*(row.candidate.name for row in rows), "photograph"],
         [(heading, [line(position) for position in positions]) for heading, positions in sections],
     )

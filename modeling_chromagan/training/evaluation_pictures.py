@@ -34,9 +34,11 @@ class PictureSource:
         open_rows: begins a pass over all rows, still compressed: `image` with `bytes` or `path`, and `label`.
         known_count: number of rows where it is known without a pass.
         name: for messages.
+        title: for sheets, which are shown to others: of a local folder its own name alone.
     """
 
     name: str
+    title: str
     class_names: list[str] | None
     open_rows: Callable[[], Iterable[dict]]
     known_count: int | None
@@ -108,7 +110,9 @@ def open_source(data: str, split: str) -> PictureSource:
     def open_rows() -> Iterable[dict]:
         return _parquet_rows(files, columns) if is_parquet else rows
 
-    return PictureSource(f"{data}, split {split}", class_names, open_rows, recorded and recorded.num_examples)
+    title = folder.resolve().name if folder.is_dir() else data
+    count = recorded and recorded.num_examples
+    return PictureSource(f"{data}, split {split}", f"{title}, {split}", class_names, open_rows, count)
 
 
 def _parquet_rows(files: Sequence[str], columns: Sequence[str]) -> Iterator[dict]:
@@ -141,7 +145,7 @@ def _open_folder(folder: Path) -> PictureSource:
     def open_rows() -> Iterator[dict]:
         return ({"image": {"path": str(folder / name), "bytes": None}, "name": str(name)} for name in names)
 
-    return PictureSource(str(folder), None, open_rows, len(names))
+    return PictureSource(str(folder), folder.resolve().name, None, open_rows, len(names))
 
 
 def evenly_spaced(count: int, samples: int | None) -> Iterable[int]:
