@@ -9,23 +9,21 @@ checked, and only if there is something left to do.
 
 import argparse
 import contextlib
-import gc
 import importlib
 import os
 import re
 import sys
-import warnings
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
 
-from . import PACKAGED_WEIGHTS
 from .image_loading import ImageLoadError, LoadedImage
 from .image_saving import OUTPUT_FORMATS, ImageSaveError, save_image
+from .messages import Report, first_line, one_line, only_own_output, print_error
+from .model_source import FLOAT16_ON_CPU, ModelError, UsageError, find_model, load_colorizer
 from .output_plan import PlanError, Task, make_plan
 
 if TYPE_CHECKING:
@@ -35,7 +33,6 @@ DTYPES = ("auto", "float32", "bfloat16", "float16")
 # As in image_processing_chromagan, which imports torch; a test compares them.
 CHOICES = {"upsampling": ("guided", "bilinear"), "borders": ("auto", "keep")}
 RANGES = {"working_size": (16, 2048), "max_pixels": (1, 10**11)}
-FLOAT16_ON_CPU = "--dtype float16 needs a GPU; accepted on the CPU: auto, float32, bfloat16"
 
 # Name: module with `add_NAME_arguments(parser)` and `run_NAME(options) -> exit code`, and what the command does.
 OTHER_COMMANDS = {
@@ -49,14 +46,6 @@ PIXELS_AT_ONCE = 100_000_000
 # What a picture can do wrong: unreadable, unwritable, too small, too large for the memory of the machine or the GPU
 # (torch raises RuntimeError). Anything else is a mistake of this program and keeps its traceback.
 PICTURE_ERRORS = (OSError, ValueError, MemoryError, RuntimeError)
-
-
-class UsageError(Exception):
-    """What was asked for cannot be done on this machine; nothing has been done. Exit code 2."""
-
-
-class ModelError(Exception):
-    """The model cannot be loaded. Exit code 1."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -217,7 +206,7 @@ def make_folder(folder: Path) -> None:
 
 
 def colorize_tasks(
-    tasks: Sequence[Task], colorizer: "ChromaGANPipeline", options: argparse.Namespace, report: "Report"
+    tasks: Sequence[Task], colorizer: "ChromaGANPipeline", options: argparse.Namespace, report: Report
 ) -> None:
     """Reads, colorizes and writes the pictures of `tasks`, holding one batch of them at a time."""
     batch_size = options.batch_size or (1 if colorizer.device.type == "cpu" else 8)
@@ -245,7 +234,7 @@ def colorize_batch(
     colorizer: "ChromaGANPipeline",
     batch_size: int,
     overwrite: bool,
-    report: "Report",
+    report: Report,
 ) -> None:
     """Colorizes prepared pictures and writes each as soon as it is done; empties `batch`."""
     while batch:
@@ -263,7 +252,7 @@ def colorize_batch(
                 report.fail(describe(error, task.source))
 
 
-def write_outputs(task: Task, original: LoadedImage, picture: Image.Image, overwrite: bool, report: "Report") -> None:
+def write_outputs(task: Task, original: LoadedImage, picture: Image.Image, overwrite: bool, report: Report) -> None:
     """Writes those outputs of a task that are missing, or all."""
     notes = ()
     try:
@@ -279,6 +268,15 @@ def write_outputs(task: Task, original: LoadedImage, picture: Image.Image, overw
     report.finish()
 
 
+def describe(error: BaseException, source: Path) -> str:
+    """An error as "NAME: reason"."""
+    if isinstance(error, ImageLoadError | ImageSaveError):
+        return str(error)
+    if isinstance(error, MemoryError):
+        return f"{source}: too large for the memory that is free"
+    return f"{source}: {first_line(error)}"
+
+
 def side_by_side(original: LoadedImage, picture: Image.Image) -> Image.Image:
     """The original in 8-bit gray on the left, its colorization on the right."""
     gray = original.gray
@@ -291,244 +289,6 @@ def side_by_side(original: LoadedImage, picture: Image.Image) -> Image.Image:
     both.paste(before, (0, 0))
     both.paste(picture, (picture.width, 0))
     return both
-
-
-# ------------------------------------------------------------------------------------------------------ the model
-
-
-@dataclass(frozen=True)
-class ModelSource:
-    """Where a model comes from: a folder or a Hub id, and what messages call it."""
-
-    place: str
-    name: str
-
-
-def find_model(option: str | None) -> ModelSource:
-    """The model that the option, the environment or the package names, in this order.
-
-    Raises:
-        ModelError: if a look at the folder shows that this is no model.
-    """
-    from_environment = os.environ.get("CHROMAGAN_MODEL")
-    if option is not None:
-        model = ModelSource(os.path.expanduser(option), f"--model {option}")
-    elif from_environment:
-        model = ModelSource(os.path.expanduser(from_environment), f"CHROMAGAN_MODEL={from_environment}")
-    else:
-        model = ModelSource(str(PACKAGED_WEIGHTS), f"the packaged model {PACKAGED_WEIGHTS}")
-    if os.path.isdir(model.place):
-        check_model_folder(model.place, model.name)
-    elif os.path.exists(model.place):
-        raise ModelError(f"{model.name} is a file; accepted: a folder or a Hub id")
-    elif not re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", model.place):
-        raise ModelError(f"{model.name}: there is no such folder, and a Hub id has the form owner/name")
-    return model
-
-
-def check_model_folder(folder: str, name: str) -> None:
-    """Raises ModelError if a file is missing that every model folder has."""
-    for file in ("config.json", "preprocessor_config.json"):
-        if not Path(folder, file).is_file():
-            raise ModelError(f"{name} has no {file}")
-    if not any(Path(folder).glob("*.safetensors")):
-        raise ModelError(f"{name} has no weights (*.safetensors)")
-
-
-def download_model(model: ModelSource) -> str:
-    """The folder on this machine that a Hub id was, or now is, downloaded to.
-
-    Raises:
-        ModelError: if there is no such model, or the Hub cannot be reached.
-    """
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError
-
-    try:
-        folder = snapshot_download(
-            model.place,
-            allow_patterns=["*.json", "*.safetensors"],
-            ignore_patterns=["*/*"],  # no critic, no code
-        )
-    except RepositoryNotFoundError as error:
-        reason = "no such folder, and no such model on the Hub (a private one needs `hf auth login`)"
-        raise ModelError(f"{model.name}: {reason}") from error
-    except LocalEntryNotFoundError as error:
-        reason = "no such folder, not downloaded before, and the Hub cannot be reached"
-        raise ModelError(f"{model.name}: {reason}") from error
-    except (HfHubHTTPError, OSError, ValueError) as error:
-        raise ModelError(f"{model.name}: cannot be downloaded: {first_line(error)}") from error
-    check_model_folder(folder, model.name)
-    return folder
-
-
-def load_colorizer(model: ModelSource, options: argparse.Namespace) -> "ChromaGANPipeline":
-    """The pipeline that runs a model as the options say.
-
-    Raises:
-        UsageError: if the device is missing, or cannot compute in the chosen precision.
-        ModelError: naming the model and what is wrong with it.
-    """
-    import torch
-
-    from .image_processing_chromagan import ChromaGANImageProcessor
-    from .modeling_chromagan import ChromaGANGenerator
-    from .pipeline_chromagan import ChromaGANPipeline
-
-    # The imports left half a million objects that stay to the end; every later collection would look at all of them.
-    gc.freeze()
-    device = choose_device(options.device)
-    if options.dtype == "float16" and device == "cpu":
-        raise UsageError(FLOAT16_ON_CPU)
-    dtype = torch.float32 if options.dtype == "auto" else getattr(torch, options.dtype)
-    if "OMP_NUM_THREADS" not in os.environ:
-        torch.set_num_threads(min(torch.get_num_threads(), usable_cores()))
-
-    folder = model.place if os.path.isdir(model.place) else download_model(model)
-    settings = {name: getattr(options, name) for name in ("working_size", "upsampling", "borders", "max_pixels")}
-    try:
-        processor = ChromaGANImageProcessor.from_pretrained(
-            folder, **{name: value for name, value in settings.items() if value is not None}
-        )
-        generator, loading = ChromaGANGenerator.from_pretrained(
-            folder, class_head=False, dtype=dtype, use_safetensors=True, output_loading_info=True
-        )
-        colorizer = ChromaGANPipeline(generator, processor, device=torch.device(device))
-    except Exception as error:  # damaged files surface as almost any type
-        raise ModelError(f"{model.name} cannot be loaded: {first_line(error)}") from error
-    if loading["missing_keys"]:
-        missing = sorted(loading["missing_keys"])
-        raise ModelError(f"{model.name} lacks {len(missing)} of its weights, {missing[0]} among them")
-    return colorizer
-
-
-def choose_device(name: str) -> str:
-    """The name of a torch device that is there."""
-    import torch
-
-    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if name == "auto":
-        return next(kind for kind in ("cuda", "mps", "cpu") if there[kind])
-    kind, _, index = name.partition(":")
-    if not there[kind] or (index and int(index) >= torch.cuda.device_count()):
-        accepted = ", ".join(kind for kind, is_there in there.items() if is_there)
-        raise UsageError(f"--device {name} is not there; accepted here: auto, {accepted}")
-    return name
-
-
-def usable_cores() -> int:
-    """The cores that this process may use: its affinity, and the quota of its container (Linux)."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    with contextlib.suppress(OSError, ValueError):
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
-        cores = min(cores, max(1, round(int(quota) / int(period))))  # ValueError for "max", no quota
-    return cores
-
-
-def first_line(error: BaseException) -> str:
-    """What an error says first; libraries go on with advice for programmers."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
-
-
-# ----------------------------------------------------------------------------------------------------- the output
-
-
-class Report:
-    """What the user sees of a run: errors, notes, a progress bar on terminals, and one line at the end."""
-
-    def __init__(self, quiet: bool):
-        self.quiet = quiet
-        self.colorized = 0
-        self.failed = 0
-        self.bar = None
-
-    @contextlib.contextmanager
-    def progress(self, total: int) -> Iterator[None]:
-        """Inside it, a progress bar on stderr, if that is a terminal."""
-        if self.quiet or not sys.stderr.isatty():
-            yield
-            return
-        from tqdm import tqdm
-
-        with tqdm(total=total, unit=" pictures") as self.bar:
-            yield
-        self.bar = None
-
-    def fail(self, line: str) -> None:
-        """Counts a failure and names it."""
-        self.failed += 1
-        self._print(f"error: {line}")
-        self._advance()
-
-    def note(self, line: str) -> None:
-        """Says something about a picture that is no failure."""
-        if not self.quiet:
-            self._print(f"note: {line}")
-
-    def finish(self) -> None:
-        """Counts a picture that is colorized and written."""
-        self.colorized += 1
-        self._advance()
-
-    def summarize(self, kept: int, not_pictures: int) -> None:
-        """Prints the counts, to stdout."""
-        if not self.quiet:
-            print(f"{self.colorized} colorized, {kept} kept, {self.failed} failed, {not_pictures} not pictures")
-
-    def _advance(self) -> None:
-        if self.bar is not None:
-            self.bar.update()
-
-    def _print(self, line: str) -> None:
-        if self.bar is None:
-            print_error(one_line(line))
-        else:
-            self.bar.write(one_line(line), file=sys.stderr)
-
-
-def print_error(line: str) -> None:
-    """Prints a line to stderr."""
-    print(line, file=sys.stderr, flush=True)
-
-
-def one_line(text: object) -> str:
-    """Text without line breaks, wherever they come from: libraries, or names of files."""
-    return " ".join(str(text).split("\n")).replace("\r", " ")
-
-
-def describe(error: BaseException, source: Path) -> str:
-    """An error as "NAME: reason"."""
-    if isinstance(error, ImageLoadError | ImageSaveError):
-        return str(error)
-    if isinstance(error, MemoryError):
-        return f"{source}: too large for the memory that is free"
-    return f"{source}: {first_line(error)}"
-
-
-@contextlib.contextmanager
-def only_own_output(quiet: bool) -> Iterator[None]:
-    """Inside it, libraries print nothing but (on terminals) the progress of a download, and warn of nothing."""
-    from huggingface_hub.utils import logging as hub_logging
-    from transformers.utils import logging
-
-    verbosity, hub_verbosity, bars = (
-        logging.get_verbosity(),
-        hub_logging.get_verbosity(),
-        logging.is_progress_bar_enabled(),
-    )
-    logging.set_verbosity_error()
-    hub_logging.set_verbosity_error()
-    if quiet or not sys.stderr.isatty():
-        logging.disable_progress_bar()
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.set_verbosity(verbosity)
-        hub_logging.set_verbosity(hub_verbosity)
-        if bars:
-            logging.enable_progress_bar()
 
 
 if __name__ == "__main__":

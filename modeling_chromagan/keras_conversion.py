@@ -34,6 +34,7 @@ from torch import nn
 from .configuration_chromagan import ChromaGANConfig
 from .generator_chromagan import scale_width
 from .image_processing_chromagan import ChromaGANImageProcessor
+from .messages import only_own_output
 from .modeling_chromagan import ChromaGANGenerator
 from .pipeline_chromagan import ChromaGANPipeline
 
@@ -154,8 +155,6 @@ def add_convert_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run_convert(options: argparse.Namespace) -> int:
     """Runs `chromagan convert` with parsed arguments; returns the exit code, as the other commands do."""
-    from .cli import only_own_output  # here, because cli imports this module
-
     problem = usage_problem(options.file, options.out)
     if problem:
         return fail(problem, 2)

@@ -17,6 +17,7 @@ from ..composition import compose
 from ..configuration_chromagan import ChromaGANConfig
 from ..image_loading import load_image
 from ..image_processing_chromagan import ChromaGANImageProcessor
+from ..messages import first_line
 from ..modeling_chromagan import ChromaGANGenerator, ColorizationOutput
 from ..pipeline_chromagan import ChromaGANPipeline
 from .protocols import Protocol
@@ -228,11 +229,6 @@ def to_picture(rgb: torch.Tensor) -> Image.Image:
 def from_picture(picture: Image.Image) -> torch.Tensor:
     """A picture as (1, 3, H, W) uint8."""
     return torch.from_numpy(np.array(picture.convert("RGB"))).permute(2, 0, 1)[None].contiguous()
-
-
-def first_line(error: BaseException) -> str:
-    """What an error says first; libraries go on with advice for programmers."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 __all__ = [

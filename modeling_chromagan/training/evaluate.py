@@ -10,15 +10,14 @@ import argparse
 import contextlib
 import importlib.util
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-import transformers
-from huggingface_hub.utils import logging as hub_logging
 from tqdm import tqdm
 
-from .candidates import CandidateError, first_line, load_candidates
+from ..messages import first_line, only_own_output
+from .candidates import CandidateError, load_candidates
 from .contact_sheet import comparison_sheet, evaluation_sheet, sample_grid
 from .evaluation_pictures import PictureSourceError, open_source
 from .evaluation_report import PictureTable, markdown_report, write_results
@@ -68,7 +67,7 @@ def run_evaluate(options: argparse.Namespace) -> int:
         The exit code: 0 done (pictures that had to be skipped are named and counted), 1 it cannot be measured.
     """
     try:
-        with quiet_libraries():
+        with only_own_output(quiet=True):
             _run(options)
     except (EvaluationError, CandidateError, PictureSourceError) as error:
         print(f"chromagan evaluate: error: {first_line(error)}", file=sys.stderr)
@@ -124,24 +123,6 @@ def _positive(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r}; accepted: a whole number from 1 upwards")
     return int(text)
-
-
-@contextlib.contextmanager
-def quiet_libraries() -> Iterator[None]:
-    """Inside it, nothing hides the one line that says what is wrong: no retries, no reports, no bars of libraries."""
-    loggers = (hub_logging, transformers.logging)
-    verbosities = [logger.get_verbosity() for logger in loggers]
-    had_bars = transformers.logging.is_progress_bar_enabled()
-    for logger in loggers:
-        logger.set_verbosity(transformers.logging.CRITICAL)
-    transformers.logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        for logger, verbosity in zip(loggers, verbosities, strict=True):
-            logger.set_verbosity(verbosity)
-        if had_bars:
-            transformers.logging.enable_progress_bar()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from PIL import Image, ImageCms, ImageOps
 
+from ..messages import first_line
 from .protocols import Protocol
 
 SMALLEST_SIDE = 16  # what the networks and the windows of SSIM need
@@ -52,7 +53,7 @@ class PictureSource:
         try:
             yield from self.open_rows()
         except (OSError, ValueError) as error:
-            raise PictureSourceError(f"{self.name}: {_first_line(error)}") from error
+            raise PictureSourceError(f"{self.name}: {first_line(error)}") from error
 
     def count(self) -> int:
         """Number of rows; takes a pass without decoding where the source does not say."""
@@ -103,7 +104,7 @@ def open_source(data: str, split: str) -> PictureSource:
     except PictureSourceError:
         raise
     except (OSError, ValueError) as error:
-        raise PictureSourceError(f"{data}: {_first_line(error)}") from error
+        raise PictureSourceError(f"{data}: {first_line(error)}") from error
     files = [str(file) for file in (builder.config.data_files or {}).get(split, ())]
     is_parquet = bool(files) and all(file.endswith(".parquet") for file in files)
 
@@ -189,7 +190,7 @@ def read_pictures(
                 raise ValueError(f"is {picture.width}x{picture.height}; accepted: {SMALLEST_SIDE} pixels a side")
         except Exception as error:  # damaged files surface as almost any type
             if on_broken is not None:
-                on_broken(name, _first_line(error))
+                on_broken(name, first_line(error))
             continue
         label = row.get("label")
         rgb = torch.from_numpy(np.array(picture)).permute(2, 0, 1).contiguous()  # (3, H, W)
@@ -229,10 +230,6 @@ def _to_srgb(picture: Image.Image, profile: bytes) -> Image.Image:
         return ImageCms.profileToProfile(picture, source, ImageCms.createProfile("sRGB"), outputMode="RGB")
     except (ImageCms.PyCMSError, OSError):  # a damaged profile is as good as none
         return picture
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 __all__ = [

@@ -14,9 +14,10 @@ from torch import nn
 from tqdm import tqdm
 
 from ..configuration_chromagan import ChromaGANConfig
+from ..messages import first_line
 from ..modeling_chromagan import ChromaGANGenerator
 from .bootstrap import interval
-from .candidates import Colored, GreyCandidate, ModelCandidate, first_line, match_classes
+from .candidates import Colored, GreyCandidate, ModelCandidate, match_classes
 from .evaluation_pictures import Picture, PictureSource, evenly_spaced, read_pictures
 from .evaluation_report import GAINS, PictureTable
 from .metrics import ColorMetrics, colorfulness, lab_from_rgb8

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
-from .candidates import first_line
+from ..messages import first_line
 
 
 def load_perceptual_measures() -> tuple[dict[str, Callable[[], nn.Module]], list[str]]:
