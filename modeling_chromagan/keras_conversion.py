@@ -13,18 +13,13 @@ What Keras does differently, and where it is taken care of:
 """
 
 import argparse
-import contextlib
-import json
 import math
 import os
 import re
 import secrets
 import shutil
 import sys
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -34,6 +29,8 @@ from torch import nn
 from .configuration_chromagan import ChromaGANConfig
 from .generator_chromagan import scale_width
 from .image_processing_chromagan import ChromaGANImageProcessor
+from .keras_file import ConversionError, KerasLayer, open_layers, read_tensor
+from .keras_parity import Differences, compare
 from .messages import only_own_output
 from .modeling_chromagan import ChromaGANGenerator
 from .pipeline_chromagan import ChromaGANPipeline
@@ -51,86 +48,6 @@ TENSOR_NAMES = {
     },
 }
 KINDS = {nn.Conv2d: "convolution", nn.Linear: "dense layer", nn.BatchNorm2d: "batch norm"}
-
-# What a file that holds its architecture too says of layers without changing the shape of any tensor.
-PUBLISHED_SETTINGS = {
-    "BatchNormalization": {"epsilon": 1e-3},
-    "Conv2D": {"padding": "same", "data_format": "channels_last"},
-    "UpSampling2D": {"interpolation": "nearest", "data_format": "channels_last"},
-}
-
-# Largest difference that `--report` accepts: of ab, and of the class logits as a part of the largest of them.
-TOLERANCE = 1e-4
-
-
-class ConversionError(Exception):
-    """The file is not the published network; the text is one line, "FILE: reason"."""
-
-
-@dataclass(frozen=True)
-class KerasLayer:
-    """One layer of a file.
-
-    Args:
-        name: as in the file, such as `conv2d_7` or `block1_conv1`.
-        tensors: its arrays in the file, by Keras' names (`kernel`, `bias`, `gamma` ...), read when they are indexed.
-    """
-
-    name: str
-    tensors: dict[str, Any]
-
-    @property
-    def shapes(self) -> dict[str, tuple[int, ...]]:
-        """Shapes of the tensors, kernel or gamma first."""
-        order = ["kernel", "bias", "gamma", "beta", *sorted(self.tensors)]
-        return {name: tuple(self.tensors[name].shape or ()) for name in sorted(self.tensors, key=order.index)}
-
-    @property
-    def kind(self) -> type[nn.Module] | None:
-        """The torch class that has such tensors, if any does."""
-        if "gamma" in self.tensors:
-            return nn.BatchNorm2d
-        return {4: nn.Conv2d, 2: nn.Linear}.get(len(self.shapes.get("kernel", ())))
-
-    @property
-    def numbers(self) -> tuple[int, ...]:
-        """What Keras counted: (7,) of conv2d_7, () of conv2d."""
-        return tuple(map(int, re.findall(r"_(\d+)(?=_|$)", self.name)))
-
-
-@dataclass(frozen=True)
-class Differences:
-    """Largest differences between a converted generator and an evaluation of its file.
-
-    Args:
-        ab: of encoded ab.
-        ab_span: least and greatest encoded ab; a narrow span proves little.
-        class_logits: of the class logits; `None` without a class head.
-        logit_peak: the greatest absolute logit.
-        size: side of the picture, in pixels.
-    """
-
-    ab: float
-    ab_span: tuple[float, float]
-    class_logits: float | None
-    logit_peak: float
-    size: int
-
-    @property
-    def small(self) -> bool:
-        """Whether both are what float32 arithmetic explains."""
-        return self.ab <= TOLERANCE and (self.class_logits or 0.0) <= TOLERANCE * max(1.0, self.logit_peak)
-
-    def __str__(self) -> str:
-        classes = ""
-        if self.class_logits is not None:
-            classes = f", class logits {self.class_logits:.1e} (up to {self.logit_peak:.3g})"
-        low, high = self.ab_span
-        return (
-            f"largest differences from NumPy on the file's own tensors, random {self.size}x{self.size} picture: "
-            f"ab {self.ab:.1e} (spans {low:.2f} to {high:.2f}){classes}"
-        )
-
 
 # ------------------------------------------------------------------------------------------------- the command line
 
@@ -254,104 +171,6 @@ def convert(
             shutil.rmtree(partial, ignore_errors=True)
             raise
     return generator, differences
-
-
-# -------------------------------------------------------------------------------------------------------- the file
-
-
-@contextlib.contextmanager
-def open_layers(source: Path) -> Iterator[dict[str, KerasLayer]]:
-    """The layers of an HDF5 file that have tensors, by name, while the file is open; errors inside name the file.
-
-    Raises:
-        ConversionError: if the file is damaged, is of another kind, or says that it is another network.
-    """
-    import h5py
-
-    try:
-        if not h5py.is_hdf5(source):
-            raise ConversionError("not an HDF5 file")
-        with contextlib.ExitStack() as stack:
-            try:
-                file = stack.enter_context(h5py.File(source, "r"))
-                layers = read_layers(file.get("model_weights", file))
-                architecture = file.attrs.get("model_config")
-            except (OSError, RuntimeError, KeyError, ValueError) as error:  # what h5py raises for damaged files
-                raise ConversionError(f"damaged HDF5 file: {error}") from error
-            check_settings(architecture)
-            yield layers
-    except ConversionError as error:
-        raise ConversionError(f"{source}: {error}") from error
-
-
-def read_layers(root: Any) -> dict[str, KerasLayer]:
-    """Layers by name, of the group that holds one group for each layer and each nested model.
-
-    A layer's group holds its tensors under the name that TensorFlow gave them (`conv2d_7/conv2d_7/kernel:0`, or
-    `conv2d_7/conv2d_7_1/kernel:0` where a name was taken), so the outer name counts; that of a nested model holds
-    those of all its layers (`model_1/block1_conv1/kernel:0`), so the inner names count. Links are not followed.
-    """
-    import h5py
-
-    layers = {}
-    for outer in root:
-        scopes = {}
-
-        def visit(path: str, item: Any, scopes: dict = scopes) -> None:
-            if isinstance(item, h5py.Dataset):
-                scope, _, name = path.rpartition("/")
-                scopes.setdefault(scope, {})[name.partition(":")[0]] = item
-
-        if isinstance(root.get(outer, getlink=True), h5py.HardLink) and isinstance(root[outer], h5py.Group):
-            root[outer].visititems(visit)
-        for scope, tensors in scopes.items():
-            name = outer if len(scopes) == 1 else scope.rpartition("/")[2]
-            if name in layers:
-                raise ConversionError(f"{name} is there twice; accepted: one network")
-            layers[name] = KerasLayer(name, tensors)
-    return layers
-
-
-def read_tensor(layer: KerasLayer, name: str) -> np.ndarray:
-    """A tensor of the file, in float32.
-
-    Raises:
-        ConversionError: naming the layer, if these are no finite numbers, or are not in the file.
-    """
-    dataset = layer.tensors[name]
-    if dataset.dtype.kind != "f" or dataset.external or dataset.is_virtual:
-        raise ConversionError(f"{layer.name} has a {name} of type {dataset.dtype}; accepted: floats inside the file")
-    try:
-        array = dataset[()].astype(np.float32, copy=False)
-    except OSError as error:
-        raise ConversionError(f"{layer.name} has a {name} that cannot be read: {error}") from error
-    if not np.isfinite(array).all():
-        raise ConversionError(f"{layer.name} has a {name} with values that are no finite numbers")
-    return array
-
-
-def check_settings(architecture: str | bytes | None) -> None:
-    """Compares what a whole model says of its layers with the published network; weights-only files say nothing.
-
-    Raises:
-        ConversionError: naming the first layer that differs.
-    """
-    if architecture is None:
-        return
-    try:
-        pending = [json.loads(architecture)]
-    except ValueError as error:
-        raise ConversionError(f"damaged model_config: {error}") from error
-    while pending:
-        layer = pending.pop(0)
-        settings = layer.get("config") if isinstance(layer, dict) else None
-        if not isinstance(settings, dict):
-            continue
-        pending += settings["layers"] if isinstance(settings.get("layers"), list) else []
-        for name, published in PUBLISHED_SETTINGS.get(str(layer.get("class_name")), {}).items():
-            found = settings.get(name, published)
-            if found != published and not (isinstance(published, float) and math.isclose(found, published)):
-                raise ConversionError(f"{settings.get('name')} has {name} {found!r}; accepted: {published!r}")
 
 
 # ------------------------------------------------------------------------------------------------------- the roles
@@ -523,95 +342,4 @@ def from_channels_last(kernel: np.ndarray, grid: int) -> np.ndarray:
     return np.ascontiguousarray(kernel).reshape(len(kernel), -1)
 
 
-# ------------------------------------------------------------------------------------------------------ the report
-
-
-def compare(generator: ChromaGANGenerator, roles: dict[str, KerasLayer], seed: int = 0) -> Differences:
-    """Runs a converted generator and `evaluate_in_numpy` on one random picture of the training size."""
-    size = generator.config.image_size
-    random = np.random.default_rng(seed)
-    coarse = random.random((size // 16, size // 16), dtype=np.float32).repeat(16, axis=0).repeat(16, axis=1)
-    luminance = 0.7 * coarse + 0.3 * random.random((size, size), dtype=np.float32)
-    with torch.no_grad():
-        output = generator(torch.from_numpy(luminance)[None, None])
-    ab, logits = evaluate_in_numpy(roles, luminance)
-    ours = output.reconstruction[0].permute(1, 2, 0).numpy()
-    heads = output.logits is not None
-    return Differences(
-        ab=float(np.abs(ours - ab).max()),
-        ab_span=(float(ab.min()), float(ab.max())),
-        class_logits=float(np.abs(output.logits[0].numpy() - logits).max()) if heads else None,
-        logit_peak=float(np.abs(logits).max()) if heads else 0.0,
-        size=size,
-    )
-
-
-def evaluate_in_numpy(roles: dict[str, KerasLayer], luminance: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
-    """The published network on the tensors of a file as they are, channels last, with nothing of our modules in it.
-
-    It proves the arithmetic and the order of every axis. Which layer is which it takes from `find_roles`, as the
-    conversion does.
-
-    Args:
-        roles: layers of the file, as `find_roles` gives them.
-        luminance: L/100, (H, W), float32, of the training size.
-
-    Returns:
-        ab in 0..1, (H, W, 2), and the class logits, (num_labels,), or `None` where the file has no class head.
-    """
-
-    def convolve(x: np.ndarray, path: str, stride: int = 1) -> np.ndarray:
-        kernel, bias = (read_tensor(roles[path], name) for name in ("kernel", "bias"))
-        height, width = (-(-side // stride) for side in x.shape[:2])
-        pads = [
-            max((result - 1) * stride + kernel.shape[i] - x.shape[i], 0) for i, result in enumerate((height, width))
-        ]
-        x = np.pad(x, [*((total // 2, total - total // 2) for total in pads), (0, 0)])
-        result = np.zeros((height, width, kernel.shape[3]), np.float32) + bias
-        for i, j in np.ndindex(kernel.shape[:2]):
-            shifted = x[i : i + stride * (height - 1) + 1 : stride, j : j + stride * (width - 1) + 1 : stride]
-            result += np.tensordot(shifted, kernel[i, j], axes=1)
-        return result
-
-    def block(x: np.ndarray, path: str, stride: int = 1) -> np.ndarray:
-        x = np.maximum(convolve(x, f"{path}.conv", stride), 0)
-        if f"{path}.norm" not in roles:
-            return x
-        names = ("gamma", "beta", "moving_mean", "moving_variance")
-        gamma, beta, mean, variance = (read_tensor(roles[f"{path}.norm"], name) for name in names)
-        return gamma * (x - mean) / np.sqrt(variance + np.float32(1e-3)) + beta
-
-    def multiply(x: np.ndarray, prefix: str) -> np.ndarray:
-        for path in sorted(
-            (path for path in roles if path.startswith(prefix)), key=lambda path: int(path[len(prefix) :])
-        ):
-            x = x @ read_tensor(roles[path], "kernel") + read_tensor(roles[path], "bias")
-        return x
-
-    def enlarge(x: np.ndarray) -> np.ndarray:
-        return x.repeat(2, axis=0).repeat(2, axis=1)
-
-    x = np.repeat(luminance[..., None], 3, axis=2)  # (H, W, 3)
-    for stage, count in enumerate((2, 2, 3, 3)):
-        if stage:
-            height, width, channels = x.shape
-            x = x.reshape(height // 2, 2, width // 2, 2, channels).max(axis=(1, 3))
-        for i in range(count):
-            x = block(x, f"trunk.{stage}.conv{stage + 1}_{i + 1}")  # (H, W, 64) ... (H/8, W/8, 512)
-    deep = x
-    for i, stride in enumerate((2, 1, 2, 1)):
-        deep = block(deep, f"global_convs.conv{i + 1}", stride)  # (H/32, W/32, 512)
-    flat = deep.reshape(-1)  # channels last
-    logits = multiply(flat, "class_head.dense") if "class_head.dense1" in roles else None  # (num_labels,)
-    features = multiply(flat, "global_dense.dense")  # (256,)
-
-    mid = block(block(x, "mid_level.conv1"), "mid_level.conv2")  # (H/8, W/8, 256)
-    grid = np.broadcast_to(features, (*mid.shape[:2], len(features)))  # (H/8, W/8, 256)
-    x = block(np.concatenate([mid, grid], axis=2), "fusion.conv1")  # (H/8, W/8, 256)
-    x = enlarge(block(x, "decoder1.conv1"))  # (H/4, W/4, 128)
-    x = enlarge(block(block(x, "decoder2.conv1"), "decoder2.conv2"))  # (H/2, W/2, 64)
-    x = convolve(block(x, "decoder3.conv1"), "chroma")  # (H/2, W/2, 2)
-    return enlarge(1 / (1 + np.exp(-x))), logits  # (H, W, 2)
-
-
-__all__ = ["ConversionError", "Differences", "add_convert_arguments", "convert", "evaluate_in_numpy", "run_convert"]
+__all__ = ["ConversionError", "add_convert_arguments", "convert", "run_convert"]

@@ -30,6 +30,8 @@ from modeling_chromagan import (
     keras_conversion,
 )
 from modeling_chromagan.keras_conversion import add_convert_arguments, convert, run_convert
+from modeling_chromagan.keras_file import open_layers
+from modeling_chromagan.keras_parity import evaluate_in_numpy
 
 h5py = pytest.importorskip("h5py", reason="h5py is not installed: no HDF5 files to convert")
 
@@ -406,10 +408,10 @@ def test_the_critic_is_that_of_keras_and_its_padding_matters(keras, size, monkey
 def test_the_numpy_evaluation_is_keras_own_function(reduced):
     model, path, _, _ = reduced
     luminance = pictures(1, REDUCED["size"])
-    with keras_conversion.open_layers(path) as layers:
+    with open_layers(path) as layers:
         config = keras_conversion.infer_config(layers)
         roles = keras_conversion.find_roles(layers, ChromaGANGenerator(config).network)
-        ab, logits = keras_conversion.evaluate_in_numpy(roles, luminance[0])
+        ab, logits = evaluate_in_numpy(roles, luminance[0])
     found = torch.from_numpy(ab).permute(2, 0, 1)[None], torch.from_numpy(logits)[None]
     assert difference(found, run_keras(model, luminance)) < TOLERANCE
 
