@@ -9,7 +9,8 @@
 
 What is trained stands in compare_recipes.yaml. For every row the learning rate is the best of those tried by PSNR on
 the fixed validation pictures; all phases have AdamW with 5 % warm-up and a cosine to zero. It can be stopped at any
-time and goes on where it was when called again. Tiny ImageNet comes from the Hub, or from $CHROMAGAN_DATA.
+time and goes on where it was when called again; what was measured is not measured again. Tiny ImageNet comes from the
+Hub, or from $CHROMAGAN_DATA.
 
 Writes tables.md, and for every protocol a folder with figures, tables and sheets of pictures. The rows with Inception
 features need timm; CHROMAGAN_TORCHVISION_SCHEMAS=1 lets it run beside a CPU-only torch (tests/torchvision_schemas.py).
@@ -166,12 +167,22 @@ def train_row(plan: dict, row: dict, output: Path) -> dict:
 
 
 def evaluate(rows: list[dict], protocol: str, data: str, samples: int | None, output: Path) -> dict:
-    """One table over all rows, by the package's own command; what it writes as results.json."""
+    """One table over all rows, by the package's own command; what it writes as results.json.
+
+    A measurement that was made of the same models is not made again.
+    """
     command = [*PYTHON, "-m", "modeling_chromagan.training.evaluate", "--protocol", protocol]
     command += ["--model", *(row["model"] for row in rows), "--data", data, "--output", str(output)]
     command += ["--samples", str(samples)] if samples else []
-    subprocess.run(command, check=True, cwd=ROOT)
+    done, asked = output / "done.json", {"command": command, "models": [newest_change(row["model"]) for row in rows]}
+    if not done.is_file() or json.loads(done.read_text(encoding="utf-8")) != asked:
+        subprocess.run(command, check=True, cwd=ROOT)
+        done.write_text(json.dumps(asked, indent=2), encoding="utf-8")
     return json.loads((output / "results.json").read_text(encoding="utf-8"))
+
+
+def newest_change(folder: str) -> float:
+    return max(path.stat().st_mtime for path in Path(folder).iterdir())
 
 
 def colored_sheet(rows: list[dict], folder: Path) -> Image.Image:
