@@ -9,8 +9,8 @@ import time
 from collections import Counter
 from pathlib import Path
 
-# Torch reads it once, when it starts: large tensors then come in huge pages. A step on a CPU allocates all activations
-# anew, which in small pages costs the kernel time (benchmarks/training.py measures it).
+# Torch reads it once, when it starts: large tensors then come in huge pages. With `keep_freed_memory` a step on a
+# CPU, which allocates all its activations anew, spares the kernel most of that (benchmarks/training.py measures it).
 os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
 
 import datasets

@@ -1,12 +1,15 @@
 """How many processes train, on what, with how many threads; said aloud, and refused where it would go wrong."""
 
+import ctypes
 import os
+import platform
 
 import psutil
 import torch
 from accelerate import Accelerator
 from accelerate.utils import DistributedDataParallelKwargs, DistributedType
 
+from ..model_source import usable_cores
 from .recipe import Recipe, RecipeError
 
 ACCEPTED_TYPES = {DistributedType.NO, DistributedType.MULTI_CPU, DistributedType.MULTI_GPU}
@@ -35,8 +38,9 @@ def make_accelerator(recipe: Recipe) -> Accelerator:
         )
     # accelerate's launcher sets one thread per process where nobody said otherwise.
     local_processes = int(os.environ.get("LOCAL_WORLD_SIZE", 1))
-    threads = recipe.threads or max(1, len(os.sched_getaffinity(0)) // local_processes)
+    threads = recipe.threads or max(1, usable_cores() // local_processes)
     torch.set_num_threads(threads)
+    keep_freed_memory()
     if accelerator.is_main_process:
         count = accelerator.num_processes
         # The process to send a signal to: launchers do not pass them on.
@@ -49,6 +53,18 @@ def make_accelerator(recipe: Recipe) -> Accelerator:
                 flush=True,
             )
     return accelerator
+
+
+def keep_freed_memory() -> None:
+    """Has the C library (glibc; others are left alone) keep large blocks that were freed, for the next step.
+
+    Otherwise every step on a CPU gives its activations back to the system and gets them anew, page by page.
+    """
+    if platform.libc_ver()[0] != "glibc":
+        return
+    no_mappings, never_trim = (-4, 0), (-1, -1)  # M_MMAP_MAX and M_TRIM_THRESHOLD of malloc.h
+    for parameter, value in (no_mappings, never_trim):
+        ctypes.CDLL(None).mallopt(parameter, value)
 
 
 def processes_asked_of_launcher() -> int | None:
