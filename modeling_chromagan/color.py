@@ -266,7 +266,7 @@ def _linear_to_srgb(linear: torch.Tensor) -> torch.Tensor:
 
 def _lab_root(ratio: torch.Tensor) -> torch.Tensor:
     clamped = ratio.clamp(min=LAB_JOINT)
-    return clamped.pow(1.0 / 3.0).add(ratio - clamped, alpha=LAB_SLOPE)
+    return clamped.pow(1.0 / 3.0).add_(ratio - clamped, alpha=LAB_SLOPE)
 
 
 def _lab_unroot(root: torch.Tensor) -> torch.Tensor:

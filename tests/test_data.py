@@ -22,6 +22,7 @@ from modeling_chromagan.training.data import (
     random_crop,
     to_network_units,
 )
+from modeling_chromagan.training.metrics import colorfulness
 from modeling_chromagan.training.recipe import Batches, Data, Degradation, RecipeError, Source
 
 
@@ -104,6 +105,18 @@ def test_thresholds_of_flaws_are_settings():
     assert find_flaw(toned, Data(sources={}, min_hue_deviation=0)) is None
     assert find_flaw(toned, Data(sources={}, min_colorfulness=60)) == "almost gray"
     assert find_flaw(with_tint(1, (0.5, 1, 1), 0.3), Data(sources={}, min_side=41)) == "tiny"
+
+
+def test_a_picture_near_the_threshold_is_measured_whole():
+    """Most are judged by a sixteenth of their pixels: here those are a little over the threshold, the whole is not."""
+    pixels = np.asarray(with_tint(1, (1, 1, 1), mix=0.7)).copy()
+    pixels[1::4] = pixels[1::4].mean(axis=2, keepdims=True).round()  # gray rows that the sixteenth does not see
+    whole = torch.from_numpy(pixels).permute(2, 0, 1)[None]
+    seen, measured = float(colorfulness(whole[..., ::4, ::4])), float(colorfulness(whole))
+    assert measured < seen
+    assert find_flaw(PillowImage.fromarray(pixels), Data(sources={}, min_colorfulness=(seen + measured) / 2)) == (
+        "almost gray"
+    )
 
 
 def test_hue_deviation_is_that_of_the_circle():

@@ -116,12 +116,12 @@ def colorfulness(rgb: torch.Tensor) -> torch.Tensor:
         raise ValueError(f"rgb has shape {tuple(rgb.shape)}; accepted: (B, 3, H, W)")
     rgb = rgb.cpu().flatten(2)  # (B, 3, H*W)
     count = rgb.shape[2]
-    # Sums of whole numbers, exact in float64. Picture by picture: a whole batch in float64 is more memory than the
-    # sums are work.
-    planes = (picture.double() for picture in rgb)
-    moments = [(plane.sum(dim=1), plane @ plane.T) for plane in planes]
-    sums = torch.stack([first for first, _ in moments])  # (B, 3)
-    products = torch.stack([second for _, second in moments])  # (B, 3, 3)
+    # Sums of whole numbers, exact in float64. A few pictures at a time: a whole batch in float64 is more memory than
+    # the sums are work.
+    parts = (part.double() for part in rgb.split(max(1, 2**15 // count)))
+    moments = [(part.sum(dim=2), part @ part.mT) for part in parts]
+    sums = torch.cat([first for first, _ in moments])  # (B, 3)
+    products = torch.cat([second for _, second in moments])  # (B, 3, 3)
     opponents = torch.tensor([[1.0, -1.0, 0.0], [1.0, 1.0, -2.0]], dtype=torch.float64)  # rg and twice yb
     halves = torch.tensor([1.0, 0.5], dtype=torch.float64)
     means = sums @ opponents.T / count * halves  # (B, 2)
