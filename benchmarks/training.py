@@ -1,6 +1,6 @@
 """Speed of the training: ratios measured in one run, on a machine that should do nothing else.
 
-    CHROMAGAN_DATA=FOLDER python benchmarks/training.py [--steps 12] [--rounds 3] [--data FOLDER]
+    CHROMAGAN_DATA=FOLDER python benchmarks/training.py [--steps 16] [--rounds 3] [--data FOLDER]
 
 Prints pictures per second of the whole loop beside the same networks, objective, batch and critic written the plain
 way (scikit-image's Lab picture by picture in the data set, float32, contiguous memory), the share of the measured
@@ -31,7 +31,7 @@ sys.path.insert(0, str(ROOT))  # of this checkout, installed or not
 
 import train
 from modeling_chromagan import ChromaGANCritic, ChromaGANGenerator
-from modeling_chromagan.color import rgb8_to_lab
+from modeling_chromagan.color import decode_ab, rgb8_to_lab
 from modeling_chromagan.training import objectives
 from modeling_chromagan.training.data import BatchPlan, RowRandom, decode_picture, open_sources, to_network_units
 from modeling_chromagan.training.interruption import Interruption
@@ -49,19 +49,19 @@ def apart(function: Callable, *arguments, our_memory: bool = True):
         return pool.submit(function, *arguments).result()
 
 
-def seconds(function: Callable[[], object], repeats: int, warm_up: int = 2) -> float:
-    """Median seconds of a call."""
-    for _ in range(warm_up):
-        function()
+def seconds(*functions: Callable[[], object], repeats: int = 7, warm_up: int = 2) -> list[float]:
+    """Median seconds of a call of each function; they take turns, as a machine is now faster, now slower."""
     times = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        function()
-        times.append(time.perf_counter() - start)
-    return float(np.median(times))
+    for _ in range(warm_up + repeats):
+        times.append([])
+        for function in functions:
+            start = time.perf_counter()
+            function()
+            times[-1].append(time.perf_counter() - start)
+    return np.median(times[warm_up:], axis=0).tolist()
 
 
-def make_recipe(data: str, phase: int, steps: int, output: str) -> Recipe:
+def make_recipe(data: str, phase: int, steps: int, output: str, judging: bool = True) -> Recipe:
     """One phase of the packaged recipe at 64 pixels on one source, without samples and checkpoints."""
     batches = f"[{{size: {SIZE}, batch_size: {BATCH}, weights: {{tiny_imagenet: 1}}}}]"
     source = f"{{path: '{data}', use_labels: true, min_crop: 0.8}}"
@@ -80,13 +80,17 @@ def make_recipe(data: str, phase: int, steps: int, output: str) -> Recipe:
             "device=cpu",
             "ema_decay=0",
             f"output={output}",
+            *([] if judging else ["data.min_colorfulness=0", "data.min_hue_deviation=0"]),
         ],
     )
 
 
-def our_speed(data: str, phase: int, steps: int, folder: Path) -> float:
-    """Pictures per second of `train.py`'s own loop in one phase, its data path included."""
-    recipe = make_recipe(data, phase, steps, str(folder))
+def our_speed(data: str, phase: int, steps: int, judging: bool = False) -> float:
+    """Pictures per second of `train.py`'s own loop in one phase, its data path included.
+
+    `judging` is whether pictures are looked at for flaws, which the plain loop leaves out.
+    """
+    recipe = make_recipe(data, phase, steps, "unused", judging)
     trainer = train.Trainer(recipe, Accelerator(cpu=True))
     trainer.interruption = Interruption()
     device_step, times = trainer.train_step, []
@@ -139,18 +143,26 @@ def plain_speed(data: str, phase: int, steps: int) -> float:
     config = recipe.build_config(**labels, label2id={name: i for i, name in labels["id2label"].items()})
     torch.manual_seed(0)
     generator, critic = ChromaGANGenerator(config).train(), ChromaGANCritic(config).train()
-    optimizers = [torch.optim.Adam(network.parameters(), 1e-4) for network in (generator, critic)]
+    settings = recipe.phases[phase].generator_optimizer
+    optimizers = [
+        train.OPTIMIZERS[settings.name](generator.parameters(), 1e-4),
+        torch.optim.Adam(critic.parameters(), 1e-4),
+    ]
     times = []
     for batch in DataLoader(PlainPictures(table, steps * BATCH), batch_size=BATCH):
         luminance, real_ab = batch["luminance"], batch["ab"]
         output = generator(luminance)
-        color = 100 * (output.reconstruction - real_ab).square().mean()
+        weights = objectives.chroma_weights(
+            decode_ab(real_ab, "unit8"), objective.chroma_emphasis, objective.chroma_emphasis_power
+        )
+        color = 100 * (weights * (output.reconstruction - real_ab).square()).mean()
         total = color + 0.1 * torch.nn.functional.cross_entropy(output.logits, batch["label"], label_smoothing=0.1)
         if phase:
             fake = torch.cat([luminance, output.reconstruction], dim=1)
             total = total - 0.1 * critic(fake).scores.mean()
         optimizers[0].zero_grad()
         total.backward()
+        torch.nn.utils.clip_grad_norm_(generator.parameters(), settings.clip_norm)
         optimizers[0].step()
         if phase:
             with torch.no_grad():
@@ -167,7 +179,7 @@ def matrix_peak(dtype: torch.dtype) -> float:
     best = 0.0
     for size in (1024, 2048, 3072):
         a, b = torch.randn(size, size).to(dtype), torch.randn(size, size).to(dtype)
-        best = max(best, 2 * size**3 / seconds(lambda a=a, b=b: a @ b, 7))
+        best = max(best, 2 * size**3 / seconds(lambda a=a, b=b: a @ b)[0])
     return best
 
 
@@ -189,7 +201,7 @@ def share_of_peak(data: str) -> tuple[float, float, float]:
 
     with FlopCounterMode(display=False) as counter:
         step()
-    return counter.get_total_flops() / seconds(step, 7), matrix_peak(torch.bfloat16), matrix_peak(torch.float32)
+    return counter.get_total_flops() / seconds(step)[0], matrix_peak(torch.bfloat16), matrix_peak(torch.float32)
 
 
 def open_table(recipe: Recipe):
@@ -218,19 +230,19 @@ def data_costs(data: str) -> dict[str, float]:
 
         return path
 
-    rows = [int(index) for index in random.integers(len(table), size=BATCH)]
-    return {
-        "lab": seconds(lambda: rgb8_to_lab(rgb), 25) / BATCH,
-        "plain lab": seconds(lambda: [rgb2lab(picture) for picture in pictures], 5) / BATCH,
-        "path": seconds(our_path(unjudged), 15) / BATCH,
-        "judged path": seconds(our_path(recipe.data), 15) / BATCH,
-        "plain path": seconds(lambda: default_collate([plain_item(table[row]) for row in rows]), 9) / BATCH,
-    }
+    def plain_path() -> dict:
+        rows = random.integers(len(table), size=BATCH).tolist()  # others every time, as ours are
+        return default_collate([plain_item(table[row]) for row in rows])
+
+    lab, plain_lab = seconds(lambda: rgb8_to_lab(rgb), lambda: [rgb2lab(picture) for picture in pictures], repeats=15)
+    path, judged, plain = seconds(our_path(unjudged), our_path(recipe.data), plain_path, repeats=25)
+    per_batch = {"lab": lab, "plain lab": plain_lab, "path": path, "judged path": judged, "plain path": plain}
+    return {name: value / BATCH for name, value in per_batch.items()}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--steps", type=int, default=12, help="of every loop; the first three are not counted")
+    parser.add_argument("--steps", type=int, default=16, help="of every loop; the first three are not counted")
     parser.add_argument("--rounds", type=int, default=3, help="in which the loops take turns; the median counts")
     parser.add_argument("--data", help="Tiny ImageNet: folder or Hub id (default: below $CHROMAGAN_DATA, or the Hub)")
     options = parser.parse_args()
@@ -245,16 +257,21 @@ def main() -> None:
         for _ in range(options.rounds):  # turn by turn, as a shared machine is faster at one time than at another
             speeds.append(
                 (
-                    apart(our_speed, data, phase, options.steps, Path("unused")),
-                    apart(our_speed, data, phase, options.steps, Path("unused"), our_memory=False),
                     apart(plain_speed, data, phase, options.steps, our_memory=False),
+                    apart(our_speed, data, phase, options.steps),
+                    apart(our_speed, data, phase, options.steps, True),
+                    apart(our_speed, data, phase, options.steps, our_memory=False),
                 )
             )
-        ours[phase], small, plain = np.median(speeds, axis=0)
-        print(
-            f"{name}: {ours[phase]:.1f} pictures/s ({small:.1f} with torch's own use of memory), plain {plain:.1f}: "
-            f"{ours[phase] / plain:.2f} times (aim {aim})"
-        )
+        plain, alike, ours[phase], _ = np.median(speeds, axis=0)
+        print(f"{name}: {alike:.1f} pictures/s, {ours[phase]:.1f} with every picture judged, plain {plain:.1f}")
+        for at, what in (
+            (1, f"times the plain loop (aim {aim})"),
+            (2, "judged"),
+            (3, "with torch's own use of memory"),
+        ):
+            times = [round_[at] / round_[0] for round_ in speeds]
+            print(f"  {np.median(times):.2f} {what}, from {min(times):.2f} to {max(times):.2f}")
     reached, peak, single = apart(share_of_peak, data)
     print(
         f"generator forward, backward, Adam: {reached / 1e9:.0f} of {peak / 1e9:.0f} GFLOP/s in bfloat16: "

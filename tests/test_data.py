@@ -221,10 +221,23 @@ def test_crops_stay_inside_and_sometimes_mirror():
     ramp[..., 0] = np.arange(60) * 4
     picture = PillowImage.fromarray(ramp)
     crops = [random_crop(picture, 32, 0.6, np.random.default_rng(i).random(4)) for i in range(40)]
-    assert all(crop.shape == (32, 32, 3) for crop in crops)
-    mirrored = [crop[:, 0, 0].mean() > crop[:, -1, 0].mean() for crop in crops]
+    assert all(crop.shape == (3, 32, 32) for crop in crops)
+    mirrored = [crop[0, :, 0].float().mean() > crop[0, :, -1].float().mean() for crop in crops]
     assert 8 < sum(mirrored) < 32
-    assert len({int(crop[0].astype(int).sum()) for crop in crops}) > 20
+    assert len({int(crop[0].int().sum()) for crop in crops}) > 20
+
+
+@pytest.mark.parametrize("size", [20, 32, 57])
+def test_crops_are_resized_as_pillow_does(size):
+    picture = decode_picture({"bytes": picture_bytes(2, size=(48, 40))})
+    for drawn, box in (((1, 0, 0, 1), (0, 0, 40, 40)), ((0, 1 - 1e-9, 1 - 1e-9, 1), (28, 20, 48, 40))):
+        expected = np.asarray(picture.crop(box).resize((size, size), PillowImage.Resampling.BICUBIC))
+        expected = torch.from_numpy(expected.copy()).permute(2, 0, 1)
+        for mirror in (False, True):
+            crop = random_crop(picture, size, 0.5, (*drawn[:3], 1 - mirror))
+            difference = ((crop.flip(2) if mirror else crop).int() - expected.int()).abs()
+            assert difference.max() <= 2
+            assert difference.float().mean() < 0.1
 
 
 @pytest.mark.parametrize("fault", ["gamma", "fade", "blur", "grain", "frame"])

@@ -118,10 +118,7 @@ def find_flaws(pictures: Sequence[PillowImage.Image], settings: Data) -> list[st
             continue
         if not settings.min_colorfulness and not settings.min_hue_deviation:
             continue
-        small = picture
-        if max(picture.size) > 64:
-            small = picture.copy()
-            small.thumbnail((64, 64), PillowImage.Resampling.BOX)
+        small = picture.reduce(math.ceil(max(picture.size) / 64)) if max(picture.size) > 64 else picture
         copies[number] = np.asarray(small)
         of_shape[small.size].append(number)
     for numbers in of_shape.values():
@@ -387,19 +384,18 @@ def center_crop(picture: PillowImage.Image, size: int) -> np.ndarray:
     return np.asarray(picture.resize((size, size), PillowImage.Resampling.BICUBIC, box=box))
 
 
-def random_crop(picture: PillowImage.Image, size: int, min_crop: float, drawn: Sequence[float]) -> np.ndarray:
-    """A random square of a picture, resized, mirrored half of the time: (size, size, 3) uint8.
+def random_crop(picture: PillowImage.Image, size: int, min_crop: float, drawn: Sequence[float]) -> torch.Tensor:
+    """A random square of a picture, resized, mirrored half of the time: (3, size, size) uint8.
 
     `drawn` are four random numbers in 0..1: of the side, from `min_crop` of the short one on, the place from the left
     and from the top, and whether to mirror.
     """
-    side = min(picture.size) * (min_crop + (1 - min_crop) * drawn[0])
-    left, top = drawn[1] * (picture.width - side), drawn[2] * (picture.height - side)
-    box = (left, top, left + side, top + side)
-    picture = picture.resize((size, size), PillowImage.Resampling.BICUBIC, box=box)
-    if drawn[3] < 0.5:  # faster here than as an array
-        picture = picture.transpose(PillowImage.Transpose.FLIP_LEFT_RIGHT)
-    return np.asarray(picture)
+    side = round(min(picture.size) * (min_crop + (1 - min_crop) * drawn[0]))
+    left, top = (int(at * (n - side + 1)) for at, n in zip(drawn[1:3], picture.size, strict=True))
+    pixels = torch.from_numpy(np.array(picture.crop((left, top, left + side, top + side))))  # (side, side, 3)
+    # As Pillow resizes, to two levels, in half of the time or less.
+    pixels = F.interpolate(pixels.permute(2, 0, 1)[None], (size, size), mode="bicubic", antialias=True)[0]
+    return pixels.flip(2) if drawn[3] < 0.5 else pixels
 
 
 class BatchPlan(torch.utils.data.Dataset):
@@ -443,7 +439,7 @@ class BatchPlan(torch.utils.data.Dataset):
             for row, (picture, label) in zip(of_source, pictures, strict=True):
                 crops[row] = random_crop(picture, kind.size, source.source.min_crop, drawn[row])
                 labels[row] = label
-        pixels = torch.from_numpy(np.stack([crops[row] for row in mine])).permute(0, 3, 1, 2)
+        pixels = torch.stack([crops[row] for row in mine])
         label = torch.tensor([labels[row] for row in mine])
         return {"rgb": pixels, "label": label, "kind": number, "rows": rows}
 
