@@ -37,6 +37,7 @@ from modeling_chromagan.training.data import BatchPlan, RowRandom, decode_pictur
 from modeling_chromagan.training.interruption import Interruption
 from modeling_chromagan.training.processes import keep_freed_memory
 from modeling_chromagan.training.recipe import Data, Recipe, load_recipe
+from modeling_chromagan.training.updates import OPTIMIZERS, Updates
 
 SIZE, BATCH = 64, 64
 
@@ -93,14 +94,14 @@ def our_speed(data: str, phase: int, steps: int, judging: bool = False) -> float
     recipe = make_recipe(data, phase, steps, "unused", judging)
     trainer = train.Trainer(recipe, Accelerator(cpu=True))
     trainer.interruption = Interruption()
-    device_step, times = trainer.train_step, []
+    update, times = Updates.update, []
 
     def timed(*arguments):
-        result = device_step(*arguments)
+        result = update(*arguments)
         times.append(time.perf_counter())
         return result
 
-    trainer.train_step = timed
+    Updates.update = timed  # of this process alone
     trainer.log = trainer.sample = trainer.save = trainer.save_model = lambda *_: None
     trainer.step = 0 if phase == 0 else 1
     trainer.run_phase(phase, trainer.step, {})
@@ -145,7 +146,7 @@ def plain_speed(data: str, phase: int, steps: int) -> float:
     generator, critic = ChromaGANGenerator(config).train(), ChromaGANCritic(config).train()
     settings = recipe.phases[phase].generator_optimizer
     optimizers = [
-        train.OPTIMIZERS[settings.name](generator.parameters(), 1e-4),
+        OPTIMIZERS[settings.name](generator.parameters(), 1e-4),
         torch.optim.Adam(critic.parameters(), 1e-4),
     ]
     times = []

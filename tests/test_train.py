@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 
 import train
 from modeling_chromagan import ChromaGANCritic, ChromaGANGenerator, ChromaGANImageProcessor
-from modeling_chromagan.training import package
+from modeling_chromagan.training import networks, package, updates
 from modeling_chromagan.training.checkpoint import list_checkpoints
 from modeling_chromagan.training.parquet_files import StreamError
 
@@ -119,20 +119,20 @@ def test_first_losses_are_golden(finished):
 def test_resumed_run_ends_with_the_weights_of_an_uninterrupted_one(pictures, finished, tmp_path):
     folder = tmp_path / "cut"
     # The first phase's schedule is its own, so a run cut at its end or inside the second phase must continue exactly.
-    original = train.Trainer.train_step
+    original = updates.Updates.update
     for cut in (2, 3):
 
-        def stop_at(self, *arguments, cut=cut):
-            if self.step == cut:
+        def stop_at(self, step, batch, cut=cut):
+            if step == cut:
                 raise Killed
-            return original(self, *arguments)
+            return original(self, step, batch)
 
-        train.Trainer.train_step = stop_at
+        updates.Updates.update = stop_at
         try:
             with pytest.raises(Killed):
                 run(pictures, folder)
         finally:
-            train.Trainer.train_step = original
+            updates.Updates.update = original
         assert json.loads((list_checkpoints(folder)[-1] / "position.json").read_text())["step"] == cut
     assert run(pictures, folder) == 0
     for name in ("generator", "critic", "average"):
@@ -210,7 +210,7 @@ def test_a_generator_whose_package_is_missing_is_one_line(pictures, tmp_path, ca
     def refuse(config):
         raise ImportError("preincep needs timm: pip install 'chromagan[inception]'")
 
-    monkeypatch.setattr(train, "ChromaGANGenerator", refuse)
+    monkeypatch.setattr(networks, "ChromaGANGenerator", refuse)
     assert run(pictures, tmp_path / "run") == 2
     assert capsys.readouterr().err == (
         "train.py: model.generator: preincep needs timm: pip install 'chromagan[inception]'\n"
@@ -299,7 +299,7 @@ def test_weights_that_overflow_are_named(pictures, tmp_path, capsys):
 
 def fail_at_step(monkeypatch, step: int, network: str, wrong: str) -> None:
     """Makes the loss of a network, or only its gradient, not a number in one step."""
-    original = train.Trainer.descend
+    original = updates.Updates.descend
 
     class GradientOfNothing(torch.autograd.Function):
         @staticmethod
@@ -315,28 +315,28 @@ def fail_at_step(monkeypatch, step: int, network: str, wrong: str) -> None:
             total = total * float("nan") if wrong == "loss" else GradientOfNothing.apply(total)
         return original(self, name, total, *arguments)
 
-    monkeypatch.setattr(train.Trainer, "descend", descend)
+    monkeypatch.setattr(updates.Updates, "descend", descend)
 
 
 def test_accumulated_parts_update_both_networks_once_and_as_the_whole_batch_does(pictures, tmp_path, monkeypatch):
     """With running statistics in batch norm, which would otherwise see the parts, the weights end the same."""
     settings = ["phases.1.objective.adversarial_gradient_ratio=null", "phases.1.objective.adversarial_weight=0.01"]
     settings += ["phases.1.objective.reuse_forward=true", "ema_decay=0"]
-    updates = []
+    steps = []
 
     class SGD(torch.optim.SGD):
         def __init__(self, parameters, lr, **adam_options):
             super().__init__(parameters, lr)
 
         def step(self, *arguments, **options):
-            updates.append(self)
+            steps.append(self)
             return super().step(*arguments, **options)
 
     # Adam divides by its gradient and would make differences of rounding as large as any other.
-    monkeypatch.setattr(train, "OPTIMIZERS", {"adam": SGD, "adamw": SGD})
-    monkeypatch.setattr(train.ChromaGANGenerator, "train", lambda self, mode=True: torch.nn.Module.train(self, False))
+    monkeypatch.setattr(updates, "OPTIMIZERS", {"adam": SGD, "adamw": SGD})
+    monkeypatch.setattr(ChromaGANGenerator, "train", lambda self, mode=True: torch.nn.Module.train(self, False))
     assert run(pictures, tmp_path / "parts", *settings, "accumulation=2") == 0
-    assert len(updates) == 6, "one of the generator in each of four steps, one of the critic in each of two"
+    assert len(steps) == 6, "one of the generator in each of four steps, one of the critic in each of two"
     assert run(pictures, tmp_path / "whole", *settings) == 0
     for name in ("generator", "critic"):
         parts, whole = (

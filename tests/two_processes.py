@@ -15,17 +15,18 @@ from safetensors.torch import save_file
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import train
+from modeling_chromagan.training import networks, updates
 
 seen = {}
-original = train.Trainer.descend
+original = updates.Updates.descend
 
 
-def descend(self, name, total, optimizer, *arguments):
+def descend(self, name, total, settings):
+    optimizer, network = self.optimizers[name], self.networks.by_name[name]
     step = optimizer.step
 
     def remember(*args, **kwargs):
         if name not in seen:
-            network = {"generator": self.generator, "critic": self.critic}[name]
             seen[name] = {
                 key: p.grad.clone(memory_format=torch.contiguous_format)
                 for key, p in network.named_parameters()
@@ -35,18 +36,18 @@ def descend(self, name, total, optimizer, *arguments):
 
     optimizer.step = remember
     try:
-        return original(self, name, total, optimizer, *arguments)
+        return original(self, name, total, settings)
     finally:
         optimizer.step = step
 
 
-class Generator64(train.ChromaGANGenerator):
+class Generator64(networks.ChromaGANGenerator):
     def __init__(self, config):
         super().__init__(config)
         self.double()
 
 
-class Critic64(train.ChromaGANCritic):
+class Critic64(networks.ChromaGANCritic):
     def __init__(self, config):
         super().__init__(config)
         self.double()
@@ -55,12 +56,12 @@ class Critic64(train.ChromaGANCritic):
 if __name__ == "__main__":
     target, *arguments = sys.argv[1:]
     if "plain" in arguments:
-        train.use_global_batch_norm = lambda network: None
+        networks.use_global_batch_norm = lambda network: None
         arguments.remove("plain")
     if "float64" in arguments:
-        train.ChromaGANGenerator, train.ChromaGANCritic = Generator64, Critic64
+        networks.ChromaGANGenerator, networks.ChromaGANCritic = Generator64, Critic64
         arguments.remove("float64")
-    train.Trainer.descend = descend
+    updates.Updates.descend = descend
     code = train.main(arguments)
     if not torch.distributed.is_initialized() or torch.distributed.get_rank() == 0:
         save_file({f"{name}.{key}": value for name, grads in seen.items() for key, value in grads.items()}, target)

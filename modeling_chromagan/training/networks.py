@@ -1,0 +1,100 @@
+"""What a recipe trains: generator, critic and the generator's average, with the weights that training starts from."""
+
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import set_seed
+from torch import nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from .. import ChromaGANCritic, ChromaGANGenerator
+from .batch_norm import use_global_batch_norm
+from .recipe import Recipe, RecipeError
+from .teacher import load_pretrained_part
+
+
+class Networks:
+    """Both networks on their device: `generator` and `critic` as they are, `prepared_...` as calls go through them.
+
+    The prepared ones are wrapped for several processes, and compiled if the recipe says so. The bare ones are what is
+    saved, averaged and asked for the adversarial gradient, which no process shares with the others.
+
+    Args:
+        recipe: names sizes and first weights.
+        accelerator: the devices and processes.
+        labels: names of the class head's classes; `None` if it has none, or names of its own.
+
+    Raises:
+        RecipeError: for an optional package that is missing, or first weights that cannot be read or do not fit.
+    """
+
+    def __init__(self, recipe: Recipe, accelerator: Accelerator, labels: dict[int, str] | None):
+        names = {"id2label": labels, "label2id": {name: i for i, name in labels.items()}} if labels else {}
+        config = recipe.build_config(**names)
+        set_seed(recipe.seed)
+        try:
+            self.generator, self.critic = ChromaGANGenerator(config), ChromaGANCritic(config)
+        except ImportError as error:
+            raise RecipeError(f"model.generator: {error}") from error
+        if recipe.init_from:
+            self.load_initial_weights(Path(recipe.init_from))
+        else:
+            for setting in ("backbone_weights", "extractor_weights"):
+                if getattr(recipe, setting):
+                    load_pretrained_part(self.generator, setting, getattr(recipe, setting))
+        if accelerator.num_processes > 1:
+            for network in (self.generator, self.critic):
+                use_global_batch_norm(network)
+        self.average = None
+        if recipe.ema_decay:
+            # Running statistics are averaged like the weights they belong to.
+            average = get_ema_multi_avg_fn(recipe.ema_decay)
+            self.average = AveragedModel(self.generator, multi_avg_fn=average, use_buffers=True)
+            self.average.update_parameters(self.generator)
+            self.average.to(accelerator.device)
+        for network in (self.generator, self.critic):
+            network.to(accelerator.device, memory_format=torch.channels_last)
+        self.prepared_generator, self.prepared_critic = accelerator.prepare(self.generator, self.critic)
+        if recipe.compile:
+            self.prepared_generator = torch.compile(self.prepared_generator)
+
+    def load_initial_weights(self, folder: Path) -> None:
+        """Starts from the weights of a run folder or a model folder."""
+        folder = folder / "model" if (folder / "model").is_dir() else folder
+        places = {"generator": folder, "critic": folder / "critic"}
+        for name, network in (("generator", self.generator), ("critic", self.critic)):
+            if name == "critic" and not places[name].is_dir():
+                continue  # a generator that was trained alone
+            try:
+                saved, report = type(network).from_pretrained(
+                    places[name],
+                    config=network.config,
+                    dtype=torch.float32,
+                    output_loading_info=True,
+                    ignore_mismatched_sizes=True,
+                )
+            except (OSError, RuntimeError, ValueError) as error:
+                reason = " ".join(str(error).split())[:300]
+                raise RecipeError(f"init_from: {places[name]}: {reason}; accepted: a run or model folder") from error
+            unfit = sorted(report["missing_keys"]) + sorted(key for key, *_ in report["mismatched_keys"])
+            if unfit:
+                raise RecipeError(
+                    f"init_from: {places[name]}: {len(unfit)} weights of the recipe's {name} are missing or of "
+                    f"another shape, {unfit[0]} is the first; accepted: a model of the recipe's shape"
+                )
+            network.load_state_dict(saved.state_dict())
+
+    @property
+    def by_name(self) -> dict[str, nn.Module]:
+        """What a checkpoint holds."""
+        networks = {"generator": self.generator, "critic": self.critic}
+        return networks | {"average": self.average} if self.average is not None else networks
+
+    @property
+    def best_generator(self) -> ChromaGANGenerator:
+        """The average, or the generator of a training without one."""
+        return self.average.module if self.average is not None else self.generator
+
+
+__all__ = ["Networks"]
