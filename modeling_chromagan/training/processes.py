@@ -6,6 +6,7 @@ import platform
 
 import psutil
 import torch
+import torch.distributed as dist
 from accelerate import Accelerator
 from accelerate.utils import DistributedDataParallelKwargs, DistributedType
 
@@ -13,6 +14,7 @@ from ..model_source import usable_cores
 from .recipe import Recipe, RecipeError
 
 ACCEPTED_TYPES = {DistributedType.NO, DistributedType.MULTI_CPU, DistributedType.MULTI_GPU}
+kept_groups: list[dist.ProcessGroup] = []
 
 
 def make_accelerator(recipe: Recipe) -> Accelerator:
@@ -36,6 +38,8 @@ def make_accelerator(recipe: Recipe) -> Accelerator:
             f"distribution is {accelerator.distributed_type.value}; accepted: one process, or DDP (the second "
             "derivative of the gradient penalty fails where parameters are sharded)"
         )
+    if accelerator.num_processes > 1:
+        keep_process_group()
     # accelerate's launcher sets one thread per process where nobody said otherwise.
     local_processes = int(os.environ.get("LOCAL_WORLD_SIZE", 1))
     threads = recipe.threads or max(1, usable_cores() // local_processes)
@@ -53,6 +57,16 @@ def make_accelerator(recipe: Recipe) -> Accelerator:
                 flush=True,
             )
     return accelerator
+
+
+def keep_process_group() -> None:
+    """Keeps the process group until the interpreter ends, so that no DDP wrapper is the last to let go of it.
+
+    A gloo group waits for its own thread when it ends, and that thread may need the interpreter to drop a tensor.
+    Ended from Python the group lets the interpreter go meanwhile; ended with a wrapper it does not, and a busy machine
+    sees a finished process hang for ever.
+    """
+    kept_groups.append(dist.group.WORLD)
 
 
 def keep_freed_memory() -> None:
