@@ -28,7 +28,7 @@ sys.path.insert(0, str(ROOT))  # of this checkout, installed or not
 
 from modeling_chromagan import ChromaGANConfig, ChromaGANCritic, ChromaGANGenerator
 from modeling_chromagan.training import objectives
-from modeling_chromagan.training.data import decode_picture, find_flaws, random_crop, to_network_units
+from modeling_chromagan.training.data import RandomSquares, decode_picture, find_flaws, to_network_units
 from modeling_chromagan.training.recipe import Data, Source, load_recipe
 from modeling_chromagan.training.stream import StreamedRows, open_stream
 
@@ -71,8 +71,10 @@ def seconds_per_picture(folder: Path) -> tuple[float, float]:
     random = np.random.default_rng(0)
     pictures = [decode_picture(data) for data in content]
     find_flaws(pictures, Data(sources={}))
-    crops = [random_crop(picture, 224, 0.875, random.random(4)) for picture in pictures]
-    to_network_units(torch.stack(crops), "unit8")
+    squares = RandomSquares(len(pictures), 224)
+    for place, picture in enumerate(pictures):
+        squares.add(place, picture, 0.875, random.random(4))
+    to_network_units(squares.finish(), "unit8")
     spent = time.perf_counter() - started
     torch.set_num_threads(threads)
     return spent / len(files), sum(map(len, content)) / len(files) / 2**20

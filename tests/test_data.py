@@ -13,13 +13,13 @@ from modeling_chromagan.training import data
 from modeling_chromagan.training.data import (
     BatchPlan,
     Photographs,
+    RandomSquares,
     RowRandom,
     decode_picture,
     degrade,
     find_flaw,
     hue_deviation,
     open_sources,
-    random_crop,
     to_network_units,
 )
 from modeling_chromagan.training.metrics import colorfulness
@@ -47,6 +47,14 @@ def write_parquet(folder, contents, labels=None, split="train"):
     (folder / "data").mkdir(parents=True, exist_ok=True)
     data = make_dataset(contents, labels).cast_column("image", Image())
     data.to_parquet(folder / "data" / f"{split}-00000-of-00001.parquet")
+
+
+def random_crops(picture, size: int, min_crop: float, drawn) -> torch.Tensor:
+    """A square of one picture for every four numbers drawn."""
+    squares = RandomSquares(len(drawn), size)
+    for place, numbers in enumerate(drawn):
+        squares.add(place, picture, min_crop, numbers)
+    return squares.finish()
 
 
 def settings_for(path, **source) -> Data:
@@ -220,11 +228,24 @@ def test_crops_stay_inside_and_sometimes_mirror():
     ramp = np.zeros((40, 60, 3), dtype=np.uint8)
     ramp[..., 0] = np.arange(60) * 4
     picture = PillowImage.fromarray(ramp)
-    crops = [random_crop(picture, 32, 0.6, np.random.default_rng(i).random(4)) for i in range(40)]
-    assert all(crop.shape == (3, 32, 32) for crop in crops)
+    crops = random_crops(picture, 32, 0.6, np.random.default_rng(0).random((40, 4)))
+    assert crops.shape == (40, 3, 32, 32)
     mirrored = [crop[0, :, 0].float().mean() > crop[0, :, -1].float().mean() for crop in crops]
     assert 8 < sum(mirrored) < 32
     assert len({int(crop[0].int().sum()) for crop in crops}) > 20
+
+
+def test_squares_of_many_sides_stand_at_their_own_places(monkeypatch):
+    """Those of one side are resized together, and no more wait than the limit allows."""
+    pictures = [PillowImage.new("RGB", (40 + 3 * (i % 4), 44), (10 * i, 0, 255 - 10 * i)) for i in range(20)]
+    for limit in (2**22, 5 * 40 * 40):
+        monkeypatch.setattr(data, "READ_AHEAD_PIXELS", limit)
+        squares = RandomSquares(len(pictures), 32)
+        for place, picture in enumerate(pictures):
+            squares.add(place, picture, 0.5, np.random.default_rng(place % 7).random(4))
+            assert squares.pixels < limit
+        expected = torch.tensor([(10 * i, 0, 255 - 10 * i) for i in range(20)])
+        assert (squares.finish() == expected[:, :, None, None]).all()
 
 
 @pytest.mark.parametrize("size", [20, 32, 57])
@@ -234,7 +255,7 @@ def test_crops_are_resized_as_pillow_does(size):
         expected = np.asarray(picture.crop(box).resize((size, size), PillowImage.Resampling.BICUBIC))
         expected = torch.from_numpy(expected.copy()).permute(2, 0, 1)
         for mirror in (False, True):
-            crop = random_crop(picture, size, 0.5, (*drawn[:3], 1 - mirror))
+            (crop,) = random_crops(picture, size, 0.5, [(*drawn[:3], 1 - mirror)])
             difference = ((crop.flip(2) if mirror else crop).int() - expected.int()).abs()
             assert difference.max() <= 2
             assert difference.float().mean() < 0.1

@@ -384,18 +384,54 @@ def center_crop(picture: PillowImage.Image, size: int) -> np.ndarray:
     return np.asarray(picture.resize((size, size), PillowImage.Resampling.BICUBIC, box=box))
 
 
-def random_crop(picture: PillowImage.Image, size: int, min_crop: float, drawn: Sequence[float]) -> torch.Tensor:
-    """A random square of a picture, resized, mirrored half of the time: (3, size, size) uint8.
+class RandomSquares:
+    """Random squares of pictures, resized to one size, mirrored half of the time.
 
-    `drawn` are four random numbers in 0..1: of the side, from `min_crop` of the short one on, the place from the left
-    and from the top, and whether to mirror.
+    Squares of one side are resized together, which is faster; no more than `READ_AHEAD_PIXELS` wait, or one square.
+
+    Args:
+        count: of pictures.
+        size: of the results, in pixels.
     """
-    side = round(min(picture.size) * (min_crop + (1 - min_crop) * drawn[0]))
-    left, top = (int(at * (n - side + 1)) for at, n in zip(drawn[1:3], picture.size, strict=True))
-    pixels = torch.from_numpy(np.array(picture.crop((left, top, left + side, top + side))))  # (side, side, 3)
-    # As Pillow resizes, to two levels, and faster, the more so the larger the picture.
-    pixels = F.interpolate(pixels.permute(2, 0, 1)[None], (size, size), mode="bicubic", antialias=True)[0]
-    return pixels.flip(2) if drawn[3] < 0.5 else pixels
+
+    def __init__(self, count: int, size: int):
+        self.results = np.empty((count, 3, size, size), dtype=np.uint8)
+        self.mirrored = np.zeros(count, dtype=bool)
+        self.waiting: dict[int, dict[int, np.ndarray]] = defaultdict(dict)  # by side, by place among the results
+        self.pixels = 0
+
+    def add(self, place: int, picture: PillowImage.Image, min_crop: float, drawn: Sequence[float]) -> None:
+        """Takes a square of an RGB picture.
+
+        Args:
+            place: among the results.
+            picture: of any size.
+            min_crop: smallest side of the square, a share of the short side.
+            drawn: four random numbers in 0..1: of the side, the place from the left and from the top, and whether
+                to mirror.
+        """
+        side = round(min(picture.size) * (min_crop + (1 - min_crop) * drawn[0]))
+        left, top = (int(at * (n - side + 1)) for at, n in zip(drawn[1:3], picture.size, strict=True))
+        self.waiting[side][place] = np.asarray(picture.crop((left, top, left + side, top + side)))  # (side, side, 3)
+        self.mirrored[place] = drawn[3] < 0.5
+        self.pixels += side**2
+        if self.pixels >= READ_AHEAD_PIXELS:
+            self.resize()
+
+    def resize(self) -> None:
+        for squares in self.waiting.values():
+            pixels = torch.from_numpy(np.stack(list(squares.values()))).permute(0, 3, 1, 2)  # (N, 3, side, side)
+            # As Pillow resizes, to two levels, and faster, the more so the larger the picture.
+            resized = F.interpolate(pixels, self.results.shape[2:], mode="bicubic", antialias=True)
+            self.results[list(squares)] = resized.numpy()
+        self.waiting.clear()
+        self.pixels = 0
+
+    def finish(self) -> torch.Tensor:
+        """(count, 3, size, size) uint8."""
+        self.resize()
+        self.results[self.mirrored] = self.results[self.mirrored][..., ::-1]
+        return torch.from_numpy(self.results)
 
 
 class BatchPlan(torch.utils.data.Dataset):
@@ -432,16 +468,14 @@ class BatchPlan(torch.utils.data.Dataset):
         places = self.places(step)
         rows = torch.arange(kind.batch_size)[self.rank :: self.ranks]
         mine = [int(row) for row in order[self.rank :: self.ranks]]
-        crops, labels = {}, {}
+        squares, labels = RandomSquares(len(mine), kind.size), torch.empty(len(mine), dtype=torch.int64)
         for name, source in self.photographs.items():
-            of_source = [row for row in mine if places[row][0] == name]
-            pictures = source.pictures([places[row][1] for row in of_source])
-            for row, (picture, label) in zip(of_source, pictures, strict=True):
-                crops[row] = random_crop(picture, kind.size, source.source.min_crop, drawn[row])
-                labels[row] = label
-        pixels = torch.stack([crops[row] for row in mine])
-        label = torch.tensor([labels[row] for row in mine])
-        return {"rgb": pixels, "label": label, "kind": number, "rows": rows}
+            of_source = [place for place, row in enumerate(mine) if places[row][0] == name]
+            pictures = source.pictures([places[mine[place]][1] for place in of_source])
+            for place, (picture, label) in zip(of_source, pictures, strict=True):
+                squares.add(place, picture, source.source.min_crop, drawn[mine[place]])
+                labels[place] = label
+        return {"rgb": squares.finish(), "label": labels, "kind": number, "rows": rows}
 
     def places(self, step: int) -> list[tuple[str, int]]:
         """Source and position of every row of a batch; shares are kept exactly over time.
