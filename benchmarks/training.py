@@ -1,10 +1,11 @@
 """Speed of the training: ratios measured in one run, on a machine that should do nothing else.
 
-    CHROMAGAN_DATA=FOLDER python benchmarks/training.py [--steps 16] [--rounds 3] [--data FOLDER]
+    CHROMAGAN_DATA=FOLDER python benchmarks/training.py [--steps 40] [--data FOLDER]
 
 Prints pictures per second of the whole loop beside the same networks, objective, batch and critic written the plain
 way (scikit-image's Lab picture by picture in the data set, float32, contiguous memory), the share of the measured
-matrix-product peak that a generator step reaches, and what the data path costs. Every loop has its own process.
+matrix-product peak that a generator step reaches, and what the data path costs. Every loop has its own process, and
+they take turns step by step: a shared machine is faster at one time than at another, but alike for all of them.
 """
 
 import argparse
@@ -15,7 +16,9 @@ import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import suppress
 from multiprocessing import get_context
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import numpy as np
@@ -48,6 +51,52 @@ def apart(function: Callable, *arguments, our_memory: bool = True):
     prepare = keep_freed_memory if our_memory else None
     with ProcessPoolExecutor(1, mp_context=get_context("spawn"), initializer=prepare) as pool:
         return pool.submit(function, *arguments).result()
+
+
+class Turns:
+    """In a loop's process: called at the end of every step, it reports the step's seconds and waits for its turn."""
+
+    def __init__(self, connection: Connection):
+        self.connection, self.started = connection, None
+
+    def __call__(self) -> None:
+        if self.started is not None:
+            self.connection.send(time.perf_counter() - self.started)
+        self.connection.recv()
+        self.started = time.perf_counter()
+
+
+def follow(connection: Connection, loop: Callable, our_memory: bool, *arguments) -> None:
+    """A process with a loop in it, until nobody waits for its steps any more."""
+    if our_memory:
+        keep_freed_memory()
+    with suppress(EOFError, BrokenPipeError):
+        loop(Turns(connection), *arguments)
+
+
+def step_seconds(steps: int, loops: list[tuple]) -> np.ndarray:
+    """Seconds of every step of several loops that take turns, (steps, loops); the first three steps are left out.
+
+    `loops` are functions, whether they have memory as `train.py` has it, and their further arguments.
+    """
+    context, connections, processes = get_context("spawn"), [], []
+    for loop, our_memory, *arguments in loops:
+        os.environ["THP_MEM_ALLOC_ENABLE"] = str(int(our_memory))  # read when torch starts
+        ours, theirs = context.Pipe()
+        processes.append(context.Process(target=follow, args=(theirs, loop, our_memory, *arguments), daemon=True))
+        processes[-1].start()
+        theirs.close()
+        connections.append(ours)
+    times = []
+    for _ in range(3 + steps):
+        times.append([])
+        for connection in connections:
+            connection.send(None)
+            times[-1].append(connection.recv())
+    for connection, process in zip(connections, processes, strict=True):
+        connection.close()
+        process.join()
+    return np.array(times[3:])
 
 
 def seconds(*functions: Callable[[], object], repeats: int = 7, warm_up: int = 2) -> list[float]:
@@ -86,26 +135,25 @@ def make_recipe(data: str, phase: int, steps: int, output: str, judging: bool = 
     )
 
 
-def our_speed(data: str, phase: int, steps: int, judging: bool = False) -> float:
-    """Pictures per second of `train.py`'s own loop in one phase, its data path included.
+def our_loop(turn: Callable[[], None], data: str, phase: int, steps: int, judging: bool = False) -> None:
+    """`train.py`'s own loop in one phase, its data path included.
 
     `judging` is whether pictures are looked at for flaws, which the plain loop leaves out.
     """
     recipe = make_recipe(data, phase, steps, "unused", judging)
     trainer = train.Trainer(recipe, Accelerator(cpu=True))
     trainer.interruption = Interruption()
-    update, times = Updates.update, []
+    update = Updates.update
 
-    def timed(*arguments):
+    def update_and_wait(*arguments):
         result = update(*arguments)
-        times.append(time.perf_counter())
+        turn()
         return result
 
-    Updates.update = timed  # of this process alone
+    Updates.update = update_and_wait  # of this process alone
     trainer.log = trainer.sample = trainer.save = trainer.save_model = lambda *_: None
     trainer.step = 0 if phase == 0 else 1
     trainer.run_phase(phase, trainer.step, {})
-    return BATCH / float(np.median(np.diff(times)[2:]))
 
 
 class PlainPictures(Dataset):
@@ -135,8 +183,8 @@ def plain_item(row: dict) -> dict[str, torch.Tensor]:
     return {"luminance": lab[:1] / 100, "ab": (lab[1:] + 128) / 255, "label": torch.tensor(row["label"])}
 
 
-def plain_speed(data: str, phase: int, steps: int) -> float:
-    """Pictures per second of the same step, written the plain way."""
+def plain_loop(turn: Callable[[], None], data: str, phase: int, steps: int) -> None:
+    """The same steps, written the plain way."""
     recipe = make_recipe(data, phase, steps, "unused")
     table = open_table(recipe)
     objective = recipe.phases[phase].objective
@@ -149,7 +197,6 @@ def plain_speed(data: str, phase: int, steps: int) -> float:
         OPTIMIZERS[settings.name](generator.parameters(), 1e-4),
         torch.optim.Adam(critic.parameters(), 1e-4),
     ]
-    times = []
     for batch in DataLoader(PlainPictures(table, steps * BATCH), batch_size=BATCH):
         luminance, real_ab = batch["luminance"], batch["ab"]
         output = generator(luminance)
@@ -171,8 +218,7 @@ def plain_speed(data: str, phase: int, steps: int) -> float:
             optimizers[1].zero_grad()
             objectives.critic_loss(objective, critic, luminance, real_ab, fake_ab)[0].backward()
             optimizers[1].step()
-        times.append(time.perf_counter())
-    return BATCH / float(np.median(np.diff(times)[2:]))
+        turn()
 
 
 def matrix_peak(dtype: torch.dtype) -> float:
@@ -243,8 +289,7 @@ def data_costs(data: str) -> dict[str, float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--steps", type=int, default=16, help="of every loop; the first three are not counted")
-    parser.add_argument("--rounds", type=int, default=3, help="in which the loops take turns; the median counts")
+    parser.add_argument("--steps", type=int, default=40, help="of every loop; the median counts")
     parser.add_argument("--data", help="Tiny ImageNet: folder or Hub id (default: below $CHROMAGAN_DATA, or the Hub)")
     options = parser.parse_args()
     local = Path(os.environ.get("CHROMAGAN_DATA", "")) / "tiny-imagenet"
@@ -254,25 +299,25 @@ def main() -> None:
 
     ours = {}
     for phase, name, aim in ((0, "color-loss phase", 2.5), (1, "adversarial phase", 1.7)):
-        speeds = []
-        for _ in range(options.rounds):  # turn by turn, as a shared machine is faster at one time than at another
-            speeds.append(
-                (
-                    apart(plain_speed, data, phase, options.steps, our_memory=False),
-                    apart(our_speed, data, phase, options.steps),
-                    apart(our_speed, data, phase, options.steps, True),
-                    apart(our_speed, data, phase, options.steps, our_memory=False),
-                )
-            )
-        plain, alike, ours[phase], _ = np.median(speeds, axis=0)
+        length = options.steps + 5  # one before the first turn, three to warm up, one never finished
+        times = step_seconds(
+            options.steps,
+            [
+                (plain_loop, False, data, phase, length),
+                (our_loop, True, data, phase, length),
+                (our_loop, True, data, phase, length, True),
+                (our_loop, False, data, phase, length),
+            ],
+        )
+        plain, alike, ours[phase], _ = BATCH / np.median(times, axis=0)
         print(f"{name}: {alike:.1f} pictures/s, {ours[phase]:.1f} with every picture judged, plain {plain:.1f}")
         for at, what in (
             (1, f"times the plain loop (aim {aim})"),
             (2, "judged"),
             (3, "with torch's own use of memory"),
         ):
-            times = [round_[at] / round_[0] for round_ in speeds]
-            print(f"  {np.median(times):.2f} {what}, from {min(times):.2f} to {max(times):.2f}")
+            low, middle, high = np.percentile(times[:, 0] / times[:, at], (10, 50, 90))
+            print(f"  {middle:.2f} {what}, eight of ten steps from {low:.2f} to {high:.2f}")
     reached, peak, single = apart(share_of_peak, data)
     print(
         f"generator forward, backward, Adam: {reached / 1e9:.0f} of {peak / 1e9:.0f} GFLOP/s in bfloat16: "
