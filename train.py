@@ -30,12 +30,13 @@ from modeling_chromagan.training.checkpoint import (
     save_checkpoint,
 )
 from modeling_chromagan.training.chroma_histogram import ab_histogram
-from modeling_chromagan.training.data import BatchPlan, center_crop, open_sources, to_network_units
+from modeling_chromagan.training.data import BatchPlan, open_sources
 from modeling_chromagan.training.doctor import color_statistics, diagnose
 from modeling_chromagan.training.evaluate import evaluate_model, sample_grid
 from modeling_chromagan.training.interruption import Interrupted, Interruption, leave_signals_to_the_parent
 from modeling_chromagan.training.networks import Networks
 from modeling_chromagan.training.parquet_files import StreamError
+from modeling_chromagan.training.pixels import center_crop, to_network_units
 from modeling_chromagan.training.processes import make_accelerator
 from modeling_chromagan.training.recipe import Phase, Recipe, RecipeError, dump_recipe, load_recipe
 from modeling_chromagan.training.run_folder import RunFolder

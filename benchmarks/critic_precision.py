@@ -20,7 +20,8 @@ sys.path.insert(0, str(ROOT))
 
 from modeling_chromagan import ChromaGANConfig, ChromaGANCritic, ChromaGANGenerator
 from modeling_chromagan.training import objectives
-from modeling_chromagan.training.data import BatchPlan, RowRandom, open_sources, to_network_units
+from modeling_chromagan.training.data import BatchPlan, open_sources
+from modeling_chromagan.training.pixels import RowRandom, to_network_units
 from modeling_chromagan.training.recipe import load_recipe
 
 PRETRAINED = ROOT / "modeling_chromagan" / "pretrained"

@@ -36,8 +36,10 @@ import train
 from modeling_chromagan import ChromaGANCritic, ChromaGANGenerator
 from modeling_chromagan.color import decode_ab, rgb8_to_lab
 from modeling_chromagan.training import objectives
-from modeling_chromagan.training.data import BatchPlan, RowRandom, decode_picture, open_sources, to_network_units
+from modeling_chromagan.training.data import BatchPlan, open_sources
+from modeling_chromagan.training.flaws import decode_picture
 from modeling_chromagan.training.interruption import Interruption
+from modeling_chromagan.training.pixels import RowRandom, to_network_units
 from modeling_chromagan.training.processes import keep_freed_memory
 from modeling_chromagan.training.recipe import Data, Recipe, load_recipe
 from modeling_chromagan.training.updates import OPTIMIZERS, Updates

@@ -9,20 +9,11 @@ from datasets import ClassLabel, Dataset, Features, Image
 from PIL import Image as PillowImage
 
 from modeling_chromagan.color import encode_ab, rgb_to_lab
-from modeling_chromagan.training import data
-from modeling_chromagan.training.data import (
-    BatchPlan,
-    Photographs,
-    RandomSquares,
-    RowRandom,
-    decode_picture,
-    degrade,
-    find_flaw,
-    hue_deviation,
-    open_sources,
-    to_network_units,
-)
+from modeling_chromagan.training import data, pixels
+from modeling_chromagan.training.data import BatchPlan, Photographs, open_sources
+from modeling_chromagan.training.flaws import decode_picture, find_flaw, hue_deviation
 from modeling_chromagan.training.metrics import colorfulness
+from modeling_chromagan.training.pixels import RandomSquares, RowRandom, degrade, to_network_units
 from modeling_chromagan.training.recipe import Batches, Data, Degradation, RecipeError, Source
 
 
@@ -189,6 +180,7 @@ def test_how_many_pictures_are_judged_together_changes_nothing_and_is_bounded(mo
     together, rejected = batch()
     assert max(judged) == 12
     monkeypatch.setattr(data, "READ_AHEAD_PIXELS", 3 * 48 * 40)
+    monkeypatch.setattr(pixels, "WAITING_PIXELS", 5 * 40 * 40)
     in_parts, rejected_in_parts = batch()
     assert max(judged) == 3
     assert torch.equal(together["rgb"], in_parts["rgb"])
@@ -239,7 +231,7 @@ def test_squares_of_many_sides_stand_at_their_own_places(monkeypatch):
     """Those of one side are resized together, and no more wait than the limit allows."""
     pictures = [PillowImage.new("RGB", (40 + 3 * (i % 4), 44), (10 * i, 0, 255 - 10 * i)) for i in range(20)]
     for limit in (2**22, 5 * 40 * 40):
-        monkeypatch.setattr(data, "READ_AHEAD_PIXELS", limit)
+        monkeypatch.setattr(pixels, "WAITING_PIXELS", limit)
         squares = RandomSquares(len(pictures), 32)
         for place, picture in enumerate(pictures):
             squares.add(place, picture, 0.5, np.random.default_rng(place % 7).random(4))

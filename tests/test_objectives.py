@@ -11,7 +11,7 @@ from modeling_chromagan.color import rgb_to_lab
 from modeling_chromagan.modeling_chromagan import CriticOutput
 from modeling_chromagan.training import objectives
 from modeling_chromagan.training.chroma_histogram import ab_histogram, ab_squares
-from modeling_chromagan.training.data import RowRandom
+from modeling_chromagan.training.pixels import RowRandom
 from modeling_chromagan.training.recipe import Objective
 
 

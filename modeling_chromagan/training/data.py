@@ -1,35 +1,27 @@
-"""Pictures of any data set or folder -> batches of encoded luminance and ab, the same at every run of a seed.
+"""Pictures of any data set or folder -> batches of squares of them, the same at every run of a seed.
 
 What a batch holds is a function of (seed, phase, step) alone, not of how much was read before, so that a resumed run
 continues with the pictures an uninterrupted one would have seen, on any number of processes and data workers.
 """
 
-import io
-import math
 import os
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from datasets import Dataset, Image, get_dataset_split_names, load_dataset
 from datasets.exceptions import DatasetsError
 from PIL import Image as PillowImage
 
-from modeling_chromagan.color import encode_ab, encode_luminance, rgb8_to_lab
-
-from .metrics import colorfulness
+from .flaws import FLAWS, UNREADABLE, decode_picture, find_flaw, find_flaws
 from .parquet_files import SharedCounts
-from .recipe import Batches, Data, Degradation, RecipeError, Source
+from .pixels import RandomSquares
+from .recipe import Batches, Data, RecipeError, Source
 from .stream import StreamedRows, class_names, list_splits, open_stream
 
 NO_LABEL = -1
-# Pillow's ways of refusing a file, and a cell without content.
-UNREADABLE = (OSError, ValueError, SyntaxError, TypeError, PillowImage.DecompressionBombError)
-FLAWS = ("broken", "tiny", "grayscale", "almost gray", "toned")
 READ_AHEAD_PIXELS = 2**22  # of decoded pictures that are judged together
 VALIDATION_POOL = 16  # row groups of a streamed split, all read before training begins
 
@@ -83,80 +75,6 @@ def open_split(name: str, source: Source, split: str) -> Dataset:
             f"accepted: one of {', '.join(data.column_names)}"
         )
     return data.cast_column(source.image_column, Image(decode=False))
-
-
-def decode_picture(cell: dict | bytes) -> PillowImage.Image:
-    """An undecoded `datasets` image cell, or a file's content, as an RGB picture.
-
-    Raises:
-        OSError: if it is no readable picture.
-    """
-    if isinstance(cell, bytes):
-        cell = {"bytes": cell}
-    content = io.BytesIO(cell["bytes"]) if cell["bytes"] is not None else cell["path"]
-    with PillowImage.open(content) as picture:
-        picture.load()
-        return picture if picture.mode == "RGB" else picture.convert("RGB")  # which would copy every pixel
-
-
-def find_flaw(picture: PillowImage.Image, settings: Data) -> str | None:
-    """Why a picture is not worth learning color from, one of `FLAWS`; `None` for a good one."""
-    return find_flaws([picture], settings)[0]
-
-
-def find_flaws(pictures: Sequence[PillowImage.Image], settings: Data) -> list[str | None]:
-    """`find_flaw` of several pictures: those of one size are judged together, which is faster.
-
-    Colors are judged on copies of at most 64 pixels a side, and not at all for thresholds of 0.
-    """
-    flaws: list[str | None] = [None] * len(pictures)
-    of_shape = defaultdict(list)
-    copies = {}
-    for number, picture in enumerate(pictures):
-        if min(picture.size) < settings.min_side:
-            flaws[number] = "tiny"
-            continue
-        if not settings.min_colorfulness and not settings.min_hue_deviation:
-            continue
-        small = picture.reduce(math.ceil(max(picture.size) / 64)) if max(picture.size) > 64 else picture
-        copies[number] = np.asarray(small)
-        of_shape[small.size].append(number)
-    for numbers in of_shape.values():
-        pixels = torch.from_numpy(np.stack([copies[number] for number in numbers])).permute(0, 3, 1, 2)  # (B, 3, H, W)
-        for at in below(settings.min_hue_deviation, hue_deviation, pixels):
-            flaws[numbers[at]] = "toned"
-        for at in below(settings.min_colorfulness, colorfulness, pixels):
-            gray = bool((pixels[at] == pixels[at, :1]).all())
-            flaws[numbers[at]] = "grayscale" if gray else "almost gray"
-    return flaws
-
-
-def below(threshold: float, measure: Callable[[torch.Tensor], torch.Tensor], pixels: torch.Tensor) -> list[int]:
-    """Which of (B, 3, H, W) pictures measure less than a threshold; none for a threshold of 0.
-
-    A sixteenth of the pixels settles it for most: only pictures that it does not put far above are measured whole.
-    """
-    if not threshold:
-        return []
-    near = (measure(pixels[..., ::4, ::4]) < 1.5 * threshold).nonzero().flatten()
-    return near[measure(pixels[near]) < threshold].tolist() if len(near) else []
-
-
-def hue_deviation(pixels: torch.Tensor) -> torch.Tensor:
-    """Circular standard deviation of the Lab hue of pictures, (B, 3, H, W) uint8, in degrees; infinite without color.
-
-    It is sqrt(-2 ln R), where R is the length of the mean of the pixels' unit vectors in the ab plane. Pixels of a
-    chroma below 2 have no hue and do not count.
-
-    Returns:
-        (B,), float64.
-    """
-    ab = rgb8_to_lab(pixels)[:, 1:].flatten(2).double()  # (B, 2, H*W)
-    chroma = ab.square().sum(dim=1, keepdim=True).sqrt()
-    hued = chroma >= 2  # (B, 1, H*W)
-    sums = (ab * (hued / chroma.clamp(min=1))).sum(dim=2)  # (B, 2)
-    resultant = sums.norm(dim=1) / hued.sum(dim=(1, 2))  # not a number where no pixel has a hue
-    return torch.rad2deg((-2 * resultant.clamp(1e-9, 1).log()).sqrt()).nan_to_num(nan=math.inf)
 
 
 class Photographs:
@@ -376,64 +294,6 @@ def collect_validation(data: Dataset | StreamedRows, source: Source, settings: D
     return pictures
 
 
-def center_crop(picture: PillowImage.Image, size: int) -> np.ndarray:
-    """The largest centered square of a picture, resized: (size, size, 3) uint8."""
-    side = min(picture.size)
-    left, top = (picture.width - side) // 2, (picture.height - side) // 2
-    box = (left, top, left + side, top + side)
-    return np.asarray(picture.resize((size, size), PillowImage.Resampling.BICUBIC, box=box))
-
-
-class RandomSquares:
-    """Random squares of pictures, resized to one size, mirrored half of the time.
-
-    Squares of one side are resized together, which is faster; no more than `READ_AHEAD_PIXELS` wait, or one square.
-
-    Args:
-        count: of pictures.
-        size: of the results, in pixels.
-    """
-
-    def __init__(self, count: int, size: int):
-        self.results = np.empty((count, 3, size, size), dtype=np.uint8)
-        self.mirrored = np.zeros(count, dtype=bool)
-        self.waiting: dict[int, dict[int, np.ndarray]] = defaultdict(dict)  # by side, by place among the results
-        self.pixels = 0
-
-    def add(self, place: int, picture: PillowImage.Image, min_crop: float, drawn: Sequence[float]) -> None:
-        """Takes a square of an RGB picture.
-
-        Args:
-            place: among the results.
-            picture: of any size.
-            min_crop: smallest side of the square, a share of the short side.
-            drawn: four random numbers in 0..1: of the side, the place from the left and from the top, and whether
-                to mirror.
-        """
-        side = round(min(picture.size) * (min_crop + (1 - min_crop) * drawn[0]))
-        left, top = (int(at * (n - side + 1)) for at, n in zip(drawn[1:3], picture.size, strict=True))
-        self.waiting[side][place] = np.asarray(picture.crop((left, top, left + side, top + side)))  # (side, side, 3)
-        self.mirrored[place] = drawn[3] < 0.5
-        self.pixels += side**2
-        if self.pixels >= READ_AHEAD_PIXELS:
-            self.resize()
-
-    def resize(self) -> None:
-        for squares in self.waiting.values():
-            pixels = torch.from_numpy(np.stack(list(squares.values()))).permute(0, 3, 1, 2)  # (N, 3, side, side)
-            # As Pillow resizes, to two levels, and faster, the more so the larger the picture.
-            resized = F.interpolate(pixels, self.results.shape[2:], mode="bicubic", antialias=True)
-            self.results[list(squares)] = resized.numpy()
-        self.waiting.clear()
-        self.pixels = 0
-
-    def finish(self) -> torch.Tensor:
-        """(count, 3, size, size) uint8."""
-        self.resize()
-        self.results[self.mirrored] = self.results[self.mirrored][..., ::-1]
-        return torch.from_numpy(self.results)
-
-
 class BatchPlan(torch.utils.data.Dataset):
     """The batches of one phase: item `step` is this process' share of the global batch of that step.
 
@@ -502,76 +362,3 @@ class BatchPlan(torch.utils.data.Dataset):
         at = list(weights).index(name)
         before, after = (int(np.round(edge * kind.batch_size * batches)) for edge in edges[at : at + 2])
         return after - before
-
-
-class RowRandom:
-    """Random numbers per picture of a global batch, of which a process takes those of its own pictures.
-
-    What happens to a picture is then the same whatever the number of processes.
-
-    Args:
-        seed: of the step.
-        total: pictures in the global batch.
-        rows: (B,), places of this process' pictures in it; `None` is all.
-    """
-
-    def __init__(self, seed: int, total: int, rows: torch.Tensor | None = None):
-        self.generator = torch.Generator().manual_seed(seed)
-        self.total = total
-        self.rows = torch.arange(total) if rows is None else rows
-
-    def uniform(self, *shape: int) -> torch.Tensor:
-        """(B, *shape) in 0..1."""
-        return torch.rand(self.total, *shape, generator=self.generator)[self.rows]
-
-    def normal(self, *shape: int) -> torch.Tensor:
-        """(B, *shape), mean 0, deviation 1."""
-        return torch.randn(self.total, *shape, generator=self.generator)[self.rows]
-
-
-def degrade(lab: torch.Tensor, settings: Degradation, random: RowRandom) -> torch.Tensor:
-    """Makes the luminance of (B, 3, S, S) Lab pictures look scanned, each fault with its own probability.
-
-    The colors stay those of the clean picture, except in drawn frames, which are neutral.
-    """
-    size = lab.shape[-1]
-
-    def uniform(low: float, high: float) -> torch.Tensor:
-        return low + (high - low) * random.uniform(1, 1, 1)
-
-    def chosen(probability: float) -> torch.Tensor:
-        return random.uniform(1, 1, 1) < probability
-
-    lightness, ab = lab[:, :1] / 100, lab[:, 1:]
-    lightness = lightness.clamp(min=0)
-    curved, exponent = chosen(settings.gamma).flatten(), torch.exp(uniform(-0.36, 0.34))
-    lightness[curved] = lightness[curved] ** exponent[curved]
-    black, white = uniform(0, 0.15), uniform(0.8, 1)
-    lightness = torch.where(chosen(settings.fade), black + (white - black) * lightness, lightness)
-    if settings.blur:
-        blurred = chosen(settings.blur).flatten()
-        lightness[blurred] = F.avg_pool2d(F.pad(lightness[blurred], (1, 1, 1, 1), mode="replicate"), 3, 1)
-    if settings.grain:
-        noise = random.normal(1, size, size) * uniform(0, 0.04)
-        lightness = torch.where(chosen(settings.grain), lightness + noise, lightness)
-    if settings.frame:
-        margins = random.uniform(4) * size / 8 * chosen(settings.frame).flatten(1)
-        at = torch.arange(size)
-        left, top, right, bottom = (margins[:, i, None] for i in range(4))
-        columns = (at < left.round()) | (at >= size - right.round())
-        rows = (at < top.round()) | (at >= size - bottom.round())
-        frame = columns[:, None, None, :] | rows[:, None, :, None]
-        shade = torch.where(chosen(0.75), uniform(0, 0.15), uniform(0.8, 1))
-        lightness = torch.where(frame, shade, lightness)
-        ab = torch.where(frame, 0.0, ab)
-    return torch.cat([100 * lightness.clamp(0, 1), ab], dim=1)
-
-
-def to_network_units(
-    rgb: torch.Tensor, encoding: str, degradation: Degradation | None = None, random: RowRandom | None = None
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """uint8 RGB (B, 3, S, S) -> encoded luminance (B, 1, S, S) and encoded ab (B, 2, S, S)."""
-    lab = rgb8_to_lab(rgb)
-    if degradation is not None and any(degradation.model_dump().values()):
-        lab = degrade(lab, degradation, random)
-    return encode_luminance(lab[:, :1], encoding), encode_ab(lab[:, 1:], encoding)

@@ -15,7 +15,7 @@ from torch import nn
 
 from ..color import encode_ab, reconstruction_to_ab
 from .chroma_histogram import ab_squares
-from .data import RowRandom
+from .pixels import RowRandom
 from .recipe import Objective
 
 Average = Callable[[torch.Tensor], torch.Tensor]

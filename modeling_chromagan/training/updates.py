@@ -9,8 +9,8 @@ from accelerate import Accelerator
 
 from ..color import decode_ab
 from . import objectives
-from .data import RowRandom, to_network_units
 from .networks import Networks
+from .pixels import RowRandom, to_network_units
 from .recipe import Optimizer, Recipe
 from .teacher import ClassTeacher
 
