@@ -1,6 +1,8 @@
 """The real training script on tiny sizes: both phases, resume, what it saves, and how it refuses."""
 
 import json
+import os
+import platform
 import re
 import shutil
 import subprocess
@@ -410,3 +412,24 @@ def test_a_finished_run_can_be_given_more_steps(pictures, finished, tmp_path):
     shutil.copytree(finished, tmp_path / "run")
     assert run(pictures, tmp_path / "run", "phases.1.steps=3") == 0
     assert sorted(losses_of(tmp_path / "run"))[-1] == 5
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C libraries are left alone")
+def test_a_step_gets_the_memory_of_the_step_before():
+    """And not new pages, each of which the kernel would have to clear."""
+    code = """
+import resource
+import torch
+from modeling_chromagan.training.processes import keep_freed_memory
+
+keep_freed_memory()
+faults = []
+for step in range(4):
+    activations = [torch.ones(2**23) for _ in range(4)]  # 32 MiB each
+    faults.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt)
+    del activations
+print(faults[-1] - faults[0])
+"""
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    ran = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert int(ran.stdout) < 16  # it is tens of thousands otherwise, a hundred with huge pages
