@@ -324,6 +324,13 @@ def main() -> None:
     print(f"{platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}")
     print(f"load before the start: {os.getloadavg()[0]:.1f} (figures are of use below 0.5 only)")
 
+    # Before the loops, after which these few milliseconds were seen to take longer.
+    costs = apart(data_costs, data)
+    print(f"Lab in batches: {costs['plain lab'] / costs['lab']:.1f} times scikit-image's picture by picture (aim 5)")
+    print(f"decode, crop, flip, Lab: {costs['plain path'] / costs['path']:.1f} times the plain path (aim 3)")
+    judged = costs["plain path"] / costs["judged path"]
+    print(f"the same with every picture judged (gray, toned), which the plain path leaves out: {judged:.1f} times")
+
     ours = {}
     for phase, name, aim in ((0, "color-loss phase", 2.5), (1, "adversarial phase", 1.7)):
         length = options.steps + 5  # one before the first turn, three to warm up, one never finished
@@ -360,11 +367,6 @@ def main() -> None:
                 (0, "the plain loop, of float32", peak),
             ):
                 print(f"  {speeds[at] / 1e9:.0f} GFLOP/s, {speeds[at] / 1e7 / of:.0f} % of the peak: {what}")
-    costs = apart(data_costs, data)
-    print(f"Lab in batches: {costs['plain lab'] / costs['lab']:.1f} times scikit-image's picture by picture (aim 5)")
-    print(f"decode, crop, flip, Lab: {costs['plain path'] / costs['path']:.1f} times the plain path (aim 3)")
-    judged = costs["plain path"] / costs["judged path"]
-    print(f"the same with every picture judged (gray, toned), which the plain path leaves out: {judged:.1f} times")
     for phase, name in ((0, "color-loss"), (1, "adversarial")):
         share = 100 * costs["judged path"] * ours[phase]
         print(f"data path: {share:.0f} % of a step's time in the {name} phase (aim 10 %)")
