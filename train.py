@@ -78,7 +78,7 @@ class Trainer:
                 "norm mixes; none is the setting it is meant for"
             )
         if self.teacher is not None:
-            self.teacher.to(accelerator.device)
+            self.teacher.to(accelerator.device, memory_format=torch.channels_last)
         self.folder = RunFolder(recipe.folder)
         self.skipped = Counter()  # steps that were not made, by network
         self.step = 0  # over all phases

@@ -1,12 +1,18 @@
 """Teachers and trunk weights, on small classifiers made here under the real names."""
 
+import json
+from pathlib import Path
+
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from PIL import Image
 from safetensors.torch import save_file
 from torch import nn
 from transformers import ResNetConfig, ResNetForImageClassification, ResNetModel, ViTImageProcessor
 
+import train
 from modeling_chromagan import ChromaGANConfig, ChromaGANGenerator
 from modeling_chromagan.training import teacher as teacher_module
 from modeling_chromagan.training.recipe import RecipeError, Teacher
@@ -20,6 +26,7 @@ from modeling_chromagan.training.teacher import (
     tiny_imagenet_to_imagenet,
 )
 
+ROOT = Path(__file__).parents[1]
 IMAGENET_MEAN = torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1)
 IMAGENET_DEVIATION = torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1)
 PLACES = (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28)
@@ -240,6 +247,41 @@ def test_a_backbone_without_a_head_is_no_teacher(tmp_path):
     ResNetModel(classifier.config).save_pretrained(tmp_path)
     with pytest.raises(RecipeError, match=r"^teacher\.model: .* has no weights for classifier"):
         load_teacher(Teacher(kind="auto", model=str(tmp_path)))
+
+
+# Training with a teacher
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_training_is_taught_the_teachers_classes_in_its_own_precision(precision, vgg_folder, tmp_path, monkeypatch):
+    computed_in = set()
+
+    def load(settings):
+        teacher = load_teacher(settings)
+        for layer in teacher.modules():
+            if isinstance(layer, nn.Conv2d):
+                layer.register_forward_hook(lambda layer, given, features: computed_in.add(features.dtype))
+        return teacher
+
+    monkeypatch.setattr(train, "load_teacher", load)
+    for i in range(4):
+        colors = np.random.default_rng(i).integers(0, 256, (3, 3, 3), dtype=np.uint8)
+        Image.fromarray(colors).resize((48, 48), Image.Resampling.BICUBIC).save(tmp_path / f"{i}.png")
+    settings = [
+        f"data.sources.pictures.path={tmp_path}",
+        f"output={tmp_path / 'run'}",
+        f"teacher={{kind: vgg16, model: '{vgg_folder}', input: luminance}}",
+        "model.num_labels=1000",
+        "phases.0.objective.class_weight=0.01",
+        f"precision={precision}",
+    ]
+    assert train.main([str(ROOT / "recipes" / "debug.yaml"), *settings]) == 0
+    assert computed_in == {getattr(torch, precision)}
+    lines = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text(encoding="utf-8").splitlines()]
+    learned = [line["class"] for line in lines if line.get("phase") == "color" and "total" in line]
+    assert len(learned) == 2
+    assert all(0 < value < 10 for value in learned)
+    assert ChromaGANGenerator.from_pretrained(tmp_path / "run" / "model").config.id2label[951] == "lemon"
 
 
 # No teacher, and no weights

@@ -155,7 +155,9 @@ class Updates:
         rgb = batch["rgb"].to(logits.device).float() / 255
         if self.recipe.teacher.input == "luminance":
             rgb = to_network_units(batch["rgb"], "unit8")[0].to(logits.device)
-        return objectives.class_distribution_loss(logits, self.teacher(rgb))
+        with self.precision():
+            taught = self.teacher(rgb)
+        return objectives.class_distribution_loss(logits, taught)
 
     def descend(self, name: str, total: torch.Tensor, settings: Optimizer) -> torch.Tensor:
         """One step of a network down its total; the norm of its gradient. Nothing not finite gets into the weights."""
@@ -191,9 +193,9 @@ class Updates:
         self.say(f"warning: {report}; its step is skipped ({self.skipped[name]} so far)")
 
     def precision(self):
-        """The context in which networks and penalty are computed; losses are float32 always."""
-        # Both networks, the penalty's second derivatives too: bfloat16 changes their gradients less than another batch
-        # does, and the critic is most of the work (benchmarks/critic_precision.py).
+        """The context in which networks, teacher and penalty are computed; losses are float32 always."""
+        # All of them, the penalty's second derivatives too: bfloat16 changes the gradients less than another batch
+        # does, and these are nearly all of the work (benchmarks/gradient_precision.py).
         enabled = self.recipe.precision == "bfloat16"
         return torch.autocast(self.accelerator.device.type, torch.bfloat16, enabled=enabled)
 

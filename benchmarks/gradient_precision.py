@@ -1,19 +1,22 @@
-"""Which parts of the adversarial step need float32: errors of the gradients in bfloat16, and what the parts cost.
+"""Which parts of a step need float32: errors of the gradients in bfloat16, and what the parts cost.
 
-    CHROMAGAN_DATA=FOLDER python benchmarks/critic_precision.py
+    CHROMAGAN_DATA=FOLDER python benchmarks/gradient_precision.py
 
 The packaged generator and critic and photographs of the tiny recipe; then a critic of the published width with random
-weights. An error is the norm of the difference to the float32 gradient, divided by that gradient's norm; how much the
-gradients of two batches differ, measured in the same way, is the yardstick.
+weights; then a teacher. An error is the norm of the difference to the float32 gradient, divided by that gradient's
+norm; how much the gradients of two batches differ, measured in the same way, is the yardstick.
 """
 
 import contextlib
+import copy
 import os
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from torch import nn
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
@@ -23,6 +26,7 @@ from modeling_chromagan.training import objectives
 from modeling_chromagan.training.data import BatchPlan, open_sources
 from modeling_chromagan.training.pixels import RowRandom, to_network_units
 from modeling_chromagan.training.recipe import load_recipe
+from modeling_chromagan.training.teacher import ClassTeacher
 
 PRETRAINED = ROOT / "modeling_chromagan" / "pretrained"
 BATCHES, REPEATS = 6, 3
@@ -36,7 +40,30 @@ def flat(gradients) -> torch.Tensor:
     return torch.cat([gradient.flatten().float() for gradient in gradients])
 
 
-def measure(critic: ChromaGANCritic, settings, batches) -> None:
+def measure(parts: list[Callable], batches: list[tuple]) -> None:
+    """Prints a table of gradients: `parts` are functions of a batch and whether it is computed in bfloat16."""
+    print("| part | error in bfloat16 | between batches | time in float32 (ms) | in bfloat16 (ms) |")
+    print("|---|---:|---:|---:|---:|")
+    for part in parts:
+        exact = [part(batch, False) for batch in batches]
+        errors = [float((part(b, True) - e).norm() / e.norm()) for b, e in zip(batches, exact, strict=True)]
+        between = [float((a - b).norm() / b.norm()) for a, b in zip(exact[1:], exact, strict=False)]
+        times = []
+        for low in (False, True):
+            measured = []
+            for _ in range(REPEATS):
+                started = time.perf_counter()
+                part(batches[0], low)
+                measured.append(time.perf_counter() - started)
+            times.append(1000 * min(measured))
+        print(
+            f"| {part.__name__} | {sum(errors) / len(errors):.4f} | {sum(between) / len(between):.2f} "
+            f"| {times[0]:.0f} | {times[1]:.0f} |",
+            flush=True,
+        )
+
+
+def measure_critic(critic: ChromaGANCritic, settings, batches: list[tuple]) -> None:
     """Prints a table of one critic: `batches` of luminance, true and predicted ab, encoded."""
     critic = critic.to(memory_format=torch.channels_last)
     weights = list(critic.parameters())
@@ -68,25 +95,41 @@ def measure(critic: ChromaGANCritic, settings, batches) -> None:
             scores = critic(objectives.lab_picture(luminance, output, "unit8")).scores
         return flat(torch.autograd.grad(objectives.adversarial_term(settings, scores.float()), [output]))
 
-    print("| part | error in bfloat16 | between batches | time in float32 (ms) | in bfloat16 (ms) |")
-    print("|---|---:|---:|---:|---:|")
-    for part in (scores, penalty, adversarial):
-        exact = [part(batch, False) for batch in batches]
-        errors = [float((part(b, True) - e).norm() / e.norm()) for b, e in zip(batches, exact, strict=True)]
-        between = [float((a - b).norm() / b.norm()) for a, b in zip(exact[1:], exact, strict=False)]
-        times = []
-        for low in (False, True):
-            measured = []
-            for _ in range(REPEATS):
-                started = time.perf_counter()
-                part(batches[0], low)
-                measured.append(time.perf_counter() - started)
-            times.append(1000 * min(measured))
-        print(
-            f"| {part.__name__} | {sum(errors) / len(errors):.4f} | {sum(between) / len(between):.2f} "
-            f"| {times[0]:.0f} | {times[1]:.0f} |",
-            flush=True,
-        )
+    measure([scores, penalty, adversarial], batches)
+
+
+def measure_teacher(classifier: ChromaGANGenerator, batches: list[tuple]) -> None:
+    """Prints a table of what a class head learns from a teacher, here a generator's own class head.
+
+    No ImageNet classifier comes with this repository. A class head that was trained is VGG-16's convolutions and dense
+    layers too. It teaches itself, with the batch's statistics instead of the running ones: a student that is near its
+    teacher, where errors count most.
+    """
+    teacher = ClassTeacher(ClassHead(classifier), classifier.config.id2label, (64, 64), (0.0,) * 3, (1.0,) * 3)
+    student = copy.deepcopy(classifier).train()
+    with torch.no_grad():
+        answers = [(luminance, student(luminance).logits) for luminance, *_ in batches]
+
+    def class_head(batch, low):
+        """Gradient that the student's logits get."""
+        luminance, logits = batch
+        with autocast(low):
+            taught = teacher(luminance)
+        logits = logits.detach().requires_grad_()
+        return flat(torch.autograd.grad(objectives.class_distribution_loss(logits, taught), [logits]))
+
+    measure([class_head], answers)
+
+
+class ClassHead(nn.Module):
+    """A generator as a classifier of luminance that was repeated to three channels."""
+
+    def __init__(self, generator: ChromaGANGenerator):
+        super().__init__()
+        self.generator = generator
+
+    def forward(self, rgb: torch.Tensor) -> torch.Tensor:
+        return self.generator(rgb[:, :1]).logits
 
 
 def main() -> int:
@@ -108,10 +151,12 @@ def main() -> int:
     print(f"{os.cpu_count()} CPU cores, torch {torch.__version__}, batches of {phase.batches[0].batch_size}")
     trained = ChromaGANCritic.from_pretrained(PRETRAINED / "critic", dtype=torch.float32)
     print("\nthe packaged critic, a quarter of the published width:\n")
-    measure(trained, settings, batches)
+    measure_critic(trained, settings, batches)
     torch.manual_seed(0)
     print("\nthe published width, random weights:\n")
-    measure(ChromaGANCritic(ChromaGANConfig(image_size=64)), settings, batches[:2])
+    measure_critic(ChromaGANCritic(ChromaGANConfig(image_size=64)), settings, batches[:2])
+    print("\na teacher, the packaged generator's class head:\n")
+    measure_teacher(generator, batches)
     return 0
 
 
