@@ -2,10 +2,13 @@
 
     CHROMAGAN_DATA=FOLDER python benchmarks/training.py [--steps 40] [--data FOLDER]
 
-Prints pictures per second of the whole loop beside the same networks, objective, batch and critic written the plain
-way (scikit-image's Lab picture by picture in the data set, float32, contiguous memory), the share of the measured
-matrix-product peak that a generator step reaches, and what the data path costs. Every loop has its own process, and
-they take turns step by step: a shared machine is faster at one time than at another, but alike for all of them.
+Prints pictures per second of the whole loop beside the same networks, objective, batch, critic and teacher written
+the plain way (scikit-image's Lab picture by picture in the data set, float32, contiguous memory), the share of the
+measured matrix-product peak that a generator step reaches, and what the data path costs. Every loop has its own
+process, and they take turns step by step: a shared machine is faster at one time than at another, but alike for all.
+
+Two recipes are timed: the packaged one, which learns classes from labels, and the published networks at 224 pixels
+with the published teacher, VGG-16. The teacher has random weights here: they do not change its speed.
 """
 
 import argparse
@@ -20,6 +23,7 @@ from contextlib import suppress
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -41,11 +45,24 @@ from modeling_chromagan.training.flaws import decode_picture
 from modeling_chromagan.training.interruption import Interruption
 from modeling_chromagan.training.pixels import RowRandom, to_network_units
 from modeling_chromagan.training.processes import keep_freed_memory
-from modeling_chromagan.training.recipe import Data, Recipe, load_recipe
+from modeling_chromagan.training.recipe import Data, Recipe, Teacher, load_recipe
+from modeling_chromagan.training.teacher import ClassTeacher, VGG16Classifier, imagenet_class_names
 from modeling_chromagan.training.updates import OPTIMIZERS, Updates
 
-SIZE, BATCH = 64, 64
+
+class Case(NamedTuple):
+    """A recipe whose loop is timed, on Tiny ImageNet alone."""
+
+    recipe: str
+    size: int  # pixels a side
+    batch_size: int
+
+
+TINY = Case("chromagan_tiny.yaml", 64, 64)
+PUBLISHED = Case("chromagan_tiny224.yaml", 224, 10)
+
 CALLS = 5  # of what takes a few milliseconds, in a row: waking the second thread is not part of it
+PHASES = ((0, "color-loss phase", 2.5), (1, "adversarial phase", 1.7))
 PRODUCT, PRODUCTS = 2048, 4  # rows of the square matrices whose product is the peak, the fastest of 1,024 to 4,096
 
 
@@ -115,36 +132,57 @@ def seconds(*functions: Callable[[], object], repeats: int = 7, warm_up: int = 2
     return np.median(times[warm_up:], axis=0).tolist()
 
 
-def make_recipe(data: str, phase: int, steps: int, output: str, judging: bool = True) -> Recipe:
-    """One phase of the packaged recipe at 64 pixels on one source, without samples and checkpoints."""
-    batches = f"[{{size: {SIZE}, batch_size: {BATCH}, weights: {{tiny_imagenet: 1}}}}]"
-    source = f"{{path: '{data}', use_labels: true, min_crop: 0.8}}"
+def make_recipe(case: Case, data: str, phase: int, steps: int, judging: bool = True) -> Recipe:
+    """A case's recipe on one source, its first phase without a critic, without samples and checkpoints."""
+    path = ROOT / "recipes" / case.recipe
+    batches = f"[{{size: {case.size}, batch_size: {case.batch_size}, weights: {{tiny_imagenet: 1}}}}]"
+    labels = load_recipe(path).teacher.kind == "labels"
+    source = f"{{path: '{data}', use_labels: {str(labels).lower()}, min_crop: 0.8}}"
     return load_recipe(
-        ROOT / "recipes" / "chromagan_tiny.yaml",
+        path,
         [
             f"data.sources={{tiny_imagenet: {source}}}",
             "data.validation={source: tiny_imagenet, split: valid, samples: 8}",
-            f"phases.0.batches={batches}",
-            f"phases.1.batches={batches}",
-            f"phases.2.batches={batches}",
+            *(f"phases.{i}.batches={batches}" for i in range(len(load_recipe(path).phases))),
             f"phases.0.steps={steps if phase == 0 else 1}",
+            "phases.0.objective.adversarial_weight=0",
             f"phases.1.steps={steps}",
             "phases.1.objective.critic_warmup_steps=0",
             "phases.1.objective.reuse_forward=false",
+            "backbone_weights=null",
             "device=cpu",
             "ema_decay=0",
-            f"output={output}",
+            "output=unused",
             *([] if judging else ["data.min_colorfulness=0", "data.min_hue_deviation=0"]),
         ],
     )
 
 
-def our_loop(turn: Callable[[], None], data: str, phase: int, steps: int, judging: bool = False) -> None:
+def make_teacher(settings: Teacher) -> ClassTeacher | None:
+    """VGG-16 with random weights where a recipe wants it trained."""
+    if settings.kind == "labels":
+        return None
+    torch.manual_seed(0)
+    return ClassTeacher(VGG16Classifier(), dict(enumerate(imagenet_class_names())), (224, 224))
+
+
+def our_loop(
+    turn: Callable[[], None],
+    case: Case,
+    data: str,
+    phase: int,
+    steps: int,
+    judging: bool = False,
+    teaching: bool = True,
+) -> None:
     """`train.py`'s own loop in one phase, its data path included.
 
-    `judging` is whether pictures are looked at for flaws, which the plain loop leaves out.
+    Args:
+        judging: whether pictures are looked at for flaws, which the plain loop leaves out.
+        teaching: whether the teacher is asked; its answers are there already if not.
     """
-    recipe = make_recipe(data, phase, steps, "unused", judging)
+    recipe = make_recipe(case, data, phase, steps, judging)
+    train.load_teacher = make_teacher  # of this process alone
     trainer = train.Trainer(recipe, Accelerator(cpu=True))
     trainer.interruption = Interruption()
     update = Updates.update
@@ -154,7 +192,10 @@ def our_loop(turn: Callable[[], None], data: str, phase: int, steps: int, judgin
         turn()
         return result
 
-    Updates.update = update_and_wait  # of this process alone
+    Updates.update = update_and_wait
+    if not teaching:
+        answers = trainer.teacher(torch.rand(case.batch_size, 1, case.size, case.size))
+        trainer.teacher.forward = lambda pictures: answers
     trainer.log = trainer.sample = trainer.save = trainer.save_model = lambda *_: None
     trainer.step = 0 if phase == 0 else 1
     trainer.run_phase(phase, trainer.step, {})
@@ -163,23 +204,23 @@ def our_loop(turn: Callable[[], None], data: str, phase: int, steps: int, judgin
 class PlainPictures(Dataset):
     """As most repositories have it: decode, crop, flip, scikit-image's Lab, one picture at a time."""
 
-    def __init__(self, table, length: int):
-        self.table, self.length = table, length
+    def __init__(self, table, length: int, size: int):
+        self.table, self.length, self.size = table, length, size
 
     def __len__(self) -> int:
         return self.length
 
     def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
         row = self.table[int(np.random.default_rng(index).integers(len(self.table)))]
-        return plain_item(row)
+        return plain_item(row, self.size)
 
 
-def plain_item(row: dict) -> dict[str, torch.Tensor]:
+def plain_item(row: dict, size: int) -> dict[str, torch.Tensor]:
     picture = decode_picture(row["image"])
     side = min(picture.size) * np.random.uniform(0.8, 1)
     left, top = np.random.uniform(0, picture.width - side), np.random.uniform(0, picture.height - side)
     box = (left, top, left + side, top + side)
-    picture = picture.resize((SIZE, SIZE), Image.Resampling.BICUBIC, box=box)
+    picture = picture.resize((size, size), Image.Resampling.BICUBIC, box=box)
     if np.random.random() < 0.5:
         picture = picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
     lab = rgb2lab(np.asarray(picture)).astype("float32").transpose(2, 0, 1)
@@ -187,34 +228,42 @@ def plain_item(row: dict) -> dict[str, torch.Tensor]:
     return {"luminance": lab[:1] / 100, "ab": (lab[1:] + 128) / 255, "label": torch.tensor(row["label"])}
 
 
-def plain_loop(turn: Callable[[], None], data: str, phase: int, steps: int) -> None:
+def plain_loop(turn: Callable[[], None], case: Case, data: str, phase: int, steps: int) -> None:
     """The same steps, written the plain way."""
-    recipe = make_recipe(data, phase, steps, "unused")
+    recipe = make_recipe(case, data, phase, steps)
     table = open_table(recipe)
-    objective = recipe.phases[phase].objective
-    labels = {"id2label": dict(enumerate(table.features["label"].names))}
-    config = recipe.build_config(**labels, label2id={name: i for i, name in labels["id2label"].items()})
+    objective, settings = recipe.phases[phase].objective, recipe.phases[phase].generator_optimizer
+    teacher = make_teacher(recipe.teacher)
+    names = teacher.id2label if teacher else dict(enumerate(table.features["label"].names))
+    config = recipe.build_config(id2label=names, label2id={name: i for i, name in names.items()})
     torch.manual_seed(0)
     generator, critic = ChromaGANGenerator(config).train(), ChromaGANCritic(config).train()
-    settings = recipe.phases[phase].generator_optimizer
     optimizers = [
         OPTIMIZERS[settings.name](generator.parameters(), 1e-4),
         torch.optim.Adam(critic.parameters(), 1e-4),
     ]
-    for batch in DataLoader(PlainPictures(table, steps * BATCH), batch_size=BATCH):
+    pictures = PlainPictures(table, steps * case.batch_size, case.size)
+    for batch in DataLoader(pictures, batch_size=case.batch_size):
         luminance, real_ab = batch["luminance"], batch["ab"]
         output = generator(luminance)
-        weights = objectives.chroma_weights(
-            decode_ab(real_ab, "unit8"), objective.chroma_emphasis, objective.chroma_emphasis_power
-        )
-        color = 100 * (weights * (output.reconstruction - real_ab).square()).mean()
-        total = color + 0.1 * torch.nn.functional.cross_entropy(output.logits, batch["label"], label_smoothing=0.1)
+        squares = (output.reconstruction - real_ab).square()
+        if objective.chroma_emphasis:
+            squares = squares * objectives.chroma_weights(
+                decode_ab(real_ab, "unit8"), objective.chroma_emphasis, objective.chroma_emphasis_power
+            )
+        if teacher:
+            classes = objectives.class_distribution_loss(output.logits, teacher(luminance))
+        else:
+            smoothing = recipe.teacher.label_smoothing
+            classes = torch.nn.functional.cross_entropy(output.logits, batch["label"], label_smoothing=smoothing)
+        total = objective.color_weight * squares.mean() + objective.class_weight * classes
         if phase:
             fake = torch.cat([luminance, output.reconstruction], dim=1)
-            total = total - 0.1 * critic(fake).scores.mean()
+            total = total - objective.adversarial_weight * critic(fake).scores.mean()
         optimizers[0].zero_grad()
         total.backward()
-        torch.nn.utils.clip_grad_norm_(generator.parameters(), settings.clip_norm)
+        if settings.clip_norm:
+            torch.nn.utils.clip_grad_norm_(generator.parameters(), settings.clip_norm)
         optimizers[0].step()
         if phase:
             with torch.no_grad():
@@ -236,11 +285,11 @@ def product_loop(turn: Callable[[], None], dtype: torch.dtype, steps: int) -> No
 
 def make_generator_step(data: str) -> Callable[[], None]:
     """Forward, backward and Adam of the generator alone, in bfloat16."""
-    config = make_recipe(data, 0, 1, "unused").build_config()
+    config = make_recipe(TINY, data, 0, 1).build_config()
     torch.manual_seed(0)
     generator = ChromaGANGenerator(config).to(memory_format=torch.channels_last).train()
     optimizer = torch.optim.Adam(generator.parameters(), 1e-4)
-    luminance, target = torch.rand(BATCH, 1, SIZE, SIZE), torch.rand(BATCH, 2, SIZE, SIZE)
+    luminance, target = (torch.rand(TINY.batch_size, channels, TINY.size, TINY.size) for channels in (1, 2))
 
     def step() -> None:
         with torch.autocast("cpu", torch.bfloat16):
@@ -275,10 +324,10 @@ def open_table(recipe: Recipe):
 
 def data_costs(data: str) -> dict[str, float]:
     """Seconds per picture of Lab and of the whole data path, ours and the plain one."""
-    recipe = make_recipe(data, 0, 1, "unused")
+    recipe = make_recipe(TINY, data, 0, 1)
     table = open_table(recipe)
-    random = np.random.default_rng(0)
-    rgb = torch.from_numpy(random.integers(0, 256, (BATCH, 3, SIZE, SIZE), dtype=np.uint8))
+    random, batch_size = np.random.default_rng(0), TINY.batch_size
+    rgb = torch.from_numpy(random.integers(0, 256, (batch_size, 3, TINY.size, TINY.size), dtype=np.uint8))
     pictures = [np.ascontiguousarray(picture) for picture in rgb.permute(0, 2, 3, 1).numpy()]
     phase = recipe.phases[0]
     unjudged = recipe.data.model_copy(update={"min_colorfulness": 0, "min_hue_deviation": 0})
@@ -290,13 +339,13 @@ def data_costs(data: str) -> dict[str, float]:
 
         def path():
             batch = plan[next(steps)]
-            to_network_units(batch["rgb"], "unit8", phase.batches[0].degradation, RowRandom(0, BATCH))
+            to_network_units(batch["rgb"], "unit8", phase.batches[0].degradation, RowRandom(0, batch_size))
 
         return path
 
     def plain_path() -> dict:
-        rows = random.integers(len(table), size=BATCH).tolist()  # others every time, as ours are
-        return default_collate([plain_item(table[row]) for row in rows])
+        rows = random.integers(len(table), size=batch_size).tolist()  # others every time, as ours are
+        return default_collate([plain_item(table[row], TINY.size) for row in rows])
 
     lab, plain_lab = seconds(
         lambda: [rgb8_to_lab(rgb) for _ in range(CALLS)],
@@ -311,12 +360,14 @@ def data_costs(data: str) -> dict[str, float]:
         "judged path": judged,
         "plain path": plain,
     }
-    return {name: value / BATCH for name, value in per_batch.items()}
+    return {name: value / batch_size for name, value in per_batch.items()}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--steps", type=int, default=40, help="of every loop; the median counts")
+    parser.add_argument(
+        "--steps", type=int, default=40, help="of every loop, a fifth at 224 pixels; the median counts"
+    )
     parser.add_argument("--data", help="Tiny ImageNet: folder or Hub id (default: below $CHROMAGAN_DATA, or the Hub)")
     options = parser.parse_args()
     local = Path(os.environ.get("CHROMAGAN_DATA", "")) / "tiny-imagenet"
@@ -331,33 +382,31 @@ def main() -> None:
     judged = costs["plain path"] / costs["judged path"]
     print(f"the same with every picture judged (gray, toned), which the plain path leaves out: {judged:.1f} times")
 
-    ours = {}
-    for phase, name, aim in ((0, "color-loss phase", 2.5), (1, "adversarial phase", 1.7)):
+    paces = {}
+    for phase, name, aim in PHASES:
         length = options.steps + 5  # one before the first turn, three to warm up, one never finished
         times = step_seconds(
             options.steps,
             [
-                (plain_loop, False, data, phase, length),
-                (our_loop, True, data, phase, length),
-                (our_loop, True, data, phase, length, True),
-                (our_loop, False, data, phase, length),
+                (plain_loop, False, TINY, data, phase, length),
+                (our_loop, True, TINY, data, phase, length),
+                (our_loop, True, TINY, data, phase, length, True),
+                (our_loop, False, TINY, data, phase, length),
                 (generator_loop, True, data, length),
                 (product_loop, True, torch.bfloat16, length),
                 (product_loop, True, torch.float32, length),
             ],
         )
-        medians = np.median(times, axis=0)
-        plain, alike, ours[phase] = BATCH / medians[:3]
-        print(f"{name}: {alike:.1f} pictures/s, {ours[phase]:.1f} with every picture judged, plain {plain:.1f}")
-        for at, what in (
-            (1, f"times the plain loop (aim {aim})"),
-            (2, "judged"),
-            (3, "with torch's own use of memory"),
-        ):
-            low, middle, high = np.percentile(times[:, 0] / times[:, at], (10, 50, 90))
-            print(f"  {middle:.2f} {what}, eight of ten steps from {low:.2f} to {high:.2f}")
+        paces[phase] = TINY.batch_size / np.median(times[:, 2])
+        print_ratios(
+            f"{name}, {TINY.recipe}",
+            TINY,
+            times[:, :4],
+            [f"times the plain loop (aim {aim})", "with every picture judged", "with torch's own use of memory"],
+        )
         if phase == 0:
             # How much of what the processor can do at most each loop uses, and so how much faster any could be.
+            medians = np.median(times, axis=0)
             speeds = apart(generator_operations, data) / medians
             low_peak, peak = PRODUCTS * 2 * PRODUCT**3 / medians[5:] / 1e9
             print(f"matrix products: {low_peak:.0f} GFLOP/s in bfloat16, {peak:.0f} in float32")
@@ -367,11 +416,33 @@ def main() -> None:
                 (0, "the plain loop, of float32", peak),
             ):
                 print(f"  {speeds[at] / 1e9:.0f} GFLOP/s, {speeds[at] / 1e7 / of:.0f} % of the peak: {what}")
-    for phase, name in ((0, "color-loss"), (1, "adversarial")):
-        share = 100 * costs["judged path"] * ours[phase]
-        print(f"data path: {share:.0f} % of a step's time in the {name} phase (aim 10 %)")
+    for phase, name, _ in PHASES:
+        print(f"data path: {100 * costs['judged path'] * paces[phase]:.0f} % of a step, {name} (aim 10 %)")
+
+    steps = options.steps // 5  # each is some seconds long
+    for phase, name, aim in PHASES:
+        loops = [
+            (plain_loop, False, PUBLISHED, data, phase, steps + 5),
+            (our_loop, True, PUBLISHED, data, phase, steps + 5),
+            (our_loop, True, PUBLISHED, data, phase, steps + 5, False, False),
+        ]
+        print_ratios(
+            f"{name}, {PUBLISHED.recipe}, its teacher included",
+            PUBLISHED,
+            step_seconds(steps, loops),
+            [f"times the plain loop (aim {aim})", "with the teacher's answers kept"],
+        )
     peak_memory = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20
     print(f"peak memory of a process: {peak_memory:.2f} GiB")
+
+
+def print_ratios(title: str, case: Case, times: np.ndarray, names: list[str]) -> None:
+    """What loops reach beside the plain one, the first of them; `times` are seconds of (steps, loops)."""
+    paces = case.batch_size / np.median(times, axis=0)
+    print(f"{title}: plain {paces[0]:.2f} pictures/s")
+    for at, name in enumerate(names, start=1):
+        low, middle, high = np.percentile(times[:, 0] / times[:, at], (10, 50, 90))
+        print(f"  {middle:.2f} {name}, eight of ten steps from {low:.2f} to {high:.2f} ({paces[at]:.2f} pictures/s)")
 
 
 if __name__ == "__main__":
