@@ -1,6 +1,6 @@
 """Speed of the training: ratios measured in one run, on a machine that should do nothing else.
 
-    CHROMAGAN_DATA=FOLDER python benchmarks/training.py [--steps 40] [--data FOLDER]
+    CHROMAGAN_DATA=FOLDER python benchmarks/training.py [--steps 40] [--only packaged] [--data FOLDER]
 
 Prints pictures per second of the whole loop beside the same networks, objective, batch, critic and teacher written
 the plain way (scikit-image's Lab picture by picture in the data set, float32, contiguous memory), the share of the
@@ -8,7 +8,8 @@ measured matrix-product peak that a generator step reaches, and what the data pa
 process, and they take turns step by step: a shared machine is faster at one time than at another, but alike for all.
 
 Two recipes are timed: the packaged one, which learns classes from labels, and the published networks at 224 pixels
-with the published teacher, VGG-16. The teacher has random weights here: they do not change its speed.
+with the published teacher, VGG-16. The teacher has random weights here: they do not change its speed. Both take half
+an hour and, together at 224 pixels, 20 GB of memory.
 """
 
 import argparse
@@ -363,18 +364,17 @@ def data_costs(data: str) -> dict[str, float]:
     return {name: value / batch_size for name, value in per_batch.items()}
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        "--steps", type=int, default=40, help="of every loop, a fifth at 224 pixels; the median counts"
-    )
-    parser.add_argument("--data", help="Tiny ImageNet: folder or Hub id (default: below $CHROMAGAN_DATA, or the Hub)")
-    options = parser.parse_args()
-    local = Path(os.environ.get("CHROMAGAN_DATA", "")) / "tiny-imagenet"
-    data = options.data or (str(local) if local.is_dir() else "zh-plus/tiny-imagenet")
-    print(f"{platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}")
-    print(f"load before the start: {os.getloadavg()[0]:.1f} (figures are of use below 0.5 only)")
+def print_ratios(title: str, case: Case, times: np.ndarray, names: list[str]) -> None:
+    """What loops reach beside the plain one, the first of them; `times` are seconds of (steps, loops)."""
+    paces = case.batch_size / np.median(times, axis=0)
+    print(f"{title}: plain {paces[0]:.2f} pictures/s")
+    for at, name in enumerate(names, start=1):
+        low, middle, high = np.percentile(times[:, 0] / times[:, at], (10, 50, 90))
+        print(f"  {middle:.2f} {name}, eight of ten steps from {low:.2f} to {high:.2f} ({paces[at]:.2f} pictures/s)")
 
+
+def time_packaged_recipe(data: str, steps: int) -> None:
+    """Prints what the data path costs, what the loop reaches at 64 pixels, and how near that is to the peak."""
     # Before the loops, after which these few milliseconds were seen to take longer.
     costs = apart(data_costs, data)
     print(f"Lab in batches: {costs['plain lab'] / costs['lab']:.1f} times scikit-image's picture by picture (aim 5)")
@@ -382,11 +382,10 @@ def main() -> None:
     judged = costs["plain path"] / costs["judged path"]
     print(f"the same with every picture judged (gray, toned), which the plain path leaves out: {judged:.1f} times")
 
-    paces = {}
+    length = steps + 5  # one before the first turn, three to warm up, one never finished
     for phase, name, aim in PHASES:
-        length = options.steps + 5  # one before the first turn, three to warm up, one never finished
         times = step_seconds(
-            options.steps,
+            steps,
             [
                 (plain_loop, False, TINY, data, phase, length),
                 (our_loop, True, TINY, data, phase, length),
@@ -397,16 +396,17 @@ def main() -> None:
                 (product_loop, True, torch.float32, length),
             ],
         )
-        paces[phase] = TINY.batch_size / np.median(times[:, 2])
         print_ratios(
             f"{name}, {TINY.recipe}",
             TINY,
             times[:, :4],
             [f"times the plain loop (aim {aim})", "with every picture judged", "with torch's own use of memory"],
         )
+        medians = np.median(times, axis=0)
+        share = 100 * costs["judged path"] * TINY.batch_size / medians[2]
+        print(f"  data path, every picture judged: {share:.0f} % of a step (aim 10 %)")
         if phase == 0:
             # How much of what the processor can do at most each loop uses, and so how much faster any could be.
-            medians = np.median(times, axis=0)
             speeds = apart(generator_operations, data) / medians
             low_peak, peak = PRODUCTS * 2 * PRODUCT**3 / medians[5:] / 1e9
             print(f"matrix products: {low_peak:.0f} GFLOP/s in bfloat16, {peak:.0f} in float32")
@@ -416,33 +416,46 @@ def main() -> None:
                 (0, "the plain loop, of float32", peak),
             ):
                 print(f"  {speeds[at] / 1e9:.0f} GFLOP/s, {speeds[at] / 1e7 / of:.0f} % of the peak: {what}")
-    for phase, name, _ in PHASES:
-        print(f"data path: {100 * costs['judged path'] * paces[phase]:.0f} % of a step, {name} (aim 10 %)")
 
-    steps = options.steps // 5  # each is some seconds long
+
+def time_published_networks(data: str, steps: int) -> None:
+    """Prints what the loop reaches at 224 pixels, full width, with a teacher."""
     for phase, name, aim in PHASES:
-        loops = [
-            (plain_loop, False, PUBLISHED, data, phase, steps + 5),
-            (our_loop, True, PUBLISHED, data, phase, steps + 5),
-            (our_loop, True, PUBLISHED, data, phase, steps + 5, False, False),
-        ]
+        times = step_seconds(
+            steps,
+            [
+                (plain_loop, False, PUBLISHED, data, phase, steps + 5),
+                (our_loop, True, PUBLISHED, data, phase, steps + 5),
+                (our_loop, False, PUBLISHED, data, phase, steps + 5),
+                (our_loop, True, PUBLISHED, data, phase, steps + 5, False, False),
+            ],
+        )
         print_ratios(
             f"{name}, {PUBLISHED.recipe}, its teacher included",
             PUBLISHED,
-            step_seconds(steps, loops),
-            [f"times the plain loop (aim {aim})", "with the teacher's answers kept"],
+            times,
+            [f"times the plain loop (aim {aim})", "with torch's own use of memory", "with the teacher's answers kept"],
         )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "--steps", type=int, default=40, help="of every loop, a fifth at 224 pixels; the median counts"
+    )
+    parser.add_argument("--only", choices=["packaged", "published"], help="one of the two recipes")
+    parser.add_argument("--data", help="Tiny ImageNet: folder or Hub id (default: below $CHROMAGAN_DATA, or the Hub)")
+    options = parser.parse_args()
+    local = Path(os.environ.get("CHROMAGAN_DATA", "")) / "tiny-imagenet"
+    data = options.data or (str(local) if local.is_dir() else "zh-plus/tiny-imagenet")
+    print(f"{platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}")
+    print(f"load before the start: {os.getloadavg()[0]:.1f} (figures are of use below 0.5 only)")
+    if options.only != "published":
+        time_packaged_recipe(data, options.steps)
+    if options.only != "packaged":
+        time_published_networks(data, max(1, options.steps // 5))  # each is some seconds long
     peak_memory = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20
-    print(f"peak memory of a process: {peak_memory:.2f} GiB")
-
-
-def print_ratios(title: str, case: Case, times: np.ndarray, names: list[str]) -> None:
-    """What loops reach beside the plain one, the first of them; `times` are seconds of (steps, loops)."""
-    paces = case.batch_size / np.median(times, axis=0)
-    print(f"{title}: plain {paces[0]:.2f} pictures/s")
-    for at, name in enumerate(names, start=1):
-        low, middle, high = np.percentile(times[:, 0] / times[:, at], (10, 50, 90))
-        print(f"  {middle:.2f} {name}, eight of ten steps from {low:.2f} to {high:.2f} ({paces[at]:.2f} pictures/s)")
+    print(f"peak memory of a process: {peak_memory:.1f} GiB")
 
 
 if __name__ == "__main__":
