@@ -16,7 +16,7 @@ import pytest
 from PIL import Image, ImageCms, ImageFile, features
 from skimage.color import rgb2lab
 
-from modeling_chromagan import image_loading
+from modeling_chromagan import LoadedImage, pixel_blocks
 from modeling_chromagan.image_loading import PICTURE_SUFFIXES, ImageLoadError, load_image
 
 HEIGHT, WIDTH = 18, 24
@@ -773,7 +773,7 @@ def kinds_of_files() -> dict[str, bytes]:
     return files
 
 
-def picture_or_error(content: bytes, **options) -> image_loading.LoadedImage | ImageLoadError:
+def picture_or_error(content: bytes, **options) -> LoadedImage | ImageLoadError:
     """Whatever comes of a damaged file, checked to be one line if it is the error."""
     try:
         return load_image(content, name="damaged", **options)
@@ -914,7 +914,7 @@ def test_blocks_cover_the_picture(monkeypatch):
     sources = [encoded(gray, "PNG"), encoded(rgb, "PNG"), tiff(deep, 16, orientation=6), rgb / 255]
     expected = [load_image(source).gray for source in sources]
     for pixels in (5, WIDTH, 2 * WIDTH + 1, 100):
-        monkeypatch.setattr(image_loading, "BLOCK_PIXELS", pixels)
+        monkeypatch.setattr(pixel_blocks, "BLOCK_PIXELS", pixels)
         for source, gray in zip(sources, expected, strict=True):
             np.testing.assert_array_equal(load_image(source).gray, gray)
 

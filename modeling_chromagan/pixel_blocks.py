@@ -1,0 +1,79 @@
+"""Pictures read block by block, so that a large one is held only once; and the error for those that cannot be used."""
+
+import math
+from collections.abc import Callable, Iterator
+
+import numpy as np
+
+BLOCK_PIXELS = 1 << 20  # pixels converted at a time: what is held besides the decoded picture and the result
+
+Box = tuple[int, int, int, int]  # left, top, right, bottom
+Reader = Callable[[Box], np.ndarray]  # stored pixels of one box
+
+
+class ImageLoadError(ValueError):
+    """A picture that cannot be used; `str` is one line, "NAME: reason"."""
+
+    def __init__(self, name: str, reason: str):
+        super().__init__(name, reason)
+        self.name = name
+        self.reason = reason
+
+    def __str__(self) -> str:
+        line = f"{self.name}: {self.reason}"
+        return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in line)
+
+
+def boxes(width: int, height: int) -> Iterator[Box]:
+    """Boxes of at most BLOCK_PIXELS that cover the picture, row by row."""
+    columns = min(width, BLOCK_PIXELS)
+    rows = max(1, BLOCK_PIXELS // columns)
+    for top in range(0, height, rows):
+        for left in range(0, width, columns):
+            yield left, top, min(left + columns, width), min(top + rows, height)
+
+
+def assemble(width: int, height: int, orientation: int, dtype: type, read: Reader) -> np.ndarray:
+    """Displayed picture (H, W) of `dtype` from a stored one of `width` x `height`; `orientation` is EXIF's, 1 to 8."""
+    displayed = np.empty((width, height) if orientation >= 5 else (height, width), dtype)
+    stored = {  # a view: writing stored pixels into it turns them without a second copy of the picture
+        1: displayed,
+        2: displayed[:, ::-1],
+        3: displayed[::-1, ::-1],
+        4: displayed[::-1],
+        5: displayed.T,
+        6: np.rot90(displayed),
+        7: displayed[::-1, ::-1].T,
+        8: np.rot90(displayed, -1),
+    }[orientation]
+    for left, top, right, bottom in boxes(width, height):
+        stored[top:bottom, left:right] = read((left, top, right, bottom))
+    return displayed
+
+
+def check_range(width: int, height: int, read: Reader, limit: int, name: str) -> None:
+    """Refuses values outside 0..limit and NaN.
+
+    Raises:
+        ImageLoadError: naming what was found.
+    """
+    lowest, highest = math.inf, -math.inf
+    for box in boxes(width, height):
+        values = read(box)
+        # NaN passes through min and max, and is not swallowed by NumPy's minimum as it is by Python's
+        lowest, highest = np.minimum(lowest, values.min()), np.maximum(highest, values.max())
+    if np.isnan(lowest):
+        raise ImageLoadError(name, "contains NaN (not a number)")
+    if lowest < 0 or highest > limit:
+        kind, digits = ("float", ".9g") if limit == 1 else ("integer", ".0f")
+        found = f"{kind} values from {lowest:{digits}} to {highest:{digits}}"
+        raise ImageLoadError(name, f"{found}; accepted are 0 to {limit}")
+
+
+def all_gray(width: int, height: int, read: Reader) -> bool:
+    """Whether R, G and B are the same in every pixel; `read` gives (H, W, 3 or more)."""
+    for box in boxes(width, height):
+        pixels = read(box)
+        if not ((pixels[..., 0] == pixels[..., 1]).all() and (pixels[..., 1] == pixels[..., 2]).all()):
+            return False
+    return True
