@@ -209,7 +209,8 @@ def table(rows: list[dict], results: dict, below: set[str]) -> list[str]:
         if row["pictures"]:
             rates = ", ".join(f"{rate:g}" if rate else "as published" for rate in row["rates"])
             cells = [row["name"], f"{row['pictures']:,}", f"{row['minutes']:.0f}", rates]
-        if row["name"] in below and not any("*below" in line for line in lines):
+        first_below = row["name"] in below and not any("*below" in line for line in lines)
+        if first_below and not all(other["name"] in below for other in rows):
             lines.append(f"| *below: a smaller budget* |{' |' * (len(heading) - 1)}")
         for name, (_, decimals) in FIGURES.items():
             value = measured["figures"].get(name)
