@@ -4,6 +4,8 @@ Only what a test machine cannot have is replaced, all of it in `overrides`: data
 """
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -99,6 +101,18 @@ def test_a_recipe_resumes_where_it_was(pictures, runs):
         load_file(list_checkpoints(runs / run)[-1] / "generator.safetensors") for run in ("whole", "parts")
     )
     assert all(torch.equal(whole[key], parts[key]) for key in whole)
+
+
+@pytest.mark.slow
+def test_steps_stay_on_the_networks_device(tmp_path):
+    """As on a GPU, where a tensor left on the CPU ends the run: on a device that is only a name."""
+    recipes = [path for path in RECIPES if path.stem not in NEEDS_TIMM]
+    script = Path(__file__).with_name("other_device.py")
+    result = subprocess.run([sys.executable, script, *recipes], capture_output=True, text=True, cwd=tmp_path)
+    assert result.returncode == 0, result.stderr[-2000:]
+    lines = result.stdout.splitlines()
+    assert {line.split(",")[0] for line in lines} == {path.stem for path in recipes}
+    assert all(line.endswith(": elsewhere:0") for line in lines), lines
 
 
 @pytest.mark.slow

@@ -240,8 +240,8 @@ def gradient_penalty(
         KeyError: for another reduction.
     """
     if random is None:
-        random = RowRandom(int(torch.randint(2**31, ())), len(real_ab))
-    epsilon = random.uniform(1, 1, 1).to(real_ab.device)
+        random = RowRandom(int(torch.randint(2**31, ())), len(real_ab), device=real_ab.device)
+    epsilon = random.uniform(1, 1, 1)
     mixed = (epsilon * real_ab.float() + (1 - epsilon) * fake_ab.detach().float()).requires_grad_()
     scores = scores_of(critic, torch.cat([luminance.float(), mixed], dim=1)).flatten(1)
     patches = scores.shape[1]

@@ -81,20 +81,21 @@ class RowRandom:
         seed: of the step.
         total: pictures in the global batch.
         rows: (B,), places of this process' pictures in it; `None` is all.
+        device: where the numbers are wanted; they are drawn on the CPU, so that every device gets the same.
     """
 
-    def __init__(self, seed: int, total: int, rows: torch.Tensor | None = None):
+    def __init__(self, seed: int, total: int, rows: torch.Tensor | None = None, device: torch.device | str = "cpu"):
         self.generator = torch.Generator().manual_seed(seed)
-        self.total = total
+        self.total, self.device = total, device
         self.rows = torch.arange(total) if rows is None else rows
 
     def uniform(self, *shape: int) -> torch.Tensor:
         """(B, *shape) in 0..1."""
-        return torch.rand(self.total, *shape, generator=self.generator)[self.rows]
+        return torch.rand(self.total, *shape, generator=self.generator)[self.rows].to(self.device)
 
     def normal(self, *shape: int) -> torch.Tensor:
         """(B, *shape), mean 0, deviation 1."""
-        return torch.randn(self.total, *shape, generator=self.generator)[self.rows]
+        return torch.randn(self.total, *shape, generator=self.generator)[self.rows].to(self.device)
 
 
 def degrade(lab: torch.Tensor, settings: Degradation, random: RowRandom) -> torch.Tensor:
@@ -124,7 +125,7 @@ def degrade(lab: torch.Tensor, settings: Degradation, random: RowRandom) -> torc
         lightness = torch.where(chosen(settings.grain), lightness + noise, lightness)
     if settings.frame:
         margins = random.uniform(4) * size / 8 * chosen(settings.frame).flatten(1)
-        at = torch.arange(size)
+        at = torch.arange(size, device=lab.device)
         left, top, right, bottom = (margins[:, i, None] for i in range(4))
         columns = (at < left.round()) | (at >= size - right.round())
         rows = (at < top.round()) | (at >= size - bottom.round())
@@ -138,7 +139,7 @@ def degrade(lab: torch.Tensor, settings: Degradation, random: RowRandom) -> torc
 def to_network_units(
     rgb: torch.Tensor, encoding: str, degradation: Degradation | None = None, random: RowRandom | None = None
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """uint8 RGB (B, 3, S, S) -> encoded luminance (B, 1, S, S) and encoded ab (B, 2, S, S)."""
+    """uint8 RGB (B, 3, S, S) -> encoded luminance (B, 1, S, S) and encoded ab (B, 2, S, S), on the same device."""
     lab = rgb8_to_lab(rgb)
     if degradation is not None and any(degradation.model_dump().values()):
         lab = degrade(lab, degradation, random)

@@ -93,13 +93,13 @@ class Updates:
         # Everything random in a step follows from (seed, step), and for a picture from its place in the global batch:
         # a resumed run repeats nothing, and the number of processes changes nothing.
         seed = (self.recipe.seed * 1_000_003 + self.step) * 1009
-        random = RowRandom(seed, kind.batch_size, batch["rows"])
+        random = RowRandom(seed, kind.batch_size, batch["rows"], device)
         torch.manual_seed(seed + self.accelerator.process_index)  # dropout
-        luminance, real_ab = to_network_units(batch["rgb"], encoding, kind.degradation, random)
-        luminance, real_ab = luminance.to(device), real_ab.to(device)
+        rgb = batch["rgb"].to(device)  # as bytes; Lab and the looks of scans are computed where the networks are
+        luminance, real_ab = to_network_units(rgb, encoding, kind.degradation, random)
         target = real_ab
         if self.networks.generator.network.output_space == "rgb":
-            target = batch["rgb"].to(device).float() / 255
+            target = rgb.float() / 255
         adversarial = objective.adversarial_weight > 0
         taught_by_critic = adversarial and self.step - self.first >= objective.critic_warmup_steps
 
@@ -108,7 +108,7 @@ class Updates:
         generator.train()
         with self.precision():
             output = generator(luminance)
-        class_loss = self.class_loss(output.logits, batch)
+        class_loss = self.class_loss(output.logits, batch["label"], rgb)
         true_ab = decode_ab(real_ab, encoding)
         with self.precision():
             total, losses = objectives.generator_loss(
@@ -144,19 +144,16 @@ class Updates:
             losses |= {"critic": total.detach()} | critic_losses | {"critic_gradient_norm": norm}
         return losses
 
-    def class_loss(self, logits: torch.Tensor | None, batch: dict) -> torch.Tensor | None:
+    def class_loss(self, logits: torch.Tensor | None, labels: torch.Tensor, rgb: torch.Tensor) -> torch.Tensor | None:
         """What the class head has to learn, by the teacher or from labels; `None` if nothing."""
         if logits is None or not self.phase.objective.class_weight:
             return None
         if self.teacher is None:
-            labels = batch["label"].to(logits.device)
             smoothing = self.recipe.teacher.label_smoothing
-            return objectives.label_loss(logits, labels, smoothing, self.average_over_processes)
-        rgb = batch["rgb"].to(logits.device).float() / 255
-        if self.recipe.teacher.input == "luminance":
-            rgb = to_network_units(batch["rgb"], "unit8")[0].to(logits.device)
+            return objectives.label_loss(logits, labels.to(logits.device), smoothing, self.average_over_processes)
+        luminance = self.recipe.teacher.input == "luminance"
         with self.precision():
-            taught = self.teacher(rgb)
+            taught = self.teacher(to_network_units(rgb, "unit8")[0] if luminance else rgb.float() / 255)
         return objectives.class_distribution_loss(logits, taught)
 
     def descend(self, name: str, total: torch.Tensor, settings: Optimizer) -> torch.Tensor:
