@@ -2,7 +2,7 @@
 
     python benchmarks/imagenet_scale.py --photographs FOLDER [--peak 989] [--share 0.35] [--price 2.5]
 
-Counted here: the operations of a step of recipes/chromagan.yaml. Measured here: decoding, judging, cropping and Lab
+Counted here: the operations of a step of recipes/chromagan.yaml. Measured here: decoding, judging and cropping
 of photographs of ImageNet's size on one core; start-up and memory of a stream of simulated shards. Assumed, and
 arguments: a GPU's peak in bfloat16 (TFLOP/s; an H100's is 989), the share of it that is reached, and the price of
 an hour.
@@ -29,7 +29,7 @@ sys.path.insert(0, str(ROOT))  # of this checkout, installed or not
 from modeling_chromagan import ChromaGANConfig, ChromaGANCritic, ChromaGANGenerator
 from modeling_chromagan.training import objectives
 from modeling_chromagan.training.flaws import decode_picture, find_flaws
-from modeling_chromagan.training.pixels import RandomSquares, to_network_units
+from modeling_chromagan.training.pixels import RandomSquares
 from modeling_chromagan.training.recipe import Data, Source, load_recipe
 from modeling_chromagan.training.stream import StreamedRows, open_stream
 
@@ -75,7 +75,7 @@ def seconds_per_picture(folder: Path) -> tuple[float, float]:
     squares = RandomSquares(len(pictures), 224)
     for place, picture in enumerate(pictures):
         squares.add(place, picture, 0.875, random.random(4))
-    to_network_units(squares.finish(), "unit8")
+    squares.finish()  # Lab is computed where the networks are
     spent = time.perf_counter() - started
     torch.set_num_threads(threads)
     return spent / len(files), sum(map(len, content)) / len(files) / 2**20
