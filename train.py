@@ -37,7 +37,7 @@ from modeling_chromagan.training.interruption import Interrupted, Interruption, 
 from modeling_chromagan.training.networks import Networks
 from modeling_chromagan.training.parquet_files import StreamError
 from modeling_chromagan.training.pixels import center_crop, to_network_units
-from modeling_chromagan.training.processes import make_accelerator
+from modeling_chromagan.training.processes import count_data_workers, make_accelerator
 from modeling_chromagan.training.recipe import Phase, Recipe, RecipeError, dump_recipe, load_recipe
 from modeling_chromagan.training.run_folder import RunFolder
 from modeling_chromagan.training.teacher import load_teacher
@@ -170,14 +170,16 @@ class Trainer:
             self.accelerator.process_index,
             self.accelerator.num_processes,
         )
+        remote = any(getattr(source.data, "remote", False) for source in self.photographs.values())
         loader = DataLoader(
             plan,
             batch_size=None,
             sampler=range(done, phase.steps),
-            num_workers=recipe.data.workers,
+            num_workers=count_data_workers(recipe.data, self.accelerator.device, remote),
             worker_init_fn=leave_signals_to_the_parent,
         )
-        self.say(f"phase {phase.name}: steps {done} to {phase.steps}")
+        workers = f", {loader.num_workers} data worker(s)" if loader.num_workers else ""
+        self.say(f"phase {phase.name}: steps {done} to {phase.steps}{workers}")
         bar = tqdm(total=phase.steps, initial=done, desc=phase.name, disable=not sys.stderr.isatty())
         started, pictures = time.monotonic(), 0
         batches = iter(loader)

@@ -18,8 +18,11 @@ from safetensors.torch import load_file
 import train
 from modeling_chromagan import ChromaGANCritic, ChromaGANGenerator, ChromaGANImageProcessor
 from modeling_chromagan.training import networks, package, updates
+from modeling_chromagan.training import processes as training_processes
 from modeling_chromagan.training.checkpoint import list_checkpoints
 from modeling_chromagan.training.parquet_files import StreamError
+from modeling_chromagan.training.processes import MOST_DATA_WORKERS, count_data_workers
+from modeling_chromagan.training.recipe import Data
 
 ROOT = Path(__file__).parents[1]
 DEBUG = str(ROOT / "recipes" / "debug.yaml")
@@ -412,6 +415,26 @@ def test_a_finished_run_can_be_given_more_steps(pictures, finished, tmp_path):
     shutil.copytree(finished, tmp_path / "run")
     assert run(pictures, tmp_path / "run", "phases.1.steps=3") == 0
     assert sorted(losses_of(tmp_path / "run"))[-1] == 5
+
+
+@pytest.mark.parametrize(
+    ("asked", "device", "remote", "processes", "cores", "expected"),
+    [
+        (None, "cpu", False, 1, 16, 0),  # the cores have the arithmetic to do
+        (None, "cuda", False, 1, 16, MOST_DATA_WORKERS),
+        (None, "cuda", False, 8, 16, 1),  # two cores a process, one of them the training's
+        (None, "cuda", False, 1, 1, 1),
+        (None, "cuda", True, 1, 16, 1),  # each worker downloads everything
+        (6, "cuda", True, 1, 16, 6),
+        (2, "cpu", False, 1, 16, 2),
+        (0, "cuda", False, 1, 16, 0),
+    ],
+)
+def test_a_gpu_has_its_pictures_read_for_it(asked, device, remote, processes, cores, expected, monkeypatch):
+    monkeypatch.setattr(training_processes, "usable_cores", lambda: cores)
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", str(processes))
+    settings = Data(sources={}, workers=asked)
+    assert count_data_workers(settings, torch.device(device), remote) == expected
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C libraries are left alone")

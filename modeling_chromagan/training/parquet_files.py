@@ -135,6 +135,10 @@ class ParquetFiles:
         self.footers: OrderedDict[int, pq.FileMetaData] = OrderedDict()
         self.footer_bytes = 0
 
+    @property
+    def remote(self) -> bool:
+        return any("://" in file for file in self.files)
+
     def footer(self, index: int) -> pq.FileMetaData:
         """Metadata of a file; what was used last is kept, up to a bound.
 
@@ -207,9 +211,8 @@ class ParquetFiles:
         """
         rows = []
         with ThreadPoolExecutor(OPENED_AT_ONCE) as threads:
-            remote = any("://" in file for file in self.files)
             indices = range(len(self.files))
-            footers = threads.map(self.read_or_kept, indices) if remote else map(self.read_or_kept, indices)
+            footers = threads.map(self.read_or_kept, indices) if self.remote else map(self.read_or_kept, indices)
             for index, footer in enumerate(footers):
                 self.keep(index, footer)
                 rows += self.sizes(index, footer)

@@ -11,9 +11,10 @@ from accelerate import Accelerator
 from accelerate.utils import DistributedDataParallelKwargs, DistributedType
 
 from ..model_source import usable_cores
-from .recipe import Recipe, RecipeError
+from .recipe import Data, Recipe, RecipeError
 
 ACCEPTED_TYPES = {DistributedType.NO, DistributedType.MULTI_CPU, DistributedType.MULTI_GPU}
+MOST_DATA_WORKERS = 4  # what one of the fastest GPUs needs under the published recipe (benchmarks/imagenet_scale.py)
 kept_groups: list[dist.ProcessGroup] = []
 
 
@@ -57,6 +58,20 @@ def make_accelerator(recipe: Recipe) -> Accelerator:
                 flush=True,
             )
     return accelerator
+
+
+def count_data_workers(settings: Data, device: torch.device, remote: bool) -> int:
+    """Processes that read pictures for this one: the recipe's number, or what suits the device.
+
+    None on a CPU, whose cores have the arithmetic to do. On a GPU one per core but the training's, up to four; one
+    where a source is `remote`, as each of them reads every row group.
+    """
+    if settings.workers is not None:
+        return settings.workers
+    if device.type == "cpu":
+        return 0
+    cores = usable_cores() // int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+    return 1 if remote else min(MOST_DATA_WORKERS, max(1, cores - 1))
 
 
 def keep_process_group() -> None:

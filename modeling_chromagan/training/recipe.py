@@ -61,7 +61,8 @@ class Data(Section):
     min_side: int = Field(32, gt=0)  # pixels
     pool_mebibytes: int = Field(256, gt=0)  # streamed sources: row groups mixed at a time, per source and data worker
     connection_tries: int = Field(8, gt=0)  # of a remote read, with growing waits, before the run ends
-    workers: int = Field(0, ge=0)
+    # Processes that read pictures for each training process; null: none on a CPU, whose cores compute, a few on a GPU.
+    workers: int | None = Field(None, ge=0)
 
 
 class Batches(Section):
