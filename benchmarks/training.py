@@ -133,7 +133,7 @@ def seconds(*functions: Callable[[], object], repeats: int = 7, warm_up: int = 2
     return np.median(times[warm_up:], axis=0).tolist()
 
 
-def make_recipe(case: Case, data: str, phase: int, steps: int, judging: bool = True) -> Recipe:
+def make_recipe(case: Case, data: str, phase: int, steps: int, judging: bool = True, device: str = "cpu") -> Recipe:
     """A case's recipe on one source, its first phase without a critic, without samples and checkpoints."""
     path = ROOT / "recipes" / case.recipe
     batches = f"[{{size: {case.size}, batch_size: {case.batch_size}, weights: {{tiny_imagenet: 1}}}}]"
@@ -151,7 +151,7 @@ def make_recipe(case: Case, data: str, phase: int, steps: int, judging: bool = T
             "phases.1.objective.critic_warmup_steps=0",
             "phases.1.objective.reuse_forward=false",
             "backbone_weights=null",
-            "device=cpu",
+            f"device={device}",
             "ema_decay=0",
             "output=unused",
             *([] if judging else ["data.min_colorfulness=0", "data.min_hue_deviation=0"]),
