@@ -170,7 +170,7 @@ class Trainer:
             self.accelerator.process_index,
             self.accelerator.num_processes,
         )
-        remote = any(getattr(source.data, "remote", False) for source in self.photographs.values())
+        remote = any(source.remote for source in self.photographs.values())
         loader = DataLoader(
             plan,
             batch_size=None,

@@ -399,6 +399,8 @@ def test_http_gives_the_rows_of_the_local_files(server, folder, monkeypatch):
     assert rows.files.counts["connection retries"] == 0
     one = open_rows(server.url + "train-00000-of-00002.parquet")
     assert sorted(labels_at(one, range(55))) == list(range(55))
+    assert photographs_of(server.url).remote
+    assert not photographs_of(folder).remote
 
 
 @pytest.mark.parametrize("fault", [500, 429, "slow"])

@@ -109,6 +109,11 @@ class Photographs:
         self.permutations: dict[int, np.ndarray] = {}
 
     @property
+    def remote(self) -> bool:
+        """Whether the pictures are read over a network while training."""
+        return isinstance(self.data, StreamedRows) and self.data.files.remote
+
+    @property
     def size(self) -> int:
         """How many pictures a pass has."""
         return len(self.data) if self.rows is None else len(self.rows)

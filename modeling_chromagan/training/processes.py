@@ -42,8 +42,7 @@ def make_accelerator(recipe: Recipe) -> Accelerator:
     if accelerator.num_processes > 1:
         keep_process_group()
     # accelerate's launcher sets one thread per process where nobody said otherwise.
-    local_processes = int(os.environ.get("LOCAL_WORLD_SIZE", 1))
-    threads = recipe.threads or max(1, usable_cores() // local_processes)
+    threads = recipe.threads or own_cores()
     torch.set_num_threads(threads)
     keep_freed_memory()
     if accelerator.is_main_process:
@@ -70,8 +69,12 @@ def count_data_workers(settings: Data, device: torch.device, remote: bool) -> in
         return settings.workers
     if device.type == "cpu":
         return 0
-    cores = usable_cores() // int(os.environ.get("LOCAL_WORLD_SIZE", 1))
-    return 1 if remote else min(MOST_DATA_WORKERS, max(1, cores - 1))
+    return 1 if remote else min(MOST_DATA_WORKERS, max(1, own_cores() - 1))
+
+
+def own_cores() -> int:
+    """The cores of this machine that are this process' share, at least one."""
+    return max(1, usable_cores() // int(os.environ.get("LOCAL_WORLD_SIZE", 1)))
 
 
 def keep_process_group() -> None:

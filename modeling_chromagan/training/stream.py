@@ -132,11 +132,6 @@ class StreamedRows:
     def __len__(self) -> int:
         return self.order.total
 
-    @property
-    def remote(self) -> bool:
-        """Whether it is read over a network."""
-        return self.files.remote
-
     def candidates(self, position: int) -> Iterator[dict]:
         """The row at a position, then those that follow in its group's order, which take its place if it is no good.
 
