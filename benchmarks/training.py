@@ -137,14 +137,15 @@ def make_recipe(case: Case, data: str, phase: int, steps: int, judging: bool = T
     """A case's recipe on one source, its first phase without a critic, without samples and checkpoints."""
     path = ROOT / "recipes" / case.recipe
     batches = f"[{{size: {case.size}, batch_size: {case.batch_size}, weights: {{tiny_imagenet: 1}}}}]"
-    labels = load_recipe(path).teacher.kind == "labels"
-    source = f"{{path: '{data}', use_labels: {str(labels).lower()}, min_crop: 0.8}}"
+    shipped = load_recipe(path)
+    labels = "true" if shipped.teacher.kind == "labels" else "false"
+    source = f"{{path: '{data}', use_labels: {labels}, min_crop: 0.8}}"
     return load_recipe(
         path,
         [
             f"data.sources={{tiny_imagenet: {source}}}",
             "data.validation={source: tiny_imagenet, split: valid, samples: 8}",
-            *(f"phases.{i}.batches={batches}" for i in range(len(load_recipe(path).phases))),
+            *(f"phases.{i}.batches={batches}" for i in range(len(shipped.phases))),
             f"phases.0.steps={steps if phase == 0 else 1}",
             "phases.0.objective.adversarial_weight=0",
             f"phases.1.steps={steps}",
@@ -167,6 +168,16 @@ def make_teacher(settings: Teacher) -> ClassTeacher | None:
     return ClassTeacher(VGG16Classifier(), dict(enumerate(imagenet_class_names())), (224, 224))
 
 
+def make_trainer(recipe: Recipe, phase: int) -> train.Trainer:
+    """`train.py`'s trainer before one phase of `make_recipe`'s, which keeps and says nothing of what it does."""
+    train.load_teacher = make_teacher  # of this process alone
+    trainer = train.Trainer(recipe, Accelerator(cpu=recipe.device == "cpu"))
+    trainer.interruption = Interruption()
+    trainer.log = trainer.sample = trainer.save = trainer.save_model = lambda *_: None
+    trainer.step = 0 if phase == 0 else 1
+    return trainer
+
+
 def our_loop(
     turn: Callable[[], None],
     case: Case,
@@ -182,10 +193,7 @@ def our_loop(
         judging: whether pictures are looked at for flaws, which the plain loop leaves out.
         teaching: whether the teacher is asked; its answers are there already if not.
     """
-    recipe = make_recipe(case, data, phase, steps, judging)
-    train.load_teacher = make_teacher  # of this process alone
-    trainer = train.Trainer(recipe, Accelerator(cpu=True))
-    trainer.interruption = Interruption()
+    trainer = make_trainer(make_recipe(case, data, phase, steps, judging), phase)
     update = Updates.update
 
     def update_and_wait(*arguments):
@@ -193,12 +201,10 @@ def our_loop(
         turn()
         return result
 
-    Updates.update = update_and_wait
+    Updates.update = update_and_wait  # of this process alone
     if not teaching:
         answers = trainer.teacher(torch.rand(case.batch_size, 1, case.size, case.size))
         trainer.teacher.forward = lambda pictures: answers
-    trainer.log = trainer.sample = trainer.save = trainer.save_model = lambda *_: None
-    trainer.step = 0 if phase == 0 else 1
     trainer.run_phase(phase, trainer.step, {})
 
 
@@ -438,22 +444,27 @@ def time_published_networks(data: str, steps: int) -> None:
         )
 
 
+def add_data_argument(parser: argparse.ArgumentParser) -> None:
+    """`--data`, Tiny ImageNet: the local copy if there is one."""
+    local = Path(os.environ.get("CHROMAGAN_DATA", "")) / "tiny-imagenet"
+    default = str(local) if local.is_dir() else "zh-plus/tiny-imagenet"
+    parser.add_argument("--data", default=default, help="Tiny ImageNet: folder or Hub id (default: %(default)s)")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
         "--steps", type=int, default=40, help="of every loop, a fifth at 224 pixels; the median counts"
     )
     parser.add_argument("--only", choices=["packaged", "published"], help="one of the two recipes")
-    parser.add_argument("--data", help="Tiny ImageNet: folder or Hub id (default: below $CHROMAGAN_DATA, or the Hub)")
+    add_data_argument(parser)
     options = parser.parse_args()
-    local = Path(os.environ.get("CHROMAGAN_DATA", "")) / "tiny-imagenet"
-    data = options.data or (str(local) if local.is_dir() else "zh-plus/tiny-imagenet")
     print(f"{platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}")
     print(f"load before the start: {os.getloadavg()[0]:.1f} (figures are of use below 0.5 only)")
     if options.only != "published":
-        time_packaged_recipe(data, options.steps)
+        time_packaged_recipe(options.data, options.steps)
     if options.only != "packaged":
-        time_published_networks(data, max(1, options.steps // 5))  # each is some seconds long
+        time_published_networks(options.data, max(1, options.steps // 5))  # each is some seconds long
     peak_memory = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20
     print(f"peak memory of a process: {peak_memory:.1f} GiB")
 

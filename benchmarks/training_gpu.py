@@ -9,20 +9,15 @@ it works: `benchmarks/training.py` is for CPUs.
 """
 
 import argparse
-import os
 import time
-from pathlib import Path
 
 import numpy as np
 import torch
-from accelerate import Accelerator
 from torch.utils.flop_counter import FlopCounterMode
 
 # Puts this checkout on the path, too.
-from training import PHASES, Case, make_recipe, make_teacher
+from training import PHASES, Case, add_data_argument, make_recipe, make_trainer
 
-import train
-from modeling_chromagan.training.interruption import Interruption
 from modeling_chromagan.training.updates import Updates
 
 WARM_UP = 5  # steps that do not count: kernels are chosen, data workers start
@@ -50,11 +45,7 @@ def measure_peak(device: torch.device) -> float:
 def measure_loop(case: Case, data: str, phase: int, steps: int, device: str) -> dict[str, float]:
     """Seconds of a step and of the waiting in it, both medians, and the operations of a step."""
     recipe = make_recipe(case, data, phase, WARM_UP + steps + 1, device=device)
-    train.load_teacher = make_teacher
-    trainer = train.Trainer(recipe, Accelerator(cpu=device == "cpu"))
-    trainer.interruption = Interruption()
-    trainer.log = trainer.sample = trainer.save = trainer.save_model = lambda *_: None
-    trainer.step = 0 if phase == 0 else 1
+    trainer = make_trainer(recipe, phase)
     place, update = trainer.accelerator.device, Updates.update
     begins, ends, operations = [], [], []
 
@@ -86,10 +77,8 @@ def main() -> None:
     parser.add_argument("--sizes", type=int, nargs="+", default=[128, 224], help="pixels a side")
     parser.add_argument("--batch-size", type=int, default=64)
     parser.add_argument("--steps", type=int, default=40)
-    parser.add_argument("--data", help="Tiny ImageNet: folder or Hub id (default: below $CHROMAGAN_DATA, or the Hub)")
+    add_data_argument(parser)
     options = parser.parse_args()
-    local = Path(os.environ.get("CHROMAGAN_DATA", "")) / "tiny-imagenet"
-    data = options.data or (str(local) if local.is_dir() else "zh-plus/tiny-imagenet")
     device = "auto" if torch.accelerator.is_available() else "cpu"
     place = torch.accelerator.current_accelerator() if device == "auto" else torch.device("cpu")
     name = torch.cuda.get_device_name() if place.type == "cuda" else str(place)
@@ -103,7 +92,7 @@ def main() -> None:
             if place.type == "cuda":
                 torch.cuda.reset_peak_memory_stats()
             case = Case(options.recipe, size, options.batch_size)
-            found = measure_loop(case, data, phase, options.steps, device)
+            found = measure_loop(case, options.data, phase, options.steps, device)
             memory = f"{torch.cuda.max_memory_allocated() / 2**30:.1f}" if place.type == "cuda" else "-"
             lines.append(
                 f"| {size} | {title} | {options.batch_size / found['step']:.1f} "
