@@ -6,6 +6,7 @@ Everything is channels-first, differentiable with finite gradients everywhere, a
 matrix products would drop to half precision under autocast and to TF32 on GPUs.
 """
 
+import functools
 import itertools
 from typing import NamedTuple
 
@@ -215,6 +216,19 @@ def reconstruction_to_ab(reconstruction: torch.Tensor, encoding: str) -> torch.T
             "accepted: (..., 2, H, W) encoded ab or (..., 3, H, W) sRGB"
         )
     return decode_ab(reconstruction, encoding) if channels == 2 else rgb_to_lab(reconstruction)[..., 1:, :, :]
+
+
+@functools.cache
+def ab_bins(step: int = 10) -> torch.Tensor:
+    """Centers of the squares of the ab plane that sRGB reaches, (260, 2) for the step of 10 Lab units.
+
+    Zhang, Isola and Efros (2016, section 2.1) count 313 of them, of a larger gamut than that of sRGB in 8 bits. float32,
+    on the CPU, sorted by a, then b.
+    """
+    levels = torch.linspace(0, 1, 52, dtype=torch.float64, device="cpu")
+    rgb = torch.stack(torch.meshgrid(levels, levels, levels, indexing="ij")).view(3, -1, 1)
+    ab = rgb_to_lab(rgb)[1:, :, 0].T  # (52^3, 2)
+    return torch.unique((ab / step).round(), dim=0).float() * step
 
 
 def luminance_to_unit(encoded: torch.Tensor, encoding: str) -> torch.Tensor:

@@ -4,26 +4,32 @@ from huggingface_hub.dataclasses import strict
 from transformers import PreTrainedConfig
 
 from .color import COLOR_ENCODINGS
+from .trunk_efficientnet_lite import VARIANTS as TRUNK_VARIANTS
 
 TRUNK_INPUTS = ("raw", "imagenet")
 NORM_ORDERS = ("relu_norm", "norm_relu")
 CHROMA_RESOLUTIONS = ("half", "full")
 UPSAMPLINGS = ("subpixel", "nearest")
-CLASSIFYING_GENERATORS = ("chromagan",)  # those with a class head; others ignore what is set for it
+CLASSIFYING_GENERATORS = ("chromagan_lite", "chromagan")  # those with a class head; others ignore what is set for it
 CRITIC_NAMES = ("chromagan", "pix2pix")  # of critic_patchgan.CRITICS
+TRUNKS = tuple(TRUNK_VARIANTS)
 CRITIC_NORMS = ("none", "batch")
 
 
 @strict
 class ChromaGANConfig(PreTrainedConfig):
     r"""
-    Architecture of `ChromaGANGenerator` and `ChromaGANCritic`. The defaults are the published network
-    (Vitoria, Raad, Ballester, WACV 2020, section 3): 171,171,722 weights, 47,528,866 without the class head.
+    Architecture of `ChromaGANGenerator` and `ChromaGANCritic`. The defaults are the generator of the packaged weights;
+    with `generator="chromagan"` they are the published network (Vitoria, Raad, Ballester, WACV 2020, section 3).
+
+    Every generator reads the fields that its constructor names, and a saved config.json holds those alone.
 
     Args:
         generator: name of the generator in `modeling_chromagan.GENERATORS`.
         encoding: network units of luminance and chroma, `"unit8"` (L/100, (ab+128)/255; sigmoid output; published) or
             `"symmetric"` (L/50-1, ab/110; tanh output). The arithmetic is in `color.py`.
+        trunk: of `chromagan_lite`, a size of EfficientNet-Lite, `"lite0"` to `"lite4"`.
+        decoder_widths: of `chromagan_lite`, channels of the decoder at strides 32, 16, 8, 4 and 2.
         trunk_input: `"raw"` feeds the trunk or encoder L/100 in 0..1 (published); `"imagenet"` normalizes it with the
             mean and deviation of ImageNet classifiers, required when ImageNet weights are loaded into it.
         image_size: training size in pixels. It fixes the grid of the dense layers (other sizes are pooled to it) and
@@ -56,8 +62,10 @@ class ChromaGANConfig(PreTrainedConfig):
 
     model_type = "chromagan"
 
-    generator: str = "chromagan"
+    generator: str = "chromagan_lite"
     encoding: str = "unit8"
+    trunk: str = "lite2"
+    decoder_widths: list[int] | tuple[int, ...] = (320, 256, 192, 128, 64)
     trunk_input: str = "raw"
     image_size: int = 224
     width_multiplier: float | int = 1.0
@@ -82,6 +90,7 @@ class ChromaGANConfig(PreTrainedConfig):
             kwargs["num_labels"] = 1000
         super().__post_init__(**kwargs)
         self._check_choice("encoding", COLOR_ENCODINGS)
+        self._check_choice("trunk", TRUNKS)
         self._check_choice("trunk_input", TRUNK_INPUTS)
         self._check_choice("norm_order", NORM_ORDERS)
         self._check_choice("chroma_resolution", CHROMA_RESOLUTIONS)
@@ -96,7 +105,9 @@ class ChromaGANConfig(PreTrainedConfig):
         for name in ("width_multiplier", "critic_width_multiplier"):
             if not 0 < getattr(self, name) <= 4:
                 raise ValueError(f"{name} is {getattr(self, name)}; accepted: above 0, up to 4")
-        for name, least in (("global_hidden_sizes", 1), ("class_hidden_sizes", 0)):
+        if len(self.decoder_widths) != 5:
+            raise ValueError(f"decoder_widths is {list(self.decoder_widths)}; accepted: five whole numbers")
+        for name, least in (("decoder_widths", 5), ("global_hidden_sizes", 1), ("class_hidden_sizes", 0)):
             sizes = getattr(self, name)
             if len(sizes) < least or any(size < 1 for size in sizes):
                 raise ValueError(f"{name} is {list(sizes)}; accepted: {least} or more whole numbers from 1 upwards")

@@ -20,11 +20,13 @@ from .critic_patchgan import CRITICS
 from .generator_autoencoder import LabAutoencoder, RGBAutoencoder
 from .generator_chromagan import FusionGenerator
 from .generator_inception import InceptionResNetV2Autoencoder, InceptionV3Autoencoder
+from .generator_lite import LiteGenerator
 from .generator_resnet_unet import ResNetUNet
 from .generator_unet import Pix2PixUNet
 
 # A generator's constructor names the config fields that it takes; adding a generator is one file and one line here.
 GENERATORS = {
+    "chromagan_lite": LiteGenerator,
     "chromagan": FusionGenerator,
     "pix2pix_unet": Pix2PixUNet,
     "resnet_unet": ResNetUNet,
@@ -70,12 +72,15 @@ class ColorizationOutput(ModelOutput):
         reconstruction: encoded ab, (B, 2, H, W), in the units of `config.encoding`, or sRGB in 0..1, (B, 3, H, W), as
             `network.output_space` says; `color.reconstruction_to_ab` makes Lab chroma of either.
         logits: class logits, (B, num_labels); `None` without a class head.
+        bin_logits: logits over the squares of the ab plane of `color.ab_bins()`, (B, bins, ceil(H/4), ceil(W/4));
+            `None` from generators that predict no distribution over colors.
         hidden_states: only with `output_hidden_states`: the features after every stage, first to last.
     """
 
     loss: torch.Tensor | None = None
     reconstruction: torch.Tensor | None = None
     logits: torch.Tensor | None = None
+    bin_logits: torch.Tensor | None = None
     hidden_states: tuple[torch.Tensor, ...] | None = None
 
 
@@ -197,6 +202,7 @@ class ChromaGANGenerator(ChromaGANPreTrainedModel):
             loss=loss,
             reconstruction=reconstruction,
             logits=prediction.class_logits,
+            bin_logits=getattr(prediction, "bin_logits", None),
             hidden_states=prediction.hidden_states if output_hidden_states else None,
         )
         if return_dict is None:

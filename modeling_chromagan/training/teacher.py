@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from huggingface_hub import hf_hub_download
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
@@ -14,9 +13,9 @@ from transformers import AutoImageProcessor, AutoModelForImageClassification
 
 from ..generator_chromagan import IMAGENET_DEVIATION, IMAGENET_MEAN
 from ..modeling_chromagan import ChromaGANGenerator
+from .pretrained_weights import find_weights, load_pretrained_tensors, one_line
 from .recipe import RecipeError, Teacher
 
-WEIGHTS_NAME = "model.safetensors"
 CLASSES_FOLDER = Path(__file__).parent
 
 
@@ -210,40 +209,13 @@ def load_pretrained_part(generator: ChromaGANGenerator, setting: str, path_or_id
     Raises:
         RecipeError: one line, if the weights cannot be had or have other names or shapes than the part.
     """
-    path = find_weights(setting, path_or_id)
+    tensors = load_pretrained_tensors(setting, path_or_id)
     try:
-        getattr(generator.network, f"load_{setting}")(load_file(path))
-    except (OSError, SafetensorError, KeyError, ValueError, RuntimeError) as error:
-        raise RecipeError(f"{setting}: {path}: {one_line(error)}; accepted: weights of this network's part") from error
-
-
-def find_weights(setting: str, path_or_id: str) -> Path:
-    """The file model.safetensors of a local folder, or of a Hub repository, downloaded if it is not in the cache.
-
-    Raises:
-        RecipeError: one line naming `setting`, if there is none.
-    """
-    if Path(path_or_id).is_dir():
-        path = Path(path_or_id) / WEIGHTS_NAME
-        if not path.is_file():
-            raise RecipeError(
-                f"{setting}: {path_or_id}: has no {WEIGHTS_NAME}; accepted: a folder with it or a Hub id"
-            )
-        return path
-    try:
-        return Path(hf_hub_download(path_or_id, WEIGHTS_NAME))
-    except (OSError, ValueError) as error:
+        getattr(generator.network, f"load_{setting}")(tensors)
+    except (KeyError, ValueError, RuntimeError) as error:
         raise RecipeError(
-            f"{setting}: {path_or_id}: {one_line(error)}; accepted: a folder with {WEIGHTS_NAME} or a Hub id in reach"
+            f"{setting}: {path_or_id}: {one_line(error)}; accepted: weights of this network's part"
         ) from error
-
-
-def one_line(error: Exception, length: int = 200) -> str:
-    """What an exception says, on one line, shortened to `length` characters."""
-    text = " ".join(str(error).split()).rstrip(".")
-    if isinstance(error, KeyError):
-        text = f"has no tensor {text}"
-    return text if len(text) <= length else text[: length - 3] + "..."
 
 
 def imagenet_class_names() -> list[str]:
