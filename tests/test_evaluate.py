@@ -314,6 +314,54 @@ def test_native_is_what_a_user_of_the_pipeline_gets(model_folder, tmp_path, caps
     assert "own_loss" not in model  # the network saw smaller pictures
 
 
+@pytest.mark.parametrize("protocol", ["tiny64", "native"])
+def test_the_saturation_curve_is_what_single_runs_give(model_folder, data_folder, tmp_path, capsys, protocol):
+    arguments = ["--model", model_folder, "--data", data_folder, "--protocol", protocol]
+    passes = []
+    with pytest.MonkeyPatch.context() as patch:
+        forward = ChromaGANGenerator.forward
+        patch.setattr(ChromaGANGenerator, "forward", lambda *of, **named: passes.append(1) or forward(*of, **named))
+        printed = run(
+            capsys, *arguments, "--saturation", "0", "1", "0.3", "--batch-size", "8", "-o", tmp_path / "curve"
+        )
+    # Once over what is measured, and twice more over what is drawn on two sheets: here the same four pictures.
+    assert len(passes) == (4 if protocol == "native" else 1) + 2 * 4
+    rows = json.loads((tmp_path / "curve" / "results.json").read_text())["rows"]
+    name = model_folder.name
+    assert [row["name"] for row in rows] == [GREY, f"{name} x 0", f"{name} x 1", f"{name} x 0.3"]
+    assert rows[1]["figures"]["psnr_mean"] == pytest.approx(rows[0]["figures"]["psnr_mean"], abs=1e-3)
+    assert 0 < rows[3]["figures"]["colorfulness"] < 0.6 * rows[2]["figures"]["colorfulness"]
+    assert "Saturation: 0, 1 (as predicted), 0.3." in printed
+    gain, ratio = rows[3]["gain"]["psnr_mean"], rows[3]["figures"]["colorfulness_ratio"]
+    assert f"| {name} x 0.3 | {gain:+.2f} (" in printed.split("color at each saturation")[1]
+    assert f"| {ratio:.3f} |" in printed.split("color at each saturation")[1]
+    assert (tmp_path / "curve" / f"{name} x 0.3.csv").is_file()
+
+    for saturation, row in ((None, rows[2]), ("0.3", rows[3])):
+        alone = ["--saturation", saturation] if saturation else []
+        printed = run(capsys, *arguments, *alone, "-o", tmp_path / str(saturation))
+        single = json.loads((tmp_path / str(saturation) / "results.json").read_text())["rows"][1]
+        assert {key: value for key, value in single.items() if key != "name"} == {
+            key: value for key, value in row.items() if key != "name"
+        }
+        assert single["name"] == (f"{name} x 0.3" if saturation else name)
+        assert f"Saturation: {saturation or '1 (as predicted)'}." in printed
+
+
+def test_native_takes_another_working_size(model_folder, tmp_path, capsys):
+    photograph(1, 96).save(tmp_path / "a.png")
+    arguments = ["--model", model_folder, "--data", tmp_path, "--protocol", "native"]
+    assert "Working size: 48." in run(capsys, *arguments)  # the processor's own
+    printed = run(capsys, *arguments, "--working-size", "32")
+    pipe = ChromaGANPipeline.from_pretrained(model_folder)
+    expected = psnr(as_batch([pipe(photograph(1, 96), working_size=32)])["rgb"], as_batch([photograph(1, 96)])["rgb"])
+    assert f"| {model_folder.name} | {expected.item():.2f} |" in printed
+    assert "Working size: 32." in printed
+    assert "--working-size 32 with --protocol tiny64" in refuse(
+        capsys, *arguments, "--working-size", "32", "--protocol", "tiny64"
+    )
+
+
 def test_what_the_network_gives_in_rgb_counts_for_its_chroma():
     batch = as_batch([photograph(0), photograph(1)])
 
@@ -399,7 +447,14 @@ def test_bad_requests_are_refused_in_one_line(model_folder, data_folder, tmp_pat
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("importlib.util.find_spec", lambda name: None)
         assert "need scikit-image: pip install 'chromagan[train]'" in refuse(capsys, *model, *data)
-    for option, value in (("--samples", "0"), ("--batch-size", "-1"), ("--protocol", "tiny65")):
+    for option, value in (
+        ("--samples", "0"),
+        ("--batch-size", "-1"),
+        ("--protocol", "tiny65"),
+        ("--saturation", "2.1"),
+        ("--saturation", "nan"),
+        ("--working-size", "15"),
+    ):
         with pytest.raises(SystemExit, match="2"):
             evaluate.main([option, value])
         assert f"argument {option}: " in capsys.readouterr().err

@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -38,7 +39,7 @@ class Colored:
         rgb: (B, 3, H, W) uint8.
         logits: of the class head, (B, num_labels), if there is one.
         own_loss: (B,), mean squared error of what the network gives, in its own units; `None` where the
-            network saw another picture than the one that is compared.
+            network saw another picture than the one that is compared, or its chroma was multiplied.
     """
 
     rgb: torch.Tensor
@@ -50,8 +51,8 @@ class Colored:
 def colorize(generator: ChromaGANGenerator, lightness: torch.Tensor) -> tuple[torch.Tensor, ColorizationOutput]:
     """Colors pictures at the size they have, without resizing or filtering.
 
-    The chroma is taken as it comes: with the picture's lightness it is brought into sRGB (less chroma, same lightness
-    and hue) and rounded to 8 bits.
+    The chroma is taken as it is predicted: with the picture's lightness it is brought into sRGB (less chroma, same
+    lightness and hue) and rounded to 8 bits.
 
     Args:
         generator: in the mode (`eval()`) and on the device that it is to be used.
@@ -60,38 +61,48 @@ def colorize(generator: ChromaGANGenerator, lightness: torch.Tensor) -> tuple[to
     Returns:
         The pictures, (B, 3, H, W) uint8, on the device of `lightness`, and the generator's own output.
     """
+    ab, output = predict(generator, lightness)
+    return lab_to_rgb8(torch.cat((lightness, ab), dim=1)), output
+
+
+@torch.no_grad()
+def predict(generator: ChromaGANGenerator, lightness: torch.Tensor) -> tuple[torch.Tensor, ColorizationOutput]:
+    """The chroma of pictures given as for `colorize`, (B, 2, H, W) in Lab units, and the generator's own output."""
     encoding = generator.config.encoding
     pixel_values = encode_luminance(lightness, encoding).to(generator.device, generator.dtype)  # (B, 1, H, W)
     output = generator(pixel_values)
-    ab = reconstruction_to_ab(output.reconstruction.float(), encoding).to(lightness.device)  # (B, 2, H, W)
-    return lab_to_rgb8(torch.cat((lightness, ab), dim=1)), output
+    return reconstruction_to_ab(output.reconstruction.float(), encoding).to(lightness.device), output
 
 
 class GreyCandidate:
     """The picture left gray, treated as a model's answer of no chroma would be."""
 
     name = place = GREY
+    saturations = (1.0,)
 
     def __init__(self, protocol: Protocol):
         self.protocol = protocol
 
-    def color(self, rgb: torch.Tensor, lab: torch.Tensor) -> Colored:
+    def color(self, rgb: torch.Tensor, lab: torch.Tensor) -> list[Colored]:
         """Takes truths, (B, 3, H, W), as uint8 and in Lab units; B is 1 where the protocol uses the pipeline."""
         if self.protocol.network == "pipeline":
             gray = load_image(to_picture(rgb[0])).gray
-            return Colored(from_picture(Image.fromarray(compose(gray, torch.zeros(2, 1, 1)))))
-        return Colored(lab_to_rgb8(torch.cat((lab[:, :1], torch.zeros_like(lab[:, 1:])), dim=1)))
+            return [Colored(from_picture(Image.fromarray(compose(gray, torch.zeros(2, 1, 1)))))]
+        return [Colored(lab_to_rgb8(torch.cat((lab[:, :1], torch.zeros_like(lab[:, 1:])), dim=1)))]
 
 
 class ModelCandidate:
     """A generator, run as the protocol says.
 
     Args:
-        name: of its row and files.
+        name: of its rows and files.
         place: the folder or Hub id.
         generator: put in evaluation mode.
         protocol: how it is run.
         image_processor: for protocols that use the pipeline.
+        saturations: factors on the predicted ab, each of which makes a row; 1 is as predicted, whatever the image
+            processor's own.
+        working_size: instead of the image processor's own, for protocols that use the pipeline.
 
     Raises:
         CandidateError: if the protocol's pictures are too small for the generator, or a processor does not fit it.
@@ -104,41 +115,77 @@ class ModelCandidate:
         generator: ChromaGANGenerator,
         protocol: Protocol,
         image_processor: ChromaGANImageProcessor | None = None,
+        saturations: Sequence[float] = (1.0,),
+        working_size: int | None = None,
     ):
         self.name, self.place, self.generator, self.protocol = name, place, generator.eval(), protocol
+        self.saturations = tuple(saturations)
         minimum = generator.network.minimum_size
         if protocol.network == "direct" and protocol.size is not None and protocol.size < minimum:
             raise CandidateError(
                 f"{place}: takes {minimum} pixels a side or more; {protocol.name} has {protocol.size}"
             )
         self.pipeline = None
+        self.working_size = working_size
         if protocol.network == "pipeline":
             try:
                 self.pipeline = ChromaGANPipeline(generator, image_processor, device=generator.device)
             except ValueError as error:
                 raise CandidateError(f"{place}: {first_line(error)}") from error
+            self.working_size = working_size or self.pipeline.image_processor.working_size
+
+    def color(self, rgb: torch.Tensor, lab: torch.Tensor) -> list[Colored]:
+        """Colors a batch by one pass of the network.
+
+        Args:
+            rgb: truths, (B, 3, H, W) uint8; B is 1 where the protocol uses the pipeline.
+            lab: the same in Lab units.
+
+        Returns:
+            What it makes of them at each of its saturations.
+        """
+        return self.color_as_user(rgb) if self.pipeline is not None else self.color_directly(rgb, lab)
 
     @torch.no_grad()
-    def color(self, rgb: torch.Tensor, lab: torch.Tensor) -> Colored:
-        """Takes truths, (B, 3, H, W), as uint8 and in Lab units; B is 1 where the protocol uses the pipeline."""
-        if self.pipeline is not None:
-            inputs = self.pipeline.preprocess(to_picture(rgb[0]))
-            output = self.generator(inputs["pixel_values"].to(self.generator.device))
-            reconstruction = output.reconstruction.float().cpu()
-            picture = self.pipeline.postprocess({"reconstruction": reconstruction, "originals": inputs["originals"]})
-            return Colored(from_picture(picture), output.logits)
-        predicted, output = colorize(self.generator, lab[:, :1])
+    def color_as_user(self, rgb: torch.Tensor) -> list[Colored]:
+        """`color` by way of the pipeline, (1, 3, H, W)."""
+        inputs = self.pipeline.preprocess(to_picture(rgb[0]), working_size=self.working_size)
+        output = self.generator(inputs["pixel_values"].to(self.generator.device))
+        encoding = self.generator.config.encoding
+        reconstruction = output.reconstruction.float().cpu()  # (1, 2 or 3, h, w)
+        results = []
+        for saturation in self.saturations:
+            if saturation != 1:
+                multiplied = encode_ab(saturation * reconstruction_to_ab(reconstruction, encoding), encoding)
+            prediction = {
+                "reconstruction": reconstruction if saturation == 1 else multiplied,
+                "originals": inputs["originals"],
+            }
+            results.append(Colored(from_picture(self.pipeline.postprocess(prediction)), output.logits))
+        return results
+
+    @torch.no_grad()
+    def color_directly(self, rgb: torch.Tensor, lab: torch.Tensor) -> list[Colored]:
+        """`color` by the network alone, at the size that the pictures have."""
+        ab, output = predict(self.generator, lab[:, :1])
         truth = rgb.float() / 255 if output.reconstruction.shape[1] == 3 else None
         if truth is None:
             truth = encode_ab(lab[:, 1:], self.generator.config.encoding)
-        error = output.reconstruction.float().cpu() - truth.cpu()
-        return Colored(predicted, output.logits, error.square().flatten(1).double().mean(1))
+        error = (output.reconstruction.float().cpu() - truth.cpu()).square().flatten(1).double().mean(1)  # (B,)
+        return [
+            Colored(
+                lab_to_rgb8(torch.cat((lab[:, :1], saturation * ab), dim=1)),
+                output.logits,
+                error if saturation == 1 else None,
+            )
+            for saturation in self.saturations
+        ]
 
 
 def load_candidates(
-    places: Sequence[str], protocol: Protocol, device: torch.device | str = "cpu"
+    places: Sequence[str], protocol: Protocol, device: torch.device | str = "cpu", **settings: Any
 ) -> list[ModelCandidate]:
-    """Models of folders or Hub ids, in float32, under names that differ.
+    """Models of folders or Hub ids, in float32, under names that differ; `settings` are those of `ModelCandidate`.
 
     Raises:
         CandidateError: naming the first one that cannot be loaded.
@@ -158,7 +205,7 @@ def load_candidates(
             number += 1
             name = f"{stem}-{number}"
         taken.add(name)
-        candidates.append(ModelCandidate(name, place, generator, protocol, processor))
+        candidates.append(ModelCandidate(name, place, generator, protocol, processor, **settings))
     return candidates
 
 

@@ -11,7 +11,7 @@ from ..color import lab_to_rgb8
 from ..modeling_chromagan import ChromaGANGenerator
 from .candidates import colorize
 from .evaluation_pictures import evenly_spaced, read_pictures
-from .measurement import Evaluation
+from .measurement import Evaluation, color_batch
 from .metrics import lab_from_rgb8
 
 CELL = 192  # long side of a picture on a captioned sheet, in pixels
@@ -131,7 +131,7 @@ def _draw(evaluation: Evaluation, positions: Sequence[int]) -> dict[int, tuple[s
     for picture in read_pictures(evaluation.source, evaluation.protocol, sorted(position_of)):
         rgb = picture.rgb[None]
         lab = lab_from_rgb8(rgb)
-        colored = [row.candidate.color(rgb, lab).rgb[0] for row in evaluation.rows]
+        colored = [result.rgb[0] for result in color_batch(evaluation.rows, rgb, lab)]
         drawn[position_of[picture.index]] = (picture.name, [thumbnail(rgb) for rgb in (*colored, picture.rgb)])
     return drawn
 
@@ -139,7 +139,7 @@ def _draw(evaluation: Evaluation, positions: Sequence[int]) -> dict[int, tuple[s
 def comparison_sheet(evaluation: Evaluation) -> Image.Image:
     """The fixed sample alone, a line of pictures for every model: what many models make of the same eight pictures."""
     drawn = _draw(evaluation, list(evenly_spaced(len(evaluation.indices), FIXED_SAMPLE)))
-    ways = [*(row.candidate.name for row in evaluation.rows), "photograph"]
+    ways = [*(row.name for row in evaluation.rows), "photograph"]
     lines = [(way, [("", [pictures[number] for _, pictures in drawn.values()])]) for number, way in enumerate(ways)]
     title = f"{evaluation.protocol.name}, {evaluation.source.title}"
     return captioned_sheet(title, [name for name, _ in drawn.values()], lines)
@@ -154,7 +154,7 @@ def evaluation_sheet(evaluation: Evaluation) -> Image.Image:
     for row in rows[1:]:
         order = np.argsort(np.asarray(row.metrics.values["psnr"]), kind="stable").tolist()
         middle = max(0, (count - picked) // 2)
-        name = row.candidate.name
+        name = row.name
         sections += [
             (f"{name}: worst by PSNR", order[:picked]),
             (f"{name}: median", order[middle : middle + picked]),
@@ -164,12 +164,12 @@ def evaluation_sheet(evaluation: Evaluation) -> Image.Image:
 
     def line(position: int) -> tuple[str, list[Image.Image]]:
         name, pictures = drawn[position]
-        scores = ", ".join(f"{row.candidate.name} {row.metrics.values['psnr'][position]:.2f}" for row in rows)
+        scores = ", ".join(f"{row.name} {row.metrics.values['psnr'][position]:.2f}" for row in rows)
         return f"{name} - PSNR: {scores} dB", pictures
 
     return captioned_sheet(
         f"{evaluation.protocol.name}, {evaluation.source.title}, {count:,} pictures measured",
-        [*(row.candidate.name for row in rows), "photograph"],
+        [*(row.name for row in rows), "photograph"],
         [(heading, [line(position) for position in positions]) for heading, positions in sections],
     )
 

@@ -10,12 +10,13 @@ import argparse
 import contextlib
 import importlib.util
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
 from tqdm import tqdm
 
+from ..image_processing_chromagan import RANGES
 from ..messages import first_line, only_own_output
 from .candidates import CandidateError, load_candidates
 from .contact_sheet import comparison_sheet, evaluation_sheet, sample_grid
@@ -49,14 +50,29 @@ def add_evaluate_arguments(parser: argparse.ArgumentParser) -> None:
     add("--samples", type=_positive, metavar="N", help="only N pictures, evenly spaced (default: all)")
     add("--batch-size", type=_positive, default=64, metavar="N", help="pictures at once (default: %(default)s)")
     add("--device", default="cpu", help="device of torch that the networks run on (default: %(default)s)")
+    add(
+        "--saturation",
+        nargs="+",
+        type=_number_between(0.0, 2.0),
+        default=[1.0],
+        metavar="FACTOR",
+        help="factors from 0 to 2 on the predicted chroma, a row for each by one pass of the network (default: 1, as "
+        "predicted, whatever the model's own setting)",
+    )
+    add(
+        "--working-size",
+        type=_number_between(*RANGES["working_size"]),
+        metavar="PIXELS",
+        help="short side of what the network sees, with --protocol native (default: the model's)",
+    )
     add("--perceptual", action="store_true", help="also LPIPS and FID, if torchmetrics can load their networks")
     add(
         "-o",
         "--output",
         type=Path,
         metavar="FOLDER",
-        help="write results.json, results.md, a CSV of all pictures per model, contact_sheet.png, and of several "
-        "models comparison.png",
+        help="write results.json, results.md, a CSV of all pictures per row, contact_sheet.png, and of several "
+        "rows comparison.png",
     )
 
 
@@ -89,7 +105,18 @@ def _run(options: argparse.Namespace) -> None:
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError) as error:
         raise EvaluationError(f"--device {options.device}: {first_line(error)}") from error
-    candidates = load_candidates(options.model or [str(PACKAGED_MODEL)], protocol, device)
+    if options.working_size is not None and protocol.network != "pipeline":
+        raise EvaluationError(
+            f"--working-size {options.working_size} with --protocol {protocol.name}, whose networks see the compared "
+            f"picture; accepted with: --protocol native"
+        )
+    candidates = load_candidates(
+        options.model or [str(PACKAGED_MODEL)],
+        protocol,
+        device,
+        saturations=list(dict.fromkeys(options.saturation)),
+        working_size=options.working_size,
+    )
     source = open_source(options.data, options.split)
     perceptual = {}
     if options.perceptual:
@@ -105,16 +132,16 @@ def _run(options: argparse.Namespace) -> None:
     with contextlib.ExitStack() as stack:
         tables = []
         if options.output is not None:
-            for candidate in candidates:
+            for row in evaluation.rows[1:]:
                 tables.append(
-                    stack.enter_context(contextlib.closing(PictureTable(options.output / f"{candidate.name}.csv")))
+                    stack.enter_context(contextlib.closing(PictureTable(options.output / f"{row.name}.csv")))
                 )
         results = evaluation.run(tables)
     print(markdown_report(results))
     if options.output is not None:
         write_results(options.output, results)
         evaluation_sheet(evaluation).save(options.output / "contact_sheet.png")
-        if len(candidates) > 1:
+        if len(evaluation.rows) > 2:
             comparison_sheet(evaluation).save(options.output / "comparison.png")
 
 
@@ -123,6 +150,19 @@ def _positive(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r}; accepted: a whole number from 1 upwards")
     return int(text)
+
+
+def _number_between(least: float, most: float) -> Callable[[str], float]:
+    """An argparse type: a number in this range, a whole one where the bounds of the range are."""
+    kind, accepted = (int, "a whole number") if isinstance(least, int) else (float, "a number")
+
+    def parse(text: str) -> float:
+        with contextlib.suppress(ValueError):
+            if least <= (number := kind(text)) <= most:
+                return number
+        raise argparse.ArgumentTypeError(f"{text!r}; accepted: {accepted} from {least:g} to {most:g}")
+
+    return parse
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -24,6 +24,7 @@ FIGURES = {  # of the tables: key of the figure, heading, decimals
     "own_loss": ("own validation loss (not comparable between losses or color spaces)", 5),
 }
 OPTIONAL_FIGURES = ("lpips", "fid")
+CURVE_FIGURES = ("colorfulness_ratio",)
 GAINS = ("psnr_mean", "psnr_median", "ssim", "ciede2000", "rebalanced_auc", "auc")
 CSV_COLUMNS = (
     "row",
@@ -66,13 +67,15 @@ def markdown_report(results: dict[str, Any]) -> str:
     lines += ["", f"Minus {rows[0]['name']}, with 95 % intervals:", ""]
     cells = [[row["name"], *(_gain(row, name) for name in GAINS)] for row in rows[1:]]
     lines += _table(["", *(FIGURES[name][0] for name in GAINS)], cells)
+    if any(row["name"] != row["model"] for row in rows[1:]):
+        lines += ["", f"PSNR over {rows[0]['name']} and color at each saturation:", ""]
+        names = [name for name in CURVE_FIGURES if name in names]
+        cells = [[row["name"], _gain(row, "psnr_mean"), *_figures(row, names)[1:]] for row in rows[1:]]
+        lines += _table(["", "PSNR mean over gray (dB)", *(FIGURES[name][0] for name in names)], cells)
     lines.append("")
-    for row in rows[1:]:
-        lines.append(
-            f"- {row['name']}: {row['place']}, {row['parameters']:,} weights stored as {row['stored_dtype']}, "
-            f"computed in {row['dtype']}. Class head: {row['class_head']}. Own validation loss: mean squared error "
-            f"of {row['own_loss_of']}."
-        )
+    for model in dict.fromkeys(row["model"] for row in rows[1:]):
+        of_model = [row for row in rows[1:] if row["model"] == model]
+        lines.append(_model_line(of_model[0], [row["saturation"] for row in of_model]))
     return "\n".join(lines)
 
 
@@ -99,6 +102,17 @@ class PictureTable:
 
     def close(self) -> None:
         self.file.close()
+
+
+def _model_line(row: dict, saturations: Sequence[float]) -> str:
+    """What stands below the tables about a model: the same in all of its rows but for the saturation."""
+    named = (f"{saturation:g}{' (as predicted)' if saturation == 1 else ''}" for saturation in saturations)
+    working_size = "" if row["working_size"] is None else f" Working size: {row['working_size']}."
+    return (
+        f"- {row['model']}: {row['place']}, {row['parameters']:,} weights stored as {row['stored_dtype']}, computed "
+        f"in {row['dtype']}. Saturation: {', '.join(named)}.{working_size} Class head: {row['class_head']}. Own "
+        f"validation loss: mean squared error of {row['own_loss_of']}."
+    )
 
 
 def _table(heading: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:

@@ -42,6 +42,7 @@ class Row:
         full: all measures with intervals, or those of `ColorMetrics` that training can afford.
         label_mapping: (labels of the data set,), the class of the head for each; without it top-1 is not measured.
         perceptual: further measures by name.
+        saturation: which of the candidate's results these are.
     """
 
     def __init__(
@@ -51,8 +52,11 @@ class Row:
         full: bool = False,
         label_mapping: torch.Tensor | None = None,
         perceptual: dict[str, nn.Module] | None = None,
+        saturation: float = 1.0,
     ):
         self.candidate, self.label_mapping, self.perceptual = candidate, label_mapping, perceptual or {}
+        self.saturation = saturation
+        self.name = candidate.name if candidate.saturations == (1,) else f"{candidate.name} x {saturation:g}"
         self.metrics = ColorMetrics(protocol, full)
         self.loss_sum = 0.0
         self.loss_pictures = self.labeled = self.correct = 0
@@ -89,6 +93,12 @@ class Row:
         return figures
 
 
+def color_batch(rows: Sequence[Row], rgb: torch.Tensor, lab: torch.Tensor) -> list[Colored]:
+    """Every row's picture of truths, (B, 3, H, W), as uint8 and in Lab units; one pass for all rows of a candidate."""
+    candidates = dict.fromkeys(row.candidate for row in rows)  # in their order, as their rows are
+    return [colored for candidate in candidates for colored in candidate.color(rgb, lab)]
+
+
 def measure_batch(
     rows: Sequence[Row], rgb: torch.Tensor, labels: torch.Tensor | None, min_colorfulness: float
 ) -> tuple[torch.Tensor, list[dict[str, list]]]:
@@ -104,7 +114,7 @@ def measure_batch(
     labels = None if labels is None else labels.cpu()[colored]
     lab = lab_from_rgb8(rgb)  # (B, 3, H, W)
     # Everything is colored before anything is counted: a picture that one candidate cannot do is none of any row.
-    results = [row.candidate.color(rgb, lab) for row in rows]
+    results = color_batch(rows, rgb, lab)
     return colored, [row.update(result, rgb, lab, labels) for row, result in zip(rows, results, strict=True)]
 
 
@@ -193,12 +203,22 @@ class Evaluation:
     ):
         self.source, self.protocol, self.samples, self.say = source, protocol, samples, say
         self.batch_size = batch_size if protocol.size is not None else 1
-        self.classes = [match_classes(candidate.generator.config, source.class_names) for candidate in candidates]
-        mappings = [None, *(mapping for mapping, _ in self.classes)]
+        self.classes = {
+            candidate: match_classes(candidate.generator.config, source.class_names) for candidate in candidates
+        }
+        mappings = [None, *(mapping for mapping, _ in self.classes.values())]
         everyone = [GreyCandidate(protocol), *candidates]
         self.rows = [
-            Row(candidate, protocol, True, mapping, {name: make() for name, make in (perceptual or {}).items()})
+            Row(
+                candidate,
+                protocol,
+                True,
+                mapping,
+                {name: make() for name, make in (perceptual or {}).items()},
+                saturation,
+            )
             for candidate, mapping in zip(everyone, mappings, strict=True)
+            for saturation in candidate.saturations
         ]
         self.counts = Counts()
         self.indices = array("q")  # of the measured pictures in the source
@@ -281,12 +301,13 @@ class Evaluation:
         for row in self.rows:
             figures, replicates = row.figures(), row.metrics.replicates()
             entry = {
-                "name": row.candidate.name,
+                "name": row.name,
                 "figures": figures,
                 "intervals": {name: interval(values) for name, values in replicates.items()},
             }
             if row is not self.rows[0]:
-                entry |= describe_model(row.candidate, self.classes[len(rows) - 1][1])
+                entry |= describe_model(row.candidate, self.classes[row.candidate][1])
+                entry["saturation"] = row.saturation
                 entry["gain"] = {name: figures[name] - grey_figures[name] for name in GAINS}
                 entry["gain_intervals"] = {name: interval(replicates[name] - grey_replicates[name]) for name in GAINS}
             rows.append(entry)
@@ -325,12 +346,14 @@ def describe_model(candidate: ModelCandidate, class_head: str) -> dict[str, Any]
     stored = ChromaGANConfig.from_pretrained(candidate.place).dtype
     is_rgb = getattr(generator.network, "output_space", "ab") == "rgb"
     return {
+        "model": candidate.name,
         "place": candidate.place,
         "generator": generator.config.generator,
         "parameters": generator.num_parameters(),
         "stored_dtype": str(stored or generator.dtype).removeprefix("torch."),
         "dtype": str(generator.dtype).removeprefix("torch."),
         "class_head": class_head,
+        "working_size": candidate.working_size,
         "own_loss_of": "RGB in 0..1" if is_rgb else f"ab in {generator.config.encoding} units",
     }
 
@@ -344,4 +367,4 @@ def is_installed(distribution: str) -> bool:
     return True
 
 
-__all__ = ["Evaluation", "EvaluationError", "Row", "evaluate_model", "measure_batch"]
+__all__ = ["Evaluation", "EvaluationError", "Row", "color_batch", "evaluate_model", "measure_batch"]
