@@ -12,7 +12,7 @@ from transformers import AutoImageProcessor
 from transformers.modeling_outputs import ImageSuperResolutionOutput
 
 from modeling_chromagan import image_processing_chromagan
-from modeling_chromagan.color import encode_ab, gray_to_lightness
+from modeling_chromagan.color import encode_ab, gray_to_lightness, lightness_to_gray, rgb_to_lab
 from modeling_chromagan.image_loading import ImageLoadError, load_image
 from modeling_chromagan.image_processing_chromagan import ChromaGANImageProcessor, network_size, resize_gray
 
@@ -158,6 +158,10 @@ def test_margins_are_left_out_of_what_the_network_sees(processor):
         ({"working_size": 128.0}, "working_size is 128.0; accepted: a whole number from 16 to 2048"),
         ({"working_size": True}, "working_size is True; accepted: a whole number from 16 to 2048"),
         ({"long_side_cap": 0.5}, "long_side_cap is 0.5; accepted: a number from 1.0 to 64.0"),
+        ({"saturation": 2.1}, "saturation is 2.1; accepted: a number from 0.0 to 2.0"),
+        ({"saturation": -0.1}, "saturation is -0.1; accepted: a number from 0.0 to 2.0"),
+        ({"saturation": float("nan")}, "saturation is nan; accepted: a number from 0.0 to 2.0"),
+        ({"saturation": "1"}, "saturation is '1'; accepted: a number from 0.0 to 2.0"),
         ({"encoding": "rgb"}, "encoding is 'rgb'; accepted: unit8, symmetric"),
         ({"upsampling": "nearest"}, "upsampling is 'nearest'; accepted: guided, bilinear"),
         ({"borders": "cut"}, "borders is 'cut'; accepted: auto, keep"),
@@ -173,6 +177,8 @@ def test_wrong_settings_are_refused_in_one_line(setting, accepted):
 def test_wrong_settings_of_one_call_are_refused_too(processor):
     with pytest.raises(ValueError, match=r"^working_size is 3; accepted"):
         processor(textured(48, 64), working_size=3)
+    with pytest.raises(ValueError, match=r"^saturation is 3; accepted"):
+        processor.post_process_colorization(prediction((0, 0)), textured(48, 64), saturation=3)
     with pytest.raises(ValueError, match=r"^upsampling is 'x'; accepted"):
         processor.post_process_colorization(prediction((0, 0)), textured(48, 64), upsampling="x")
     with pytest.raises(TypeError, match="working_sise"):
@@ -192,7 +198,13 @@ def test_unreadable_pictures_are_named(processor, tmp_path):
 
 def test_saved_processors_come_back_equal(tmp_path):
     processor = ChromaGANImageProcessor(
-        encoding="symmetric", working_size=96, long_side_cap=4, upsampling="bilinear", borders="keep", max_pixels=10**6
+        encoding="symmetric",
+        working_size=96,
+        long_side_cap=4,
+        saturation=1.25,
+        upsampling="bilinear",
+        borders="keep",
+        max_pixels=10**6,
     )
     processor.save_pretrained(tmp_path)
     saved = json.loads((tmp_path / "preprocessor_config.json").read_text())
@@ -200,6 +212,7 @@ def test_saved_processors_come_back_equal(tmp_path):
         "encoding": "symmetric",
         "working_size": 96,
         "long_side_cap": 4,
+        "saturation": 1.25,
         "upsampling": "bilinear",
         "borders": "keep",
         "max_pixels": 10**6,
@@ -238,6 +251,34 @@ def test_no_chroma_gives_back_the_gray_picture(processor):
     outputs = ImageSuperResolutionOutput(reconstruction=encode_ab(torch.zeros(1, 2, 32, 43), "unit8"))
     (picture,) = processor.post_process_colorization(outputs, gray)
     np.testing.assert_array_equal(np.asarray(picture), np.repeat(gray[..., None], 3, axis=2))
+
+
+def test_saturation_multiplies_chroma_and_leaves_luminance_alone(processor):
+    gray, (a, b) = np.full((40, 50), 140, np.uint8), (12.0, -16.0)
+    outputs = prediction((a, b), size=8)
+    for saturation in (None, 0, 0.5, 1.0, 1.5, 2):
+        (picture,) = processor.post_process_colorization(outputs, gray, saturation=saturation, borders="keep")
+        lab = rgb_to_lab(torch.from_numpy(np.array(picture)).permute(2, 0, 1).double() / 255)
+        factor = 1 if saturation is None else saturation
+        expected = torch.tensor([factor * a, factor * b], dtype=torch.float64)[:, None, None].expand(2, 40, 50)
+        torch.testing.assert_close(lab[1:], expected, atol=0.8, rtol=0)
+        assert torch.equal((255 * lightness_to_gray(lab[0])).round().byte(), torch.from_numpy(gray))
+    processor.saturation = 0.5
+    assert processor.post_process_colorization(outputs, gray, borders="keep") == (
+        processor.post_process_colorization(outputs, gray, saturation=0.5, borders="keep")
+    )
+
+
+def test_colors_that_saturation_takes_out_of_gamut_come_back_with_luminance_and_hue(processor):
+    gray = np.arange(256, dtype=np.uint8).repeat(8)[None].repeat(64, axis=0)
+    (picture,) = processor.post_process_colorization(
+        prediction((70, 60), size=64), gray, saturation=2, upsampling="bilinear", borders="keep"
+    )
+    lab = rgb_to_lab(torch.from_numpy(np.array(picture)).permute(2, 0, 1).double() / 255)
+    assert torch.equal((255 * lightness_to_gray(lab[0])).round().byte(), torch.from_numpy(gray))
+    middle = lab[:, :, 8 * 60 : 8 * 200]  # where sRGB has enough chroma for a hue
+    hue = torch.rad2deg(torch.atan2(middle[2], middle[1]))
+    assert (hue - np.degrees(np.arctan2(60, 70))).abs().max() < 3
 
 
 def test_margins_stay_neutral(processor):

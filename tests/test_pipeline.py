@@ -35,15 +35,12 @@ def model() -> ChromaGANGenerator:
     torch.manual_seed(0)
     config = ChromaGANConfig(
         width_multiplier=0.125,
-        image_size=32,
-        global_hidden_sizes=[8],
         class_head=False,
-        trunk_batch_norm=True,
         num_labels=2,
     )
     model = ChromaGANGenerator(config)
-    with torch.no_grad():  # an untrained network answers with one shade of gray; this one has strong colors
-        model.network.chroma.weight.mul_(20)
+    with torch.no_grad():  # an untrained network answers with colors far outside of sRGB
+        model.network.chroma.weight.mul_(0.15)
     return model
 
 
@@ -90,7 +87,7 @@ def test_batches_give_what_single_pictures_give(pipe, network_inputs, batch_size
     for single, batched in zip(singles, pipe(pictures, batch_size=batch_size), strict=True):
         assert difference(single, batched) <= 1
     assert {shape[2:] for shape in network_inputs} == single_inputs, "pictures were padded to each other's size"
-    assert max(shape[0] for shape in network_inputs) == min(batch_size, 4), "widths 42 to 44 share the padded size 48"
+    assert max(shape[0] for shape in network_inputs) == min(batch_size, 4), "widths 43 and 44 share the padded size 64"
 
 
 def test_the_pipeline_colorizes_as_model_and_processor_do(pipe, model):
@@ -148,7 +145,7 @@ def test_settings_of_the_pipeline_hold_until_a_call_changes_them(model, network_
     pipe = ChromaGANPipeline(model, device="cpu", working_size=48, batch_size=2)
     pipe([textured(48, 48)] * 2)
     pipe(textured(48, 48), working_size=32)
-    assert network_inputs == [(2, 1, 48, 48), (1, 1, 32, 32)]
+    assert network_inputs == [(2, 1, 64, 64), (1, 1, 32, 32)], "48 is padded to the network's multiple of 32"
 
 
 @pytest.mark.parametrize(
