@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 # As in image_processing_chromagan, which imports torch; a test compares them.
 CHOICES = {"upsampling": ("guided", "bilinear"), "borders": ("auto", "keep")}
-RANGES = {"working_size": (16, 2048), "max_pixels": (1, 10**11)}
+RANGES = {"working_size": (16, 2048), "saturation": (0.0, 2.0), "max_pixels": (1, 10**11)}
 
 # Name: module with `add_NAME_arguments(parser)` and `run_NAME(options) -> exit code`, and what the command does.
 OTHER_COMMANDS = {
@@ -127,6 +127,12 @@ def build_parser(command_name: str | None = None) -> argparse.ArgumentParser:
         help="short side of what the network sees (default: the model's)",
     )
     add(
+        "--saturation",
+        type=number(*RANGES["saturation"]),
+        metavar="FACTOR",
+        help="strength of the colors: 1 as predicted, 0 gray, up to 2 (default: the model's)",
+    )
+    add(
         "--upsampling",
         choices=CHOICES["upsampling"],
         help="how color gets to full size: guided by the edges of the picture, or bilinear (default: the model's)",
@@ -163,6 +169,19 @@ def whole_number(least: int, most: int | None = None) -> Callable[[str], int]:
             if number >= least and (most is None or number <= most):
                 return number
         raise argparse.ArgumentTypeError(f"{text!r}; accepted: {accepted}")
+
+    return parse
+
+
+def number(least: float, most: float) -> Callable[[str], float]:
+    """An argparse type: a number from `least` to `most`."""
+
+    def parse(text: str) -> float:
+        with contextlib.suppress(ValueError):
+            value = float(text)
+            if least <= value <= most:  # so written, NaN is refused too
+                return value
+        raise argparse.ArgumentTypeError(f"{text!r}; accepted: a number from {least:g} to {most:g}")
 
     return parse
 

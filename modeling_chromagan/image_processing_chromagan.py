@@ -17,7 +17,12 @@ from .image_loading import LoadedImage, load_image
 
 CHOICES = {"encoding": COLOR_ENCODINGS, "upsampling": UPSAMPLINGS, "borders": ("auto", "keep")}
 # Working sizes start at the generator's minimum; they end where a mistyped number would take all memory.
-RANGES = {"working_size": (16, 2048), "long_side_cap": (1.0, 64.0), "max_pixels": (1, 10**11)}
+RANGES = {
+    "working_size": (16, 2048),
+    "long_side_cap": (1.0, 64.0),
+    "saturation": (0.0, 2.0),
+    "max_pixels": (1, 10**11),
+}
 
 STRIP_PIXELS = 1_000_000  # pixels of a large picture that exist as float32 at one time
 
@@ -28,6 +33,7 @@ class ChromaGANImageProcessorKwargs(TypedDict, total=False):
     encoding: str
     working_size: int
     long_side_cap: float
+    saturation: float
     upsampling: str
     borders: str
     max_pixels: int
@@ -58,6 +64,7 @@ class ChromaGANImageProcessor(PilBackend):
         encoding: network units, `"unit8"` or `"symmetric"`; must be the model's `config.encoding`.
         working_size: pixels of the short side of what the network sees, 16 to 2048. The aspect ratio is kept.
         long_side_cap: the long side is at most this many times the short one, 1 to 64; a longer picture is squeezed.
+        saturation: what the predicted chroma is multiplied by, 0 (gray) to 2; 1 leaves it as predicted.
         upsampling: how chroma gets back to full size: `"guided"` by the edges of the full-size luminance, or
             `"bilinear"`.
         borders: `"auto"` leaves near-uniform margins (film rebates, mounts, paper) out of what the network sees and
@@ -74,6 +81,7 @@ class ChromaGANImageProcessor(PilBackend):
     encoding = "unit8"
     working_size = 128
     long_side_cap = 8.0
+    saturation = 1.0
     upsampling = "guided"
     borders = "auto"
     max_pixels = 200_000_000
@@ -160,7 +168,12 @@ class ChromaGANImageProcessor(PilBackend):
         return load_image(image, max_pixels=self.max_pixels, name=name)
 
     def post_process_colorization(
-        self, outputs: Any, originals: Any, upsampling: str | None = None, borders: str | None = None
+        self,
+        outputs: Any,
+        originals: Any,
+        saturation: float | None = None,
+        upsampling: str | None = None,
+        borders: str | None = None,
     ) -> list[Image.Image]:
         """Predicted chroma joined with the originals' own luminance at full size.
 
@@ -168,6 +181,8 @@ class ChromaGANImageProcessor(PilBackend):
             outputs: a model output whose `reconstruction` is encoded ab, (B, 2, h, w), or sRGB in 0..1, (B, 3, h, w),
                 of any float type, on any device. Of RGB only the chroma is used.
             originals: the B pictures, as `PreparedImage` or anything that `preprocess` takes.
+            saturation: instead of the processor's own. Colors that it takes out of sRGB are brought back at constant
+                lightness and hue.
             upsampling: instead of the processor's own.
             borders: what `preprocess` was called with, where the originals are no `PreparedImage`.
 
@@ -178,8 +193,9 @@ class ChromaGANImageProcessor(PilBackend):
             ImageLoadError: naming the picture that could not be read, and why.
             ValueError: for a wrong setting or another number of originals.
         """
+        saturation = self.saturation if saturation is None else saturation
         upsampling = self.upsampling if upsampling is None else upsampling
-        check_settings(upsampling=upsampling)
+        check_settings(saturation=saturation, upsampling=upsampling)
         originals = as_list(originals)
         if len(originals) != len(outputs.reconstruction):
             raise ValueError(f"originals has {len(originals)} pictures; accepted: {len(outputs.reconstruction)}")
@@ -188,7 +204,7 @@ class ChromaGANImageProcessor(PilBackend):
             if not isinstance(original, PreparedImage):
                 original = self.prepare(original, name=name_in_list(original, i, len(originals)), borders=borders)
             ab = reconstruction_to_ab(outputs.reconstruction[i].detach().float().cpu(), self.encoding)
-            rgb = compose(original.original.gray, ab, box=original.box, upsampling=upsampling)
+            rgb = compose(original.original.gray, saturation * ab, box=original.box, upsampling=upsampling)
             picture = Image.fromarray(rgb)
             if original.original.alpha is not None:
                 picture.putalpha(Image.fromarray(original.original.alpha))

@@ -37,7 +37,7 @@ class ChromaGANPipeline(Pipeline):
     Args:
         model: a `ChromaGANGenerator`, on any device, in any float type; it is put in evaluation mode.
         image_processor: a `ChromaGANImageProcessor`; by default one of the model's encoding.
-        working_size, borders, upsampling: used in every call, instead of the image processor's own.
+        working_size, borders, saturation, upsampling: used in every call, instead of the image processor's own.
         kwargs: `device`, `batch_size` and whatever else `transformers.Pipeline` takes.
 
     Raises:
@@ -93,6 +93,7 @@ class ChromaGANPipeline(Pipeline):
                 size share a batch, so the result does not depend on it (in float32 within 1 of 255).
             working_size: pixels of the short side of what the network sees.
             borders: `"auto"` or `"keep"`.
+            saturation: 1 for the colors as predicted, 0 (gray) to 2 (twice the chroma, within sRGB).
             upsampling: `"guided"` or `"bilinear"`.
 
         Returns:
@@ -110,16 +111,18 @@ class ChromaGANPipeline(Pipeline):
         check_batch_size(batch_size)
         return super().__call__(inputs, batch_size=batch_size, **kwargs)
 
-    def _sanitize_parameters(self, working_size=None, borders=None, upsampling=None, **unknown):
+    def _sanitize_parameters(self, working_size=None, borders=None, saturation=None, upsampling=None, **unknown):
         if unknown:
             raise TypeError(
-                f"{', '.join(unknown)} is unknown; accepted: working_size, borders, upsampling, batch_size"
+                f"{', '.join(unknown)} is unknown; accepted: working_size, borders, saturation, upsampling, batch_size"
             )
-        given = {"working_size": working_size, "borders": borders, "upsampling": upsampling}
-        given = {name: value for name, value in given.items() if value is not None}
-        check_settings(**given)
-        postprocess_params = {name: given.pop(name) for name in ("upsampling",) if name in given}
-        return given, {}, postprocess_params
+        before = {"working_size": working_size, "borders": borders}
+        after = {"saturation": saturation, "upsampling": upsampling}
+        before, after = (
+            {name: value for name, value in settings.items() if value is not None} for settings in (before, after)
+        )
+        check_settings(**before, **after)
+        return before, {}, after
 
     def preprocess(self, image, name=None, **settings):
         prepared = self.image_processor.prepare(image, name=name, **settings)

@@ -108,21 +108,24 @@ colorizer = load_colorizer()
 colorizer.image_processor.max_pixels = MAX_PIXELS
 
 
-def run_network(original, working_size: int, borders: str) -> Image.Image:
+def run_network(original, **settings) -> Image.Image:
     """The part of the work that a GPU speeds up."""
-    return colorizer(original, working_size=working_size, borders=borders)
+    return colorizer(original, **settings)
 
 
 if spaces is not None:
     run_network = spaces.GPU(run_network)
 
 
-def colorize(path: str | None, working_size: float, find_margins: bool) -> tuple[str, tuple[Image.Image, Image.Image]]:
+def colorize(
+    path: str | None, working_size: float, saturation: float, find_margins: bool
+) -> tuple[str, tuple[Image.Image, Image.Image]]:
     """Colorizes a photograph at its full size; its luminance stays as it is.
 
     Args:
         path: the picture file: JPEG, PNG (8 or 16 bits), TIFF, WebP, BMP, GIF or AVIF.
         working_size: pixels of the short side of what the network sees.
+        saturation: strength of the colors, 0 (gray) to 2; 1 is as predicted.
         find_margins: whether the margins of a scan are left out of what the network sees and stay neutral.
 
     Returns:
@@ -135,7 +138,8 @@ def colorize(path: str | None, working_size: float, find_margins: bool) -> tuple
         original = colorizer.image_processor.load(path, name=name)
     except ValueError as error:  # ImageLoadError, whose class is another one where the code comes from the Hub
         raise gr.Error(str(error), duration=None, print_exception=False) from None
-    result = run_network(original, int(working_size), "auto" if find_margins else "keep")
+    borders = "auto" if find_margins else "keep"
+    result = run_network(original, working_size=int(working_size), saturation=saturation, borders=borders)
     return save_result(result, name), previews(original, result)
 
 
@@ -196,6 +200,14 @@ with gr.Blocks(title="ChromaGAN", analytics_enabled=False, delete_cache=(60, MIN
                 label="Working size",
                 info="Pixels of the short side of what the network sees. Another size gives other colors.",
             )
+            saturation = gr.Slider(
+                0,
+                2,
+                value=colorizer.image_processor.saturation,
+                step=0.05,
+                label="Saturation",
+                info="Strength of the colors. 0 is gray, 1 is what the network predicts.",
+            )
             find_margins = gr.Checkbox(
                 True, label="Keep margins neutral", info="Film rebates, mounts and paper around a scan stay gray."
             )
@@ -226,7 +238,7 @@ with gr.Blocks(title="ChromaGAN", analytics_enabled=False, delete_cache=(60, MIN
 
     def colorize_after(event, **options):
         colorized = event(
-            colorize, [picture, working_size, find_margins], shown[:2], concurrency_id="model", **options
+            colorize, [picture, working_size, saturation, find_margins], shown[:2], concurrency_id="model", **options
         )
         colorized.success(lambda: gr.Row(visible=True), None, offer, **at_once)
         colorized.failure(show_nothing, None, shown, **at_once)

@@ -420,6 +420,8 @@ def test_settings_reach_the_network_and_the_composition(run, tmp_path):
         ("default",),
         ("keep", "--borders", "keep"),
         ("bilinear", "--upsampling", "bilinear"),
+        ("pale", "--saturation", "0.5"),
+        ("gray", "--saturation", "0"),
         ("working size", "--working-size", 64),
         ("bfloat16", "--dtype", "bfloat16"),
         ("float32", "--dtype", "float32", "--device", "cpu"),
@@ -429,6 +431,8 @@ def test_settings_reach_the_network_and_the_composition(run, tmp_path):
         results[name] = read_picture(tmp_path / name / "a.png")
     default = results.pop("default")
     np.testing.assert_array_equal(results.pop("float32"), default)
+    assert np.ptp(results["gray"], axis=2).max() == 0
+    assert 0 < np.ptp(results["pale"], axis=2).mean() < 0.8 * np.ptp(default, axis=2).mean()
     for name, result in results.items():
         assert not np.array_equal(result, default), name
     assert np.ptp(default[:10], axis=2).max() == 0, "the margin is not neutral"
@@ -496,6 +500,9 @@ def test_libraries_talk_as_before_once_the_command_is_done(run, tmp_path):
         (["a.png", "-o", "out", "--format", "bmp"], "invalid choice: 'bmp'"),
         (["a.png", "-o", "out", "--batch-size", "0"], "'0'; accepted: a whole number from 1 upwards"),
         (["a.png", "-o", "out", "--working-size", "8"], "'8'; accepted: a whole number from 16 to 2048"),
+        (["a.png", "-o", "out", "--saturation", "2.5"], "'2.5'; accepted: a number from 0 to 2"),
+        (["a.png", "-o", "out", "--saturation", "nan"], "'nan'; accepted: a number from 0 to 2"),
+        (["a.png", "-o", "out", "--saturation", "much"], "'much'; accepted: a number from 0 to 2"),
         (["a.png", "-o", "out", "--max-pixels", "many"], "'many'; accepted: a whole number from 1 to 100000000000"),
         (["a.png", "-o", "out", "--device", "gpu"], "'gpu'; accepted: auto, cpu, cuda, cuda:N, mps"),
         (["a.png", "-o", "out", "--device", "cpu", "--dtype", "float16"], "--dtype float16 needs a GPU"),
