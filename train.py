@@ -30,7 +30,7 @@ from modeling_chromagan.training.checkpoint import (
     save_checkpoint,
 )
 from modeling_chromagan.training.chroma_histogram import ab_histogram
-from modeling_chromagan.training.data import BatchPlan, open_sources
+from modeling_chromagan.training.data import BatchPlan
 from modeling_chromagan.training.doctor import color_statistics, diagnose
 from modeling_chromagan.training.evaluate import evaluate_model, sample_grid
 from modeling_chromagan.training.interruption import Interrupted, Interruption, leave_signals_to_the_parent
@@ -40,6 +40,7 @@ from modeling_chromagan.training.pixels import center_crop, to_network_units
 from modeling_chromagan.training.processes import count_data_workers, make_accelerator
 from modeling_chromagan.training.recipe import Phase, Recipe, RecipeError, dump_recipe, load_recipe
 from modeling_chromagan.training.run_folder import RunFolder
+from modeling_chromagan.training.sources import describe_rejected, open_sources
 from modeling_chromagan.training.teacher import load_teacher
 from modeling_chromagan.training.updates import Updates
 
@@ -52,7 +53,9 @@ class Trainer:
 
     def __init__(self, recipe: Recipe, accelerator: Accelerator):
         self.recipe, self.accelerator = recipe, accelerator
-        self.photographs, pictures, class_names = open_sources(recipe.data, recipe.seed)
+        say = self.say if accelerator.is_main_process else None
+        longest_side = max(kind.size for phase in recipe.phases for kind in phase.batches)
+        self.photographs, pictures, class_names = open_sources(recipe.data, recipe.seed, say, longest_side)
         for phase in recipe.phases:
             phase.steps = phase.steps_for({name: source.size for name, source in self.photographs.items()})
         size = recipe.phases[0].batches[0].size
@@ -122,6 +125,8 @@ class Trainer:
         self.save_model("model")
         if self.accelerator.is_main_process:
             self.folder.draw_curves()
+        for name, counts in self.rejected().items():
+            self.say(f"data: {name}: {describe_rejected(counts)}")
         self.accelerator.end_training()
         self.say(f"done: {recipe.folder / 'model'}")
 
@@ -226,6 +231,10 @@ class Trainer:
         values = torch.tensor(list(counts.values()), device=self.accelerator.device)
         return dict(zip(counts, self.accelerator.reduce(values, "sum").tolist(), strict=True))
 
+    def rejected(self) -> dict[str, dict[str, int]]:
+        """How often pictures were passed over, by source and flaw."""
+        return {name: self.sum_over_processes(dict(source.rejected)) for name, source in self.photographs.items()}
+
     def sample(self, phase: str) -> None:
         """Measures the fixed validation pictures and draws the first of them: input, prediction, truth."""
         if not self.accelerator.is_main_process:
@@ -245,7 +254,7 @@ class Trainer:
             self.accelerator.log(values, step=self.step)
 
     def save(self, number: int, optimizers: dict[str, torch.optim.Optimizer]) -> None:
-        rejected = {name: self.sum_over_processes(dict(source.rejected)) for name, source in self.photographs.items()}
+        rejected = self.rejected()
         retries = self.sum_over_processes({name: source.retries for name, source in self.photographs.items()})
         if self.accelerator.is_main_process:
             states = {name: optimizer.state_dict() for name, optimizer in optimizers.items()}

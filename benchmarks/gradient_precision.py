@@ -23,9 +23,10 @@ sys.path.insert(0, str(ROOT))
 
 from modeling_chromagan import ChromaGANConfig, ChromaGANCritic, ChromaGANGenerator
 from modeling_chromagan.training import objectives
-from modeling_chromagan.training.data import BatchPlan, open_sources
+from modeling_chromagan.training.data import BatchPlan
 from modeling_chromagan.training.pixels import RowRandom, to_network_units
 from modeling_chromagan.training.recipe import load_recipe
+from modeling_chromagan.training.sources import open_sources
 from modeling_chromagan.training.teacher import ClassTeacher
 
 PRETRAINED = ROOT / "modeling_chromagan" / "pretrained"

@@ -28,7 +28,8 @@ sys.path.insert(0, str(ROOT))  # of this checkout, installed or not
 
 from modeling_chromagan import ChromaGANConfig, ChromaGANCritic, ChromaGANGenerator
 from modeling_chromagan.training import objectives
-from modeling_chromagan.training.flaws import decode_picture, find_flaws
+from modeling_chromagan.training.flaws import find_flaws
+from modeling_chromagan.training.picture_files import decode_picture
 from modeling_chromagan.training.pixels import RandomSquares
 from modeling_chromagan.training.recipe import Data, Source, load_recipe
 from modeling_chromagan.training.stream import StreamedRows, open_stream

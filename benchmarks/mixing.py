@@ -18,7 +18,8 @@ import pyarrow.parquet as pq
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))  # of this checkout, installed or not
 
-from modeling_chromagan.training.flaws import decode_picture, find_flaw
+from modeling_chromagan.training.flaws import find_flaw
+from modeling_chromagan.training.picture_files import decode_picture
 from modeling_chromagan.training.recipe import Data, Source
 from modeling_chromagan.training.stream import StreamedRows, open_stream
 

@@ -41,12 +41,13 @@ import train
 from modeling_chromagan import ChromaGANCritic, ChromaGANGenerator
 from modeling_chromagan.color import decode_ab, rgb8_to_lab
 from modeling_chromagan.training import objectives
-from modeling_chromagan.training.data import BatchPlan, open_sources
-from modeling_chromagan.training.flaws import decode_picture
+from modeling_chromagan.training.data import BatchPlan
 from modeling_chromagan.training.interruption import Interruption
+from modeling_chromagan.training.picture_files import decode_picture
 from modeling_chromagan.training.pixels import RowRandom, to_network_units
 from modeling_chromagan.training.processes import keep_freed_memory
 from modeling_chromagan.training.recipe import Data, Recipe, Teacher, load_recipe
+from modeling_chromagan.training.sources import open_sources
 from modeling_chromagan.training.teacher import ClassTeacher, VGG16Classifier, imagenet_class_names
 from modeling_chromagan.training.updates import OPTIMIZERS, Updates
 

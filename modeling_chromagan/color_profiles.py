@@ -89,9 +89,10 @@ def gray_curve(profile: ImageCms.ImageCmsProfile) -> np.ndarray | None:
     return None if np.abs(difference).max() <= 128 else curve
 
 
-def rgb_transform(profile: ImageCms.ImageCmsProfile, mode: str) -> ImageCms.ImageCmsTransform | None:
+@functools.lru_cache(maxsize=16)  # it takes longer than reading a small picture, and cameras write few profiles
+def rgb_transform(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
     """Transform of "RGB" or "CMYK" pixels to sRGB; None for RGB profiles that mean sRGB (within 1 of 255)."""
-    transform = _build_transform(profile, mode, "RGB")
+    transform = _build_transform(ImageCms.ImageCmsProfile(io.BytesIO(profile)), mode, "RGB")
     if mode == "RGB":
         levels = np.linspace(0, 255, 9).astype(np.uint8)
         probe = np.stack(np.meshgrid(levels, levels, levels), axis=-1).reshape(1, -1, 3)
@@ -99,3 +100,9 @@ def rgb_transform(profile: ImageCms.ImageCmsProfile, mode: str) -> ImageCms.Imag
         if np.abs(converted.astype(np.int32) - probe).max() <= 1:
             return None
     return transform
+
+
+@functools.cache
+def lab_transform() -> ImageCms.ImageCmsTransform:
+    """Transform of Pillow's "LAB" pixels, CIE Lab under D50, to sRGB."""
+    return _build_transform(ImageCms.createProfile("LAB"), "LAB", "RGB")

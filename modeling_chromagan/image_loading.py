@@ -1,4 +1,4 @@
-"""Any picture file -> its luminance at full precision, upright and in sRGB, with one kind of error.
+"""Any picture file -> its luminance at full precision, or its colors, upright and in sRGB, with one kind of error.
 
 Pillow opens the files. Its different exceptions for every kind of damage become one here; what it gets wrong about
 pixels is put right in stored_pictures.py.
@@ -6,6 +6,7 @@ pixels is put right in stored_pictures.py.
 
 import contextlib
 import ctypes
+import functools
 import io
 import logging
 import os
@@ -15,6 +16,7 @@ import threading
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from PIL import Image, ImageFile
@@ -40,6 +42,8 @@ OTHER_FORMATS = (
     (4, b"ftyphei", "a HEIC picture"),
     (0, b"<svg", "an SVG drawing"),
 )
+
+Result = TypeVar("Result")
 
 _pillow_lock = threading.RLock()
 
@@ -87,29 +91,87 @@ def load_image(
         TypeError: for other kinds of source.
         ValueError: if `max_pixels` is not a whole number of at least 1.
     """
-    if not isinstance(max_pixels, int) or max_pixels < 1:
-        raise ValueError(f"max_pixels must be a whole number of at least 1, got {max_pixels!r}")
-    try:
-        if isinstance(source, np.ndarray):
-            return _load_array(source, name or "<array>", max_pixels)
-        if isinstance(source, Image.Image):
-            name = name or str(getattr(source, "filename", "") or "<PIL image>")
-            return _load_pillow(lambda: source, name, max_pixels)
-        if isinstance(source, (bytes, bytearray, memoryview)):
-            name = name or "<bytes>"
-            return _load_pillow(lambda: _open(io.BytesIO(source), name), name, max_pixels)
-        if not isinstance(source, (str, os.PathLike)):
-            accepted = "a path, bytes, a PIL image or a NumPy array"
-            raise TypeError(f"cannot load a picture from {type(source).__name__}; accepted are {accepted}")
-        path = os.fsdecode(source)
-        name = name or path
-        with _open_file(path, name) as stream:
-            return _load_pillow(lambda: _open(stream, name), name, max_pixels)
-    except MemoryError as error:
-        raise ImageLoadError(name or "<array>", "not enough memory for a picture of this size") from error
+    if isinstance(source, np.ndarray):
+        name = name or "<array>"
+        _check_limit(max_pixels)
+        with _enough_memory(name):
+            return _load_array(source, name, max_pixels)
+
+    def finish(picture: StoredPicture) -> LoadedImage:
+        gray, was_color = picture.luminance()
+        alpha, file_format = picture.alpha(), picture.image.format or "PIL"
+        return LoadedImage(picture.name, gray, alpha, file_format, was_color, tuple(dict.fromkeys(picture.notes)))
+
+    return _read(source, name, max_pixels, finish)
+
+
+def load_color(
+    source: str | os.PathLike | bytes | Image.Image,
+    *,
+    max_pixels: int = 200_000_000,
+    name: str | None = None,
+    short_side: int | None = None,
+) -> Image.Image:
+    """Colors of a picture: a path, the bytes of a file or a PIL image -> a PIL image of mode RGB, displayed sRGB.
+
+    Read by the rules of `load_image`: upright, an embedded profile converted, opacity left out; more than 8 bits a
+    channel are rounded to 8. Nothing of the file's metadata is left in the result, so nobody applies it twice.
+
+    Args:
+        source: what is read.
+        max_pixels: that the picture may have.
+        name: what messages call the picture.
+        short_side: that is enough: a JPEG is decoded at a half, a quarter or an eighth of its size, which is several
+            times faster, where both sides stay at least so long. `None`: the whole picture.
+
+    Raises:
+        ImageLoadError: naming anything that cannot be read as a picture, or has more than `max_pixels` pixels.
+        TypeError: for other kinds of source.
+        ValueError: if `max_pixels` is not a whole number of at least 1.
+    """
+    return _read(source, name, max_pixels, StoredPicture.color, short_side)
 
 
 # ----- opening and decoding
+
+
+def _read(
+    source: str | os.PathLike | bytes | Image.Image,
+    name: str | None,
+    max_pixels: int,
+    finish: Callable[[StoredPicture], Result],
+    short_side: int | None = None,
+) -> Result:
+    """What `finish` makes of the decoded picture of a path, of bytes or of a PIL image."""
+    _check_limit(max_pixels)
+    if isinstance(source, Image.Image):
+        name = name or str(getattr(source, "filename", "") or "<PIL image>")
+        stream = contextlib.nullcontext(source)
+    elif isinstance(source, (bytes, bytearray, memoryview)):
+        name = name or "<bytes>"
+        stream = io.BytesIO(source)
+    elif isinstance(source, (str, os.PathLike)):
+        path = os.fsdecode(source)
+        name = name or path
+        stream = _open_file(path, name)
+    else:
+        accepted = "a path, bytes, a PIL image or a NumPy array"
+        raise TypeError(f"cannot load a picture from {type(source).__name__}; accepted are {accepted}")
+    with _enough_memory(name), stream as opened, _strict_pillow(max_pixels):
+        return finish(_decode(opened, name, max_pixels, short_side))
+
+
+def _check_limit(max_pixels: int) -> None:
+    if not isinstance(max_pixels, int) or max_pixels < 1:
+        raise ValueError(f"max_pixels must be a whole number of at least 1, got {max_pixels!r}")
+
+
+@contextlib.contextmanager
+def _enough_memory(name: str) -> Iterator[None]:
+    try:
+        yield
+    except MemoryError as error:
+        raise ImageLoadError(name, "not enough memory for a picture of this size") from error
 
 
 def _open_file(path: str, name: str) -> io.BufferedReader:
@@ -156,17 +218,26 @@ def _strict_pillow(max_pixels: int) -> Iterator[None]:
 @contextlib.contextmanager
 def _silent_libtiff() -> Iterator[None]:
     """Keeps libtiff from printing to standard error itself; what matters of it arrives as Pillow's exception."""
-    try:
-        set_handler = ctypes.CDLL(Image.core.__file__).TIFFSetErrorHandler  # in a library Pillow has loaded
-    except (AttributeError, OSError):  # linked so that it cannot be reached: messages are printed, no harm done
+    set_handler = _libtiff_handler()
+    if set_handler is None:
         yield
         return
-    set_handler.argtypes, set_handler.restype = [ctypes.c_void_p], ctypes.c_void_p
     before = set_handler(None)
     try:
         yield
     finally:
         set_handler(before)
+
+
+@functools.cache
+def _libtiff_handler() -> Callable[[int | None], int | None] | None:
+    """Sets libtiff's printing of errors, giving what was set before; None where it cannot be reached."""
+    try:
+        set_handler = ctypes.CDLL(Image.core.__file__).TIFFSetErrorHandler  # in a library Pillow has loaded
+    except (AttributeError, OSError):  # linked otherwise: messages are printed, no harm done
+        return None
+    set_handler.argtypes, set_handler.restype = [ctypes.c_void_p], ctypes.c_void_p
+    return set_handler
 
 
 def _open(stream: io.BufferedIOBase, name: str) -> Image.Image:
@@ -194,27 +265,21 @@ def _open(stream: io.BufferedIOBase, name: str) -> Image.Image:
         raise ImageLoadError(name, f"{found}; accepted are {ACCEPTED_FORMATS}") from error
 
 
-def _load_pillow(opener: Callable[[], Image.Image], name: str, max_pixels: int) -> LoadedImage:
-    with _strict_pillow(max_pixels):
-        picture = _decode(opener, name, max_pixels)
-        gray, was_color = picture.luminance()
-        alpha = picture.alpha()
-    return LoadedImage(
-        name, gray, alpha, picture.image.format or "PIL", was_color, tuple(dict.fromkeys(picture.notes))
-    )
-
-
-def _decode(opener: Callable[[], Image.Image], name: str, max_pixels: int) -> StoredPicture:
+def _decode(
+    source: io.BufferedIOBase | Image.Image, name: str, max_pixels: int, short_side: int | None
+) -> StoredPicture:
     """Opens and decodes a picture, turning whatever Pillow raises into ImageLoadError."""
     notes: list[str] = []
     try:
-        image = opener()
+        image = source if isinstance(source, Image.Image) else _open(source, name)
         _check_size(image.width, image.height, name, max_pixels)
         raw_mode = _raw_mode(image)
         with contextlib.suppress(Exception):  # damage behind the first frame does not concern us
             if getattr(image, "is_animated", False):
                 which = f"number {image.tell() + 1}" if image.tell() else "the first"
                 notes.append(f"holds several pages or frames; only {which} is read")
+        if short_side is not None and image.format in ("JPEG", "MPO"):
+            image.draft(None, (short_side, short_side))
         image.load()
         return StoredPicture(image, raw_mode, _orientation(image, notes), name, notes)
     except (ImageLoadError, MemoryError):

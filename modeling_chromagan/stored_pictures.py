@@ -1,4 +1,4 @@
-"""What Pillow has decoded -> luminance and opacity, whatever the mode, depth and profile.
+"""What Pillow has decoded -> luminance, opacity or color, whatever the mode, depth and profile.
 
 What Pillow gets wrong for archives (16-bit gray turned white, inverted or byte-swapped TIFFs, ignored profiles) is put
 right here.
@@ -15,10 +15,20 @@ import numpy as np
 from PIL import Image, ImageCms
 
 from .color import LAB_ROOT_JOINT, LAB_SLOPE
-from .color_profiles import gray_curve, linear_to_srgb, reduce_8_bit, rgb_transform
+from .color_profiles import gray_curve, lab_transform, linear_to_srgb, reduce_8_bit, rgb_transform
 from .pixel_blocks import Box, ImageLoadError, Reader, all_gray, assemble, check_range
 
 Conversion = TypeVar("Conversion")
+
+TURNS = {  # what displays a picture of each EXIF orientation
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
 
 def one_line(error: Exception) -> str:
@@ -84,6 +94,27 @@ class StoredPicture:
             level = key > 0
         return self._assemble(np.uint8, lambda box: np.where(np.asarray(image.crop(box)) == level, 0, 255))
 
+    def color(self) -> Image.Image:
+        """Displayed sRGB colors, mode RGB, without opacity and without metadata."""
+        image = self.image
+        if image.mode in ("1", "L", "LA", "I", "F") or image.mode.startswith("I;16"):
+            gray, _ = self.luminance()
+            if gray.dtype != np.uint8:
+                white = 65535 if gray.dtype == np.uint16 else 1
+                gray = np.rint(gray * np.float32(255 / white)).astype(np.uint8)
+            return Image.fromarray(gray).convert("RGB")
+        self._refuse_misread()
+        space = {"CMYK": "CMYK", "LAB": "LAB"}.get(image.mode, "RGB")
+        transform = lab_transform() if space == "LAB" else self._rgb_transform(space)
+        if space == "RGB" or transform is None:
+            image = image.convert("RGB")
+        if transform is not None:
+            image = transform.apply(image)
+        if self.orientation != 1:
+            image = image.transpose(TURNS[self.orientation])
+        image.info = {}
+        return image
+
     def _assemble(self, dtype: type, read: Reader) -> np.ndarray:
         return assemble(*self.image.size, self.orientation, dtype, read)
 
@@ -117,6 +148,9 @@ class StoredPicture:
             reason = one_line(error)
         self.notes.append(f"its embedded color profile is unusable ({reason}) and was ignored")
         return None
+
+    def _rgb_transform(self, space: str) -> ImageCms.ImageCmsTransform | None:
+        return self._from_profile(space, lambda profile: rgb_transform(self.image.info["icc_profile"], space))
 
     def _eight_bit_gray(self) -> np.ndarray:
         image = self.image
@@ -199,7 +233,7 @@ class StoredPicture:
     def _color(self) -> tuple[np.ndarray, bool]:
         image = self.image
         space = "CMYK" if image.mode == "CMYK" else "RGB"
-        transform = self._from_profile(space, lambda profile: rgb_transform(profile, space))
+        transform = self._rgb_transform(space)
 
         def read_stored(box: Box) -> np.ndarray:
             """RGB before the profile; CMYK, which has no gray axis of its own, after it."""

@@ -7,14 +7,19 @@ import pytest
 import torch
 from datasets import ClassLabel, Dataset, Features, Image
 from PIL import Image as PillowImage
+from PIL import ImageCms
 
 from modeling_chromagan.color import encode_ab, rgb_to_lab
 from modeling_chromagan.training import data, pixels
-from modeling_chromagan.training.data import BatchPlan, Photographs, open_sources
-from modeling_chromagan.training.flaws import decode_picture, find_flaw, hue_deviation
+from modeling_chromagan.training.data import BatchPlan, Photographs
+from modeling_chromagan.training.evaluation_pictures import open_source, read_pictures
+from modeling_chromagan.training.flaws import find_flaw, hue_deviation
 from modeling_chromagan.training.metrics import colorfulness
+from modeling_chromagan.training.picture_files import decode_picture
 from modeling_chromagan.training.pixels import RandomSquares, RowRandom, degrade, to_network_units
+from modeling_chromagan.training.protocols import PROTOCOLS
 from modeling_chromagan.training.recipe import Batches, Data, Degradation, RecipeError, Source
+from modeling_chromagan.training.sources import open_sources
 
 
 def picture_bytes(number: int, mode: str = "RGB", size: tuple[int, int] = (48, 40)) -> bytes:
@@ -305,6 +310,140 @@ def test_parquet_and_streamed_parquet_and_folder_are_equal_inputs(tmp_path):
     seen = {photographs["pictures"].picture(i)[0].tobytes() for i in range(8)}
     assert len(seen) == 8, "a whole pass of the stream"
     photographs["pictures"].picture(8)  # and on into the next
+
+
+def sunset() -> PillowImage.Image:
+    """Blue above, orange below, 48 wide and 40 high: it shows which way is up, and what was done to its colors."""
+    pixels = np.zeros((40, 48, 3), dtype=np.uint8)
+    pixels[:20], pixels[20:] = (60, 110, 200), (200, 130, 60)
+    return PillowImage.fromarray(pixels)
+
+
+def sideways(picture: PillowImage.Image) -> dict:
+    """What a camera saves that was held upright: the picture turned, and how to turn it back."""
+    exif = PillowImage.Exif()
+    exif[0x0112] = 6
+    file = io.BytesIO()
+    picture.transpose(PillowImage.Transpose.ROTATE_90).save(file, "JPEG", quality=95, exif=exif)
+    return {"bytes": file.getvalue(), "path": None}
+
+
+def swapped(picture: PillowImage.Image) -> dict:
+    """What a program saves whose working space is not sRGB; here red and blue of sRGB changed places."""
+    srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    profile = srgb.replace(b"rXYZ", b"?XYZ").replace(b"bXYZ", b"rXYZ").replace(b"?XYZ", b"bXYZ")
+    red, green, blue = picture.split()
+    file = io.BytesIO()
+    PillowImage.merge("RGB", (blue, green, red)).save(file, "JPEG", quality=95, icc_profile=profile)
+    return {"bytes": file.getvalue(), "path": None}
+
+
+@pytest.mark.parametrize("save", [sideways, swapped])
+def test_pictures_are_upright_and_in_srgb_wherever_they_are_read(tmp_path, save):
+    """In training, among the validation pictures and in an evaluation: the file says how its pixels are meant."""
+    for i in range(2):
+        (tmp_path / f"{i}.jpg").write_bytes(save(sunset())["bytes"])
+    photographs, validation, _ = open_sources(settings_for(tmp_path), seed=0)
+    batch = BatchPlan(photographs, [Batches(size=40, batch_size=1, weights={"pictures": 1})], 1, 0, 0, 1)[0]
+    evaluated = [picture.rgb for picture in read_pictures(open_source(str(tmp_path), "valid"), PROTOCOLS["native"])]
+    for shown in (batch["rgb"][0], torch.from_numpy(np.array(validation[0])).permute(2, 0, 1), *evaluated):
+        above, below = shown[:, 4, 20].tolist(), shown[:, -4, 20].tolist()
+        assert above == pytest.approx((60, 110, 200), abs=8)
+        assert below == pytest.approx((200, 130, 60), abs=8)
+
+
+def test_a_folder_is_all_of_its_pictures(tmp_path, capsys):
+    """Whatever they are called: `datasets` takes names like these for splits, and then there is no other."""
+    names = [
+        "test_01.png",
+        "ADE_val_1.jpg",
+        "deep/er/validation.png",
+        "train/2.PNG",
+        "x.png",
+        ".hidden/y.png",
+        ".z.png",
+    ]
+    for i, name in enumerate(names):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(picture_bytes(i))
+    (tmp_path / "notes.txt").write_text("no picture")
+    settings = settings_for(tmp_path)
+    settings.validation.fraction = 0.01
+    photographs, validation, _ = open_sources(settings, seed=0)
+    assert photographs["pictures"].size == 4
+    assert len(validation) == 1
+    seen = {photographs["pictures"].picture(i)[0].tobytes() for i in range(4)} | {validation[0].tobytes()}
+    assert seen == {decode_picture(picture_bytes(i)).tobytes() for i in range(5)}
+    assert "data: pictures: all 5 pictures" in capsys.readouterr().out
+
+
+def test_a_split_of_a_folder_is_one_of_its_sub_folders(tmp_path):
+    for i, name in enumerate(["a.png", "train/b.png", "held/c.png", "held/deep/d.png"]):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(picture_bytes(i))
+    settings = settings_for(tmp_path)
+    settings.validation.split = "held"
+    photographs, validation, _ = open_sources(settings, seed=0)
+    assert {photographs["pictures"].picture(i)[0].tobytes() for i in range(9)} == {
+        decode_picture(picture_bytes(i)).tobytes() for i in range(2)
+    }
+    assert len(validation) == 2
+    settings.validation.split = "none"
+    with pytest.raises(RecipeError, match="no sub-folder 'none'; accepted: train, which is all of its pictures"):
+        open_sources(settings, seed=0)
+
+
+def test_folders_name_classes_only_where_they_are_asked_to(tmp_path):
+    for i, name in enumerate(["cat/1.png", "dog/1.png", "dog/2.png"]):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(picture_bytes(i))
+    photographs, _, names = open_sources(settings_for(tmp_path, use_labels=True), seed=0)
+    assert names == ["cat", "dog"]
+    assert {photographs["pictures"].picture(i)[1] for i in range(2)} <= {0, 1}
+    assert open_sources(settings_for(tmp_path), seed=0)[2] is None
+    (tmp_path / "loose.png").write_bytes(picture_bytes(3))
+    with pytest.raises(RecipeError, match=r"loose\.png lies in no sub-folder"):
+        open_sources(settings_for(tmp_path, use_labels=True), seed=0)
+
+
+def test_a_folder_without_a_picture_or_that_is_not_there_is_one_line(tmp_path):
+    (tmp_path / "notes.txt").write_text("no picture")
+    with pytest.raises(RecipeError, match="holds no pictures; accepted: parquet files or pictures"):
+        open_sources(settings_for(tmp_path), seed=0)
+    with pytest.raises(RecipeError, match=r"path is '.*none'; accepted: a folder that is there, or a Hub id"):
+        open_sources(settings_for(tmp_path / "none"), seed=0)
+
+
+def test_what_is_unfit_in_a_folder_is_said_before_the_training(tmp_path, capsys):
+    files = [("gray.png", picture_bytes(0, "L")), ("small.png", picture_bytes(1, size=(48, 20)))]
+    files += [(f"{i}.jpg", b"no picture") for i in range(4)]
+    files += [(f"good{i}.png", picture_bytes(10 + i)) for i in range(6)]
+    for name, content in files:
+        (tmp_path / name).write_bytes(content)
+    open_sources(settings_for(tmp_path), seed=0)
+    assert (
+        "data: pictures: 6 of 12 pictures; left out: 4 broken (0.jpg, 1.jpg, 2.jpg, ...), 1 tiny (small.png), "
+        "1 grayscale (gray.png)\n"
+    ) in capsys.readouterr().out
+    open_sources(settings_for(tmp_path), seed=0, say=None)
+    assert not capsys.readouterr().out
+
+
+def test_every_table_of_a_folder_without_a_card_is_read(tmp_path):
+    """`datasets` itself takes those that follow its pattern, and passes over the others."""
+    write_parquet(tmp_path, [picture_bytes(i) for i in range(4)])
+    for i, name in enumerate(("train-things", "more")):
+        make_dataset([picture_bytes(10 + i)]).cast_column("image", Image()).to_parquet(
+            tmp_path / "data" / f"{name}.parquet"
+        )
+    write_parquet(tmp_path, [picture_bytes(20)], split="valid")
+    for streaming in (False, True):
+        settings = settings_for(tmp_path, streaming=streaming)
+        settings.validation.split = "valid"
+        photographs, validation, _ = open_sources(settings, seed=0)
+        assert photographs["pictures"].size == 6
+        assert len(validation) == 1
+    assert open_source(str(tmp_path), "train").count() == 6
 
 
 def test_held_out_pictures_are_not_trained_on(tmp_path):

@@ -300,7 +300,7 @@ def test_native_is_what_a_user_of_the_pipeline_gets(model_folder, tmp_path, caps
     arguments = ["--data", tmp_path / "photographs", "--protocol", "native", "-o", tmp_path / "out"]
     capsys.readouterr()
     assert evaluate.main([str(argument) for argument in ["--model", model_folder, *arguments]]) == 0
-    assert "skipped: c.png: cannot identify image file" in capsys.readouterr().err
+    assert "skipped: c.png: not a picture; accepted are JPEG" in capsys.readouterr().err
     written = json.loads((tmp_path / "out" / "results.json").read_text())
     assert written["counts"] == {"seen": 3, "measured": 2, "near_gray": 0, "broken": 1}
     assert written["broken"][0]["picture"] == "c.png"

@@ -17,7 +17,8 @@ from PIL import Image, ImageCms, ImageFile, features
 from skimage.color import rgb2lab
 
 from modeling_chromagan import LoadedImage, pixel_blocks
-from modeling_chromagan.image_loading import PICTURE_SUFFIXES, ImageLoadError, load_image
+from modeling_chromagan.color_profiles import reduce_8_bit
+from modeling_chromagan.image_loading import PICTURE_SUFFIXES, ImageLoadError, load_color, load_image
 
 HEIGHT, WIDTH = 18, 24
 SHAPE = (HEIGHT, WIDTH)
@@ -771,6 +772,76 @@ def kinds_of_files() -> dict[str, bytes]:
     if features.check("avif"):
         files["avif"] = encoded(color, "AVIF")
     return files
+
+
+@pytest.mark.parametrize("kind", kinds_of_files())
+def test_colors_have_the_luminance_that_the_same_file_gives(kind):
+    """Whatever is put right for luminance is right in color: what is trained on is what is colorized."""
+    content = kinds_of_files()[kind]
+    loaded, color = load_image(content), load_color(content)
+    white = {"uint8": 255, "uint16": 65535, "float32": 1}[loaded.gray.dtype.name]
+    assert color.mode == "RGB"
+    assert not color.info
+    assert np.abs(reduce_8_bit(np.asarray(color)) / 65535 - loaded.gray / white).max() < 0.51 / 255
+    assert (np.asarray(color).std(axis=2).max() > 0) == loaded.was_color
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_colors_are_turned_once(orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    rgb = random_rgb()
+    expected = np.stack([displayed(rgb[..., channel], orientation) for channel in range(3)], axis=-1)
+    color = load_color(encoded(rgb, "PNG", exif=exif))
+    np.testing.assert_array_equal(np.asarray(color), expected)
+    np.testing.assert_array_equal(np.asarray(load_color(encoded(color, "PNG", exif=color.getexif()))), expected)
+
+
+def test_colors_of_a_profile_are_converted():
+    rgb = random_rgb()
+    srgb_from_adobe = np.array([[1.39836, -0.39836, 0], [0, 1, 0], [0, -0.04293, 1.04293]])
+    expected = to_code(np.clip((rgb / 255.0) ** (563 / 256) @ srgb_from_adobe.T, 0, 1)) * 255
+    color = np.asarray(load_color(encoded(rgb, "PNG", icc_profile=adobe_rgb()))).astype(int)
+    assert np.abs(color - expected).max() <= 2
+    np.testing.assert_array_equal(np.asarray(load_color(encoded(rgb, "PNG", icc_profile=SRGB))), rgb)
+    indexed = Image.fromarray(rgb).quantize(60)
+    np.testing.assert_array_equal(
+        np.asarray(load_color(encoded(indexed, "PNG", icc_profile=adobe_rgb()))),
+        np.asarray(load_color(encoded(indexed.convert("RGB"), "PNG", icc_profile=adobe_rgb()))),
+    )
+    cyan = encoded(Image.new("CMYK", (WIDTH, HEIGHT), (255, 0, 0, 0)), "TIFF", icc_profile=cmyk_profile(62))
+    assert rgb2lab(np.asarray(load_color(cyan)))[..., 0] == pytest.approx(62, abs=0.5)
+
+
+def test_lab_tiff_gives_its_colors():
+    lab = np.array([[[128, 20, 20], [200, 240, 16]]], np.uint8)  # a and b are signed bytes
+    color = rgb2lab(np.asarray(load_color(tiff(lab, (8, 8, 8), 8))))
+    expected = np.concatenate([lab[..., :1] / 2.55, lab[..., 1:].view(np.int8)], axis=-1)
+    assert np.abs(color - expected).max() < 2  # the white of a Lab file is D50, that of sRGB D65
+
+
+def test_a_jpeg_need_not_be_decoded_whole():
+    picture = Image.fromarray(random_rgb()).resize((400, 300), Image.Resampling.BICUBIC)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    for file_format in ("JPEG", "MPO"):
+        content = encoded(picture, file_format, exif=exif, quality=95)
+        sizes = {side: load_color(content, short_side=side).size for side in (None, 301, 150, 149, 75, 10)}
+        whole, half, quarter = (300, 400), (150, 200), (75, 100)
+        assert sizes == {None: whole, 301: whole, 150: half, 149: half, 75: quarter, 10: (38, 50)}
+        small = np.asarray(load_color(content, short_side=150)).astype(int)
+        expected = np.asarray(load_color(content).resize((150, 200), Image.Resampling.BOX)).astype(int)
+        assert np.abs(small - expected).mean() < 2
+    assert load_color(encoded(picture, "PNG"), short_side=10).size == (400, 300)
+
+
+def test_colors_of_what_is_no_picture_are_one_line(tmp_path):
+    with pytest.raises(ImageLoadError, match=r"^<bytes>: not a picture; accepted are JPEG"):
+        load_color(b"no picture at all")
+    with pytest.raises(ImageLoadError, match="no such file"):
+        load_color(tmp_path / "none.png")
+    with pytest.raises(ImageLoadError, match="more than max_pixels = 10"):
+        load_color(encoded(random_rgb(), "PNG"), max_pixels=10)
 
 
 def picture_or_error(content: bytes, **options) -> LoadedImage | ImageLoadError:

@@ -14,11 +14,11 @@ from PIL import Image, ImageCms
 
 from modeling_chromagan.training.evaluation_pictures import (
     PictureSourceError,
-    decode_picture,
     evenly_spaced,
     open_source,
     read_pictures,
 )
+from modeling_chromagan.training.picture_files import decode_picture
 from modeling_chromagan.training.protocols import PROTOCOLS
 
 

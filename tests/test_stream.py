@@ -19,9 +19,10 @@ from datasets.exceptions import DatasetNotFoundError
 from PIL import Image as PillowImage
 
 from modeling_chromagan.training import parquet_files, stream
-from modeling_chromagan.training.data import BatchPlan, Photographs, open_sources
+from modeling_chromagan.training.data import BatchPlan, Photographs
 from modeling_chromagan.training.parquet_files import ParquetFiles, RowGroups, StreamError, remote_address
 from modeling_chromagan.training.recipe import Batches, Data, RecipeError, Source
+from modeling_chromagan.training.sources import open_sources
 from modeling_chromagan.training.stream import PooledOrder, StreamedRows, class_names, open_stream
 
 UNIFORM = 94.7  # distinct ones of 200 classes among 128 pictures drawn uniformly
@@ -488,7 +489,7 @@ def test_an_error_in_a_data_worker_is_still_one_line(folder, tmp_path):
 
 
 def test_a_gated_data_set_names_the_token(monkeypatch):
-    def refuse(_):
+    def refuse(path):
         raise DatasetNotFoundError(
             "Dataset 'ILSVRC/imagenet-1k' is a gated dataset on the Hub. You must be authenticated to access it."
         )

@@ -93,6 +93,21 @@ def test_run_folder_explains_itself(finished):
     assert not list(finished.rglob(".partial*"))
 
 
+def test_what_was_left_out_is_said_at_the_start_and_at_the_end(pictures, tmp_path, capsys):
+    shutil.copytree(pictures, tmp_path / "pictures")
+    (tmp_path / "pictures" / "broken.png").write_bytes(b"no picture")
+    Image.new("RGB", (64, 56), (90, 90, 90)).save(tmp_path / "pictures" / "gray.png")
+    assert run(tmp_path / "pictures", tmp_path / "run", "phases.0.steps=6", "data.validation.fraction=0.01") == 0
+    said = capsys.readouterr().out
+    start = "data: pictures: 12 of 14 pictures; left out: 1 broken (broken.png), 1 grayscale (gray.png)"
+    assert start in said[: said.index("phase color")]
+    report = json.loads((tmp_path / "run" / "data_report.json").read_text(encoding="utf-8"))["rejected"]["pictures"]
+    broken, gray = report["broken"], report["grayscale"]
+    assert broken + gray > 0
+    groups = ", ".join(f"{count} {flaw}" for flaw, count in report.items() if count)
+    assert f"data: pictures: passed over {broken + gray} times: {groups}; other" in said[said.index("phase adv") :]
+
+
 def test_every_evaluation_measures_the_model_against_the_grey_row(finished):
     lines = [json.loads(line) for line in (finished / "log.jsonl").read_text(encoding="utf-8").splitlines()]
     measured = [line for line in lines if "validation_psnr_mean" in line]

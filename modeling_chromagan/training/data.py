@@ -1,80 +1,27 @@
-"""Pictures of any data set or folder -> batches of squares of them, the same at every run of a seed.
+"""Pictures of opened sources -> batches of squares of them, the same at every run of a seed.
 
 What a batch holds is a function of (seed, phase, step) alone, not of how much was read before, so that a resumed run
 continues with the pictures an uninterrupted one would have seen, on any number of processes and data workers.
 """
 
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
-from pathlib import Path
 
 import numpy as np
 import torch
-from datasets import Dataset, Image, get_dataset_split_names, load_dataset
-from datasets.exceptions import DatasetsError
+from datasets import Dataset
 from PIL import Image as PillowImage
 
-from .flaws import FLAWS, UNREADABLE, decode_picture, find_flaw, find_flaws
+from ..pixel_blocks import ImageLoadError
+from .flaws import FLAWS, find_flaws
 from .parquet_files import SharedCounts
+from .picture_files import decode_picture
 from .pixels import RandomSquares
 from .recipe import Batches, Data, RecipeError, Source
-from .stream import StreamedRows, class_names, list_splits, open_stream
+from .stream import StreamedRows
 
 NO_LABEL = -1
 READ_AHEAD_PIXELS = 2**22  # of decoded pictures that are judged together
-VALIDATION_POOL = 16  # row groups of a streamed split, all read before training begins
-
-
-def locate(name: str, source: Source) -> str | None:
-    """The folder or Hub id that a source is read from; `None` for an optional source that is not to be had.
-
-    A folder that `path` names comes first, then a local copy below the folder that CHROMAGAN_DATA names, then the Hub.
-
-    Raises:
-        RecipeError: for a source that is neither local nor on the Hub.
-    """
-    if source.path and Path(source.path).exists():
-        return source.path
-    root = os.environ.get("CHROMAGAN_DATA", "")
-    if root and source.local and (Path(root) / source.local).is_dir():
-        return str(Path(root) / source.local)
-    if source.path and not source.optional:
-        return source.path
-    if source.optional:
-        return None
-    raise RecipeError(
-        f"data.sources.{name}: no folder {source.local!r} in CHROMAGAN_DATA ({root or 'unset'}); "
-        "accepted: set CHROMAGAN_DATA to the folder that holds it, or give the source a path"
-    )
-
-
-def open_split(name: str, source: Source, split: str) -> Dataset:
-    """One split of a source that is not streamed, its pictures still encoded.
-
-    Raises:
-        RecipeError: naming the source, for a data set, split or column that does not exist or cannot be reached.
-    """
-    where = locate(name, source)
-    options = {"path": where}
-    if Path(where).is_dir() and not any(Path(where).rglob("*.parquet")):
-        options = {"path": "imagefolder", "data_dir": where}
-    try:
-        data = load_dataset(**options, split=split)
-    except (DatasetsError, OSError, ValueError) as error:
-        reason = " ".join(str(error).split())
-        raise RecipeError(f"data.sources.{name}: {where}, split {split!r}: {reason}") from error
-    if source.image_column not in data.column_names:
-        raise RecipeError(
-            f"data.sources.{name}.image_column is {source.image_column!r}; "
-            f"accepted: one of {', '.join(data.column_names)}"
-        )
-    if source.use_labels and source.label_column not in data.column_names:
-        raise RecipeError(
-            f"data.sources.{name}.label_column is {source.label_column!r}; "
-            f"accepted: one of {', '.join(data.column_names)}"
-        )
-    return data.cast_column(source.image_column, Image(decode=False))
 
 
 class Photographs:
@@ -89,6 +36,7 @@ class Photographs:
         settings: what makes a picture unsuitable.
         seed: of a table's order and of the pictures that replace others in it.
         rows: of a table that are used; `None`: all.
+        short_side: of a decoded picture that is enough, see `load_color`; `None`: whatever it has.
     """
 
     def __init__(
@@ -98,8 +46,10 @@ class Photographs:
         settings: Data,
         seed: int = 0,
         rows: np.ndarray | None = None,
+        short_side: int | None = None,
     ):
         self.data, self.source, self.settings, self.seed = data, source, settings, seed
+        self.short_side = short_side
         self.rejected = SharedCounts(FLAWS)
         self.rows = None
         if not isinstance(data, StreamedRows):
@@ -179,8 +129,8 @@ class Photographs:
         """A row's picture, `None` for a broken one, and its label."""
         label = row[self.source.label_column] if self.source.use_labels else NO_LABEL
         try:
-            return decode_picture(row[self.source.image_column]), label
-        except UNREADABLE:
+            return decode_picture(row[self.source.image_column], self.short_side), label
+        except (ImageLoadError, OSError):
             return None, label
 
     def suitable(
@@ -212,91 +162,6 @@ class Photographs:
         whole = {position: picture for position, (picture, _) in read.items() if picture is not None}
         flaws = dict(zip(whole, find_flaws(list(whole.values()), self.settings), strict=True))
         return {position: flaw for position in read if (flaw := flaws.get(position, "broken")) is not None}
-
-
-def open_sources(
-    settings: Data, seed: int
-) -> tuple[dict[str, Photographs], list[PillowImage.Image], list[str] | None]:
-    """Every source of a recipe, the validation pictures, and the class names of the labelled source.
-
-    Prints where each source is read from, how a streamed one is mixed, and which optional ones were left out.
-
-    Raises:
-        RecipeError: if a source that is not optional cannot be had.
-    """
-    opened, validation, names = {}, None, None
-    validation_name = settings.validation.source or next(iter(settings.sources))
-    for number, (name, source) in enumerate(settings.sources.items()):
-        where = locate(name, source)
-        if where is None:
-            print(f"data: {name} left out: optional and not found", flush=True)
-            continue
-        own_seed = seed * 1000 + number
-        if source.streaming:
-            files, groups = open_stream(name, where, source, source.split, settings)
-            data = StreamedRows(files, groups, own_seed, settings.pool_mebibytes * 2**20)
-            print(f"data: {name} streamed from {where}: {data.describe()}", flush=True)
-            features = class_names(files, where, source.label_column) if source.use_labels else None
-        else:
-            data = open_split(name, source, source.split)
-            print(f"data: {name} from {where}", flush=True)
-            features = getattr(data.features[source.label_column], "names", None) if source.use_labels else None
-        if source.use_labels:
-            if not features:
-                raise RecipeError(f"data.sources.{name}: column {source.label_column!r} holds no class labels")
-            names = features
-        rows = None
-        if name == validation_name:
-            rows, held_out = split_for_validation(name, source, settings, data, seed)
-            validation = collect_validation(held_out, source, settings)
-        opened[name] = Photographs(data, source, settings, own_seed, rows)
-    if validation is None:
-        raise RecipeError(f"data.validation.source: {validation_name} is not to be had; accepted: {', '.join(opened)}")
-    return opened, validation, names
-
-
-def split_for_validation(
-    name: str, source: Source, settings: Data, data: Dataset | StreamedRows, seed: int
-) -> tuple[np.ndarray | None, Dataset | StreamedRows]:
-    """Training rows (`None`: all) and the held-out data of the validation source."""
-    wanted = settings.validation
-    where = locate(name, source)
-    if wanted.split is not None:
-        available = list_splits(name, where) if source.streaming else get_dataset_split_names(where)
-        if available is not None and wanted.split not in available:
-            raise RecipeError(f"data.validation.split is {wanted.split!r}; accepted: {', '.join(available)}")
-        if not source.streaming:
-            return None, open_split(name, source, wanted.split)
-        unlimited = source.model_copy(update={"max_samples": None})
-        files, groups = open_stream(name, where, unlimited, wanted.split, settings)
-        return None, StreamedRows(files, groups, 0, settings.pool_mebibytes * 2**20, VALIDATION_POOL)
-    if source.streaming:
-        raise RecipeError(f"data.validation.split is null; accepted: a split's name while {name} is streamed")
-    order = np.random.default_rng([seed, 1]).permutation(len(data))
-    held_out = max(1, round(len(data) * wanted.fraction))
-    return np.sort(order[held_out:]), data.select(np.sort(order[:held_out]))
-
-
-def collect_validation(data: Dataset | StreamedRows, source: Source, settings: Data) -> list[PillowImage.Image]:
-    """The first suitable pictures of a fixed shuffle (data sets are sorted by class)."""
-    if isinstance(data, StreamedRows):
-        rows = (next(data.candidates(position)) for position in range(len(data)))
-    else:
-        rows = (data[int(index)] for index in np.random.default_rng(0).permutation(len(data)))
-    colorful = settings.model_copy(update={"min_colorfulness": max(settings.min_colorfulness, 12.0)})
-    pictures = []
-    for row in rows:
-        try:
-            picture = decode_picture(row[source.image_column])
-        except UNREADABLE:
-            continue
-        if find_flaw(picture, colorful) is None:
-            pictures.append(picture)
-        if len(pictures) == settings.validation.samples:
-            break
-    if not pictures:
-        raise RecipeError("data.validation: no readable color picture that is large enough")
-    return pictures
 
 
 class BatchPlan(torch.utils.data.Dataset):

@@ -4,9 +4,7 @@ A source is read from its start as often as needed, and nothing is kept of what 
 and passed over, never the end of a run.
 """
 
-import io
 import itertools
-import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,9 +12,11 @@ from pathlib import Path
 import fsspec
 import numpy as np
 import torch
-from PIL import Image, ImageCms, ImageOps
 
+from ..image_loading import ACCEPTED_FORMATS
 from ..messages import first_line
+from ..pixel_blocks import ImageLoadError
+from .picture_files import data_set_options, decode_picture, is_picture_folder, list_pictures
 from .protocols import Protocol
 
 SMALLEST_SIDE = 16  # what the networks and the windows of SSIM need
@@ -80,7 +80,7 @@ def open_source(data: str, split: str) -> PictureSource:
         PictureSourceError: if the data set, the split or the column `image` is missing or unreadable.
     """
     folder = Path(data)
-    if folder.is_dir() and not any(folder.rglob("*.parquet")):
+    if is_picture_folder(data):
         return _open_folder(folder / split if (folder / split).is_dir() else folder)
     if folder.exists() and not folder.is_dir():
         raise PictureSourceError(f"{data} is a file; accepted: a folder or a Hub id")
@@ -89,7 +89,7 @@ def open_source(data: str, split: str) -> PictureSource:
     except ImportError as error:
         raise PictureSourceError("data sets need the library datasets: pip install 'chromagan[train]'") from error
     try:
-        builder = datasets.load_dataset_builder(data)
+        builder = datasets.load_dataset_builder(**data_set_options(data))
         # Streaming reads this split only; otherwise the training pictures would be fetched and copied too.
         dataset = builder.as_streaming_dataset(split=split)
         features = dataset.features or {}
@@ -134,14 +134,10 @@ def _parquet_rows(files: Sequence[str], columns: Sequence[str]) -> Iterator[dict
 
 
 def _open_folder(folder: Path) -> PictureSource:
-    suffixes = set(Image.registered_extensions())
-    names = sorted(
-        path.relative_to(folder)
-        for path in folder.rglob("*")
-        if path.suffix.lower() in suffixes and not any(part.startswith(".") for part in path.relative_to(folder).parts)
-    )
+    names = [path.relative_to(folder) for path in list_pictures(folder)]
     if not names:
-        raise PictureSourceError(f"{folder} holds no pictures; accepted: parquet files or pictures")
+        accepted = f"parquet files or pictures ({ACCEPTED_FORMATS})"
+        raise PictureSourceError(f"{folder} holds no pictures; accepted: {accepted}")
 
     def open_rows() -> Iterator[dict]:
         return ({"image": {"path": str(folder / name), "bytes": None}, "name": str(name)} for name in names)
@@ -190,53 +186,17 @@ def read_pictures(
                 raise ValueError(f"is {picture.width}x{picture.height}; accepted: {SMALLEST_SIDE} pixels a side")
         except Exception as error:  # damaged files surface as almost any type
             if on_broken is not None:
-                on_broken(name, first_line(error))
+                on_broken(name, error.reason if isinstance(error, ImageLoadError) else first_line(error))
             continue
         label = row.get("label")
         rgb = torch.from_numpy(np.array(picture)).permute(2, 0, 1).contiguous()  # (3, H, W)
         yield Picture(index, name, rgb, -1 if label is None else label)
 
 
-def decode_picture(cell: dict) -> Image.Image:
-    """The picture of an undecoded `datasets` cell as it is displayed: upright, in sRGB, without alpha.
-
-    Raises:
-        OSError and others of Pillow: if it is no readable picture.
-    """
-    if cell.get("bytes") is None and cell.get("path") is None:
-        raise ValueError("there is no picture")
-    if cell.get("bytes") is not None:
-        content = io.BytesIO(cell["bytes"])
-    elif "://" in cell["path"]:  # a streamed folder of pictures on the Hub
-        with fsspec.open(cell["path"]) as file:
-            content = io.BytesIO(file.read())
-    else:
-        content = cell["path"]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of odd metadata; the pixels decide
-        with Image.open(content) as opened:
-            profile = opened.info.get("icc_profile")
-            picture = ImageOps.exif_transpose(opened)
-            if profile and picture.mode in ("RGB", "CMYK"):
-                picture = _to_srgb(picture, profile)
-            picture = picture.convert("RGB")
-    picture.info.clear()  # the pixels are sRGB now; whoever reads on must not convert them once more
-    return picture
-
-
-def _to_srgb(picture: Image.Image, profile: bytes) -> Image.Image:
-    try:
-        source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-        return ImageCms.profileToProfile(picture, source, ImageCms.createProfile("sRGB"), outputMode="RGB")
-    except (ImageCms.PyCMSError, OSError):  # a damaged profile is as good as none
-        return picture
-
-
 __all__ = [
     "Picture",
     "PictureSource",
     "PictureSourceError",
-    "decode_picture",
     "evenly_spaced",
     "open_source",
     "read_pictures",

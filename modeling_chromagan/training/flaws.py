@@ -1,6 +1,5 @@
-"""Pictures are read, and judged: is there color to learn from? Whoever looks at a picture looks at it here."""
+"""Pictures are judged: is there color to learn from?"""
 
-import io
 import math
 from collections import defaultdict
 from collections.abc import Callable, Sequence
@@ -13,23 +12,7 @@ from ..color import rgb8_to_lab
 from .metrics import colorfulness
 from .recipe import Data
 
-# Pillow's ways of refusing a file, and a cell without content.
-UNREADABLE = (OSError, ValueError, SyntaxError, TypeError, PillowImage.DecompressionBombError)
 FLAWS = ("broken", "tiny", "grayscale", "almost gray", "toned")
-
-
-def decode_picture(cell: dict | bytes) -> PillowImage.Image:
-    """An undecoded `datasets` image cell, or a file's content, as an RGB picture.
-
-    Raises:
-        OSError: if it is no readable picture.
-    """
-    if isinstance(cell, bytes):
-        cell = {"bytes": cell}
-    content = io.BytesIO(cell["bytes"]) if cell["bytes"] is not None else cell["path"]
-    with PillowImage.open(content) as picture:
-        picture.load()
-        return picture if picture.mode == "RGB" else picture.convert("RGB")  # which would copy every pixel
 
 
 def find_flaw(picture: PillowImage.Image, settings: Data) -> str | None:
@@ -92,4 +75,4 @@ def hue_deviation(pixels: torch.Tensor) -> torch.Tensor:
     return torch.rad2deg((-2 * resultant.clamp(1e-9, 1).log()).sqrt()).nan_to_num(nan=math.inf)
 
 
-__all__ = ["FLAWS", "UNREADABLE", "decode_picture", "find_flaw", "find_flaws", "hue_deviation"]
+__all__ = ["FLAWS", "find_flaw", "find_flaws", "hue_deviation"]

@@ -13,6 +13,7 @@ from datasets import load_dataset_builder
 from datasets.exceptions import DatasetsError
 
 from .parquet_files import LARGEST_POOL, ParquetFiles, RowGroups, StreamError, access_refusal, list_index
+from .picture_files import data_set_options, is_picture_folder
 from .recipe import Data, RecipeError, Source
 
 POOL_SHARE = 0.75  # of the allowed bytes; the rest holds what a batch that crosses slots still needs, and reading
@@ -216,6 +217,8 @@ def list_files(name: str, where: str, split: str, connection_tries: int) -> list
         return [where]
     if where.startswith(("http://", "https://")):
         files = list_index(name, where, split, connection_tries)
+    elif is_picture_folder(where):
+        files = []
     else:
         builder = open_builder(name, where)
         data_files = builder.config.data_files or {}
@@ -245,7 +248,7 @@ def open_builder(name: str, where: str):
         RecipeError: naming the source; for a gated data set, what to do about the token.
     """
     try:
-        return load_dataset_builder(where)
+        return load_dataset_builder(**data_set_options(where))
     except (DatasetsError, OSError, ValueError) as error:
         reason = " ".join(str(error).split())
         if "gated" in reason:
