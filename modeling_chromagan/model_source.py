@@ -122,8 +122,9 @@ def load_colorizer(model: ModelSource, options: argparse.Namespace) -> "ChromaGA
             folder, **{name: value for name, value in settings.items() if value is not None}
         )
         generator, loading = ChromaGANGenerator.from_pretrained(
-            folder, class_head=False, dtype=dtype, use_safetensors=True, output_loading_info=True
+            folder, class_head=False, dtype=torch.float32, use_safetensors=True, output_loading_info=True
         )
+        generator.fold_batch_norms().to(dtype)
         colorizer = ChromaGANPipeline(generator, processor, device=torch.device(device))
     except Exception as error:  # damaged files surface as almost any type
         raise ModelError(f"{model.name} cannot be loaded: {first_line(error)}") from error

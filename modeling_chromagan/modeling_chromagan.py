@@ -148,6 +148,7 @@ class ChromaGANGenerator(ChromaGANPreTrainedModel):
 
     # A checkpoint with a class head loads into a generator without one: colors do not depend on it.
     _keys_to_ignore_on_load_unexpected = [r"network\.class_head\."]  # noqa: RUF012
+    is_folded = False  # whether batch norms were folded into convolutions
 
     def __init__(self, config: ChromaGANConfig):
         super().__init__(config)
@@ -156,11 +157,40 @@ class ChromaGANGenerator(ChromaGANPreTrainedModel):
         self.train()
 
     def train(self, mode: bool = True) -> "ChromaGANGenerator":
-        """As in torch, but the network's `frozen_parts` stay in evaluation mode and without gradients."""
+        """As in torch, but the network's `frozen_parts` stay in evaluation mode and without gradients.
+
+        Raises:
+            ValueError: for training with folded batch norms.
+        """
+        if mode and self.is_folded:
+            raise ValueError("batch norms are folded; accepted: training a generator loaded anew")
         super().train(mode)
         for name in self.network.frozen_parts:
             self.network.get_submodule(name).eval().requires_grad_(False)
         return self
+
+    def fold_batch_norms(self) -> "ChromaGANGenerator":
+        """Writes batch norms into the convolutions before them, in generators that can: the same colors, faster.
+
+        In place, for inference only: from then on the generator can neither be trained nor saved. Returns itself, in
+        evaluation mode.
+        """
+        self.eval()
+        if hasattr(self.network, "fold_batch_norms") and not self.is_folded:
+            self.requires_grad_(False)
+            self.network.fold_batch_norms()
+            self.is_folded = True
+        return self
+
+    def save_pretrained(self, save_directory: str | os.PathLike, **kwargs) -> None:
+        """As for all models here.
+
+        Raises:
+            ValueError: with folded batch norms, whose weights no generator could load.
+        """
+        if self.is_folded:
+            raise ValueError("batch norms are folded; accepted: saving a generator loaded anew")
+        super().save_pretrained(save_directory, **kwargs)
 
     def forward(
         self,

@@ -190,9 +190,8 @@ class ChromaGANPipeline(Pipeline):
         self.model.config.custom_pipelines = {
             TASK: {"impl": f"{module}.{type(self).__name__}", "pt": ["AutoModelForImageToImage"], "type": "image"}
         }
-        os.makedirs(save_directory, exist_ok=True)
-        custom_object_save(self, save_directory)
         super().save_pretrained(save_directory, **kwargs)
+        custom_object_save(self, save_directory)
 
 
 def check_batch_size(batch_size: int | None) -> None:

@@ -84,7 +84,7 @@ def load_colorizer() -> transformers.Pipeline:
     model_options = {"class_head": False, "use_safetensors": True}
     try:
         if not package:
-            return transformers.pipeline(
+            colorizer = transformers.pipeline(
                 "image-to-image",
                 model=model,
                 dtype=torch.float32,
@@ -93,13 +93,16 @@ def load_colorizer() -> transformers.Pipeline:
                 model_kwargs=model_options,
                 **hub_options,
             )
-        processor = package.ChromaGANImageProcessor.from_pretrained(model, **hub_options)
-        generator = package.ChromaGANGenerator.from_pretrained(
-            model, dtype=torch.float32, **model_options, **hub_options
-        )
-        return package.ChromaGANPipeline(generator, processor, device=DEVICE)
+        else:
+            processor = package.ChromaGANImageProcessor.from_pretrained(model, **hub_options)
+            generator = package.ChromaGANGenerator.from_pretrained(
+                model, dtype=torch.float32, **model_options, **hub_options
+            )
+            colorizer = package.ChromaGANPipeline(generator, processor, device=DEVICE)
     except (OSError, ValueError) as error:
         sys.exit(f"the model {model} cannot be loaded: {str(error).strip().splitlines()[0]}")
+    colorizer.model.fold_batch_norms()
+    return colorizer
 
 
 if "CPU_CORES" in os.environ:  # set on Spaces, where torch counts the cores of the whole machine
