@@ -30,6 +30,7 @@ from modeling_chromagan.training.checkpoint import (
     save_checkpoint,
 )
 from modeling_chromagan.training.chroma_histogram import ab_histogram
+from modeling_chromagan.training.color_bins import bin_rarity, bin_shares
 from modeling_chromagan.training.data import BatchPlan
 from modeling_chromagan.training.doctor import color_statistics, diagnose
 from modeling_chromagan.training.evaluate import evaluate_model, sample_grid
@@ -45,7 +46,9 @@ from modeling_chromagan.training.teacher import load_teacher
 from modeling_chromagan.training.updates import Updates
 
 DEFAULT_RECIPE = Path(__file__).parent / "recipes" / "chromagan_tiny.yaml"
-HISTOGRAM_BATCHES = 40  # whose colors are counted for a rebalanced term
+# How many batches' and pictures' colors are counted, at most, where a term weighs them by how rare they are.
+COUNTED_BATCHES = 40
+COUNTED_PICTURES = 2560
 
 
 class Trainer:
@@ -61,11 +64,7 @@ class Trainer:
         size = recipe.phases[0].batches[0].size
         self.validation = torch.from_numpy(np.stack([center_crop(picture, size) for picture in pictures]))
         self.validation = self.validation.permute(0, 3, 1, 2).contiguous()
-        self.color_weights = {
-            number: objectives.rebalancing_weights(self.colors_of(phase), phase.objective.rebalanced_uniform_share)
-            for number, phase in enumerate(recipe.phases)
-            if phase.objective.rebalanced_weight
-        }
+        self.color_weights = {number: self.weigh_colors(phase) for number, phase in enumerate(recipe.phases)}
         self.teacher = load_teacher(recipe.teacher)
         labels = None
         if recipe.teacher.kind == "labels" and class_names:
@@ -86,14 +85,32 @@ class Trainer:
         self.skipped = Counter()  # steps that were not made, by network
         self.step = 0  # over all phases
 
-    def colors_of(self, phase: Phase) -> torch.Tensor:
-        """How often colors occur in the first batches of a phase, the same for every process and resumed run."""
-        plan = BatchPlan(self.photographs, phase.batches[:1], HISTOGRAM_BATCHES, self.recipe.seed, 0, 1)
+    def weigh_colors(self, phase: Phase) -> tuple[torch.Tensor | None, torch.Tensor | None]:
+        """Weights by rarity for the phase's rebalanced term and for its bins; `None` where it has no such term.
+
+        Counted in the first batches of the phase, the same for every process and resumed run.
+        """
+        objective = phase.objective
+        if not (objective.rebalanced_weight or objective.bins_weight):
+            return None, None
+        batches = min(COUNTED_BATCHES, -(-COUNTED_PICTURES // phase.batches[0].batch_size))
+        plan = BatchPlan(self.photographs, phase.batches[:1], batches, self.recipe.seed, 0, 1)
         counts = {name: source.rejected.values.clone() for name, source in self.photographs.items()}
-        batches = [to_network_units(plan[i]["rgb"], "unit8")[1] for i in range(HISTOGRAM_BATCHES)]
+        squares, bins = [], []
+        for i in range(batches):
+            ab = decode_ab(to_network_units(plan[i]["rgb"], "unit8")[1], "unit8")
+            squares.append(ab_histogram(ab))
+            bins.append(bin_shares(ab))
         for name, source in self.photographs.items():  # these pictures come again: the report is about the training
             source.rejected.values.copy_(counts[name])
-        return ab_histogram(decode_ab(torch.cat(batches), "unit8"))
+        rebalancing = rarity = None
+        if objective.rebalanced_weight:
+            shares = torch.stack(squares).mean(dim=0)
+            rebalancing = objectives.rebalancing_weights(shares, objective.rebalanced_uniform_share)
+        if objective.bins_weight:
+            shares = torch.stack(bins).mean(dim=0)
+            rarity = bin_rarity(shares, objective.bins_uniform_share, objective.bins_rarity_cap)
+        return rebalancing, rarity
 
     def run(self, resume: str, interruption: Interruption) -> None:
         """All phases that are still to do.
@@ -160,7 +177,7 @@ class Trainer:
             number,
             self.networks,
             self.teacher,
-            self.color_weights.get(number),
+            *self.color_weights[number],
             self.accelerator,
             self.skipped,
             self.say,

@@ -129,6 +129,7 @@ class FusionGenerator(nn.Module):
     has_class_head = True
     frozen_parts = ()  # submodules that never train and stay in evaluation mode
     # Settings with which the trunk is the network that pretrained weights belong to.
+    backbone_parts = ("trunk",)  # what load_backbone_weights fills
     backbone_requires = {"trunk_input": "imagenet", "width_multiplier": 1, "trunk_batch_norm": False}  # noqa: RUF012
     size_multiple = 8  # the trunk halves three times; other sizes are padded by reflection and cropped
     minimum_size = 16  # below it reflection has nothing to reflect and the trunk sees two cells

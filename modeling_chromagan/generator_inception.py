@@ -130,6 +130,7 @@ class InceptionV3Autoencoder(nn.Module):
     output_space = "ab"
     has_class_head = False
     # Settings with which the encoder is the network that pretrained weights belong to.
+    backbone_parts = ("encoder",)  # what load_backbone_weights fills
     backbone_requires = {"trunk_input": "imagenet", "width_multiplier": 1}  # noqa: RUF012
     size_multiple = 8  # the encoder halves three times; other sizes are padded by reflection and cropped
     minimum_size = 16

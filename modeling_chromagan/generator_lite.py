@@ -115,7 +115,9 @@ class LiteGenerator(nn.Module):
 
     output_space = "ab"
     has_class_head = True
+    has_bins = True
     frozen_parts = ()
+    backbone_parts = ("trunk", "class_head")  # what load_backbone_weights fills
     backbone_requires = {"width_multiplier": 1}  # noqa: RUF012 - with which the trunk is what weights belong to
     size_multiple = 32  # the trunk halves five times; other sizes are padded by reflection and cropped
     minimum_size = 16

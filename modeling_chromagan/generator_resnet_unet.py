@@ -151,6 +151,7 @@ class ResNetUNet(nn.Module):
     has_class_head = False
     frozen_parts = ()
     # Settings with which the encoder is the network that pretrained weights belong to.
+    backbone_parts = ("encoder",)  # what load_backbone_weights fills
     backbone_requires = {"trunk_input": "imagenet", "width_multiplier": 1}  # noqa: RUF012
     size_multiple = 32  # the encoder halves five times; other sizes are padded by reflection and cropped
     minimum_size = 16

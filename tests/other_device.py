@@ -22,6 +22,7 @@ from torch.utils.backend_registration import _setup_privateuseone_for_python_bac
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from modeling_chromagan import ChromaGANCritic, ChromaGANGenerator
+from modeling_chromagan.color import ab_bins
 from modeling_chromagan.training.chroma_histogram import BINS_PER_AXIS
 from modeling_chromagan.training.recipe import Recipe, load_recipe
 from modeling_chromagan.training.teacher import ClassTeacher, VGG16Classifier
@@ -65,10 +66,10 @@ def take_steps(recipe: Recipe, device: torch.device) -> None:
         accumulate=lambda *networks: contextlib.nullcontext(),
         backward=torch.Tensor.backward,
     )
-    colors = torch.rand(BINS_PER_AXIS**2)
+    colors, rarity = torch.rand(BINS_PER_AXIS**2), torch.rand(len(ab_bins()))
     for number, phase in enumerate(recipe.phases):
         phase.steps = 10  # some recipes count epochs, of data that is not here
-        updates = Updates(recipe, number, networks, teacher, colors, accelerator, Counter(), print)
+        updates = Updates(recipe, number, networks, teacher, colors, rarity, accelerator, Counter(), print)
         for kind, settings in enumerate(phase.batches):
             count, size = settings.batch_size, settings.size
             batch = {

@@ -252,6 +252,29 @@ def test_color_terms_by_hand(settings, by_hand):
     assert parts["color"].item() == pytest.approx(by_hand)
 
 
+@pytest.mark.parametrize(("encoding", "scale"), [("unit8", 255), ("symmetric", 110)])
+def test_smooth_l1_is_of_lab_units_whatever_the_encoding(encoding, scale):
+    # Errors of 2 and 20 Lab units, in units of 50: 0.04^2 / 2 / 0.1, and 0.4 - 0.1 / 2.
+    prediction = (torch.tensor([2.0, -20.0]) / scale).view(1, 2, 1, 1).requires_grad_()
+    settings = Objective(class_weight=0, color_weight=8, color_loss="smooth_l1")
+    luminance, target = torch.zeros(1, 1, 1, 1), torch.zeros(1, 2, 1, 1)
+    total, _ = objectives.generator_loss(settings, luminance, prediction, target, None, None, encoding)
+    assert total.item() == pytest.approx(8 * (0.04**2 / 2 / 0.1 + 0.4 - 0.05) / 2, rel=1e-4)
+    total.backward()
+    # Four times 0.4 and 1 a unit of 50 Lab units.
+    torch.testing.assert_close(prediction.grad.flatten(), 4 * torch.tensor([0.4, -1.0]) * scale / 50)
+
+
+def test_bins_loss_is_weighted_and_logged(batch):
+    luminance, real_ab, fake_ab = batch
+    settings = Objective(bins_weight=0.1, class_weight=0)
+    total, parts = objectives.generator_loss(
+        settings, luminance, fake_ab, real_ab, None, None, bins_loss=torch.tensor(3.0)
+    )
+    assert total.item() == pytest.approx(parts["color"].item() + 0.3, rel=1e-6)
+    assert parts["bins"].item() == 3
+
+
 @pytest.mark.parametrize("kind", ["wasserstein", "bce", "least_squares"])
 def test_adversarial_terms_by_hand(kind):
     real, fake = torch.tensor([2.0, -1.0]), torch.tensor([0.5, -0.5])

@@ -76,7 +76,15 @@ def test_command_line_comes_last_and_reaches_into_lists():
         ("backbone_weights=somewhere", ["trunk_input", "raw", "imagenet"]),
         ("extractor_weights=somewhere", ["extractor_weights", "somewhere", "accepted with chromagan: null"]),
         ("phases.0.steps=null", ["phase color", "steps", "epochs"]),
-        ("phases.0.objective.color_loss=l2", ["phases.0.objective.color_loss", "l2", "'mse', 'l1' or 'huber'"]),
+        ("phases.0.objective.color_loss=l2", ["phases.0.objective.color_loss", "l2", "'mse', 'l1', 'huber' or"]),
+        (
+            "phases.0.objective.bins_weight=1",
+            ["phases.0.objective.bins_weight", "1.0", "accepted with chromagan", "0"],
+        ),
+        (
+            "phases.1.critic_optimizer.backbone_learning_rate_share=0.5",
+            ["phases.1.critic_optimizer.backbone_learning_rate_share", "0.5", "accepted: 1"],
+        ),
         ("phases.1.objective.adversarial=hinge", ["adversarial", "hinge", "wasserstein", "bce", "least_squares"]),
         ("model.critic=stylegan", ["critic", "stylegan", "chromagan, pix2pix"]),
         ("model.critic_norm=layer", ["critic_norm", "layer", "none, batch"]),

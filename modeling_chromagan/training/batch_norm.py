@@ -1,7 +1,8 @@
-"""Batch norm over the global batch of a training with several processes, on any backend, gloo on CPUs included.
+"""Batch norm in training: over the global batch of several processes, and fixed.
 
-torch's own SyncBatchNorm refuses CPUs. The statistics are those that one process with all pictures would take, and so
-is the gradient; names of parameters and buffers, and what is saved, are plain batch norm's.
+torch's own SyncBatchNorm refuses CPUs; this one takes any backend, gloo included. The statistics are those that one
+process with all pictures would take, and so is the gradient; names of parameters and buffers, and what is saved, are
+plain batch norm's.
 """
 
 import torch
@@ -40,4 +41,14 @@ def use_global_batch_norm(network: nn.Module) -> None:
             module.__class__ = GlobalBatchNorm2d
 
 
-__all__ = ["GlobalBatchNorm2d", "use_global_batch_norm"]
+def fix_batch_norms(network: nn.Module) -> None:
+    """Has every batch norm use its running statistics and leave them alone, in place, until `network.train()`.
+
+    Its weight and bias still train. For small batches, and for pictures unlike those the statistics were taken of.
+    """
+    for module in network.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            module.eval()
+
+
+__all__ = ["GlobalBatchNorm2d", "fix_batch_norms", "use_global_batch_norm"]

@@ -38,7 +38,8 @@ class Networks:
         except ImportError as error:
             raise RecipeError(f"model.generator: {error}") from error
         if recipe.init_from:
-            self.load_initial_weights(Path(recipe.init_from))
+            adversarial = any(phase.objective.adversarial_weight for phase in recipe.phases)
+            self.load_initial_weights(Path(recipe.init_from), adversarial)
         else:
             for setting in ("backbone_weights", "extractor_weights"):
                 if getattr(recipe, setting):
@@ -59,8 +60,8 @@ class Networks:
         if recipe.compile:
             self.prepared_generator = torch.compile(self.prepared_generator)
 
-    def load_initial_weights(self, folder: Path) -> None:
-        """Starts from the weights of a run folder or a model folder."""
+    def load_initial_weights(self, folder: Path, adversarial: bool) -> None:
+        """Starts from the weights of a run folder or a model folder, the critic's where it has a part to play or fits."""
         folder = folder / "model" if (folder / "model").is_dir() else folder
         places = {"generator": folder, "critic": folder / "critic"}
         for name, network in (("generator", self.generator), ("critic", self.critic)):
@@ -78,6 +79,8 @@ class Networks:
                 reason = " ".join(str(error).split())[:300]
                 raise RecipeError(f"init_from: {places[name]}: {reason}; accepted: a run or model folder") from error
             unfit = sorted(report["missing_keys"]) + sorted(key for key, *_ in report["mismatched_keys"])
+            if unfit and name == "critic" and not adversarial:
+                continue
             if unfit:
                 raise RecipeError(
                     f"init_from: {places[name]}: {len(unfit)} weights of the recipe's {name} are missing or of "

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from ..color import encode_ab, reconstruction_to_ab
+from ..generator_lite import AB_SCALE
 from .chroma_histogram import ab_squares
 from .pixels import RowRandom
 from .recipe import Objective
@@ -110,11 +111,18 @@ def label_loss(logits: torch.Tensor, labels: torch.Tensor, smoothing: float, ave
     return total / labeled.clamp(min=1e-3)
 
 
-def color_error(settings: Objective, prediction: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-    """The color term of every value, of the shape of both: squared, absolute, or Huber's error.
+def color_error(
+    settings: Objective, prediction: torch.Tensor, target: torch.Tensor, encoding: str = "unit8"
+) -> torch.Tensor:
+    """The color term of every value, of the shape of both: squared, absolute, Huber's, or the smooth absolute error.
 
-    Huber's is half the square up to `huber_delta` and linear beyond it.
+    Huber's is half the square up to `huber_delta` and linear beyond it. The smooth one (Girshick, 2015, "Fast R-CNN",
+    equation 3) is of chroma, in units of `AB_SCALE` Lab units: a parabola up to `smooth_l1_beta`, the absolute error
+    less half of it beyond.
     """
+    if settings.color_loss == "smooth_l1":
+        ab, true_ab = (reconstruction_to_ab(each.float(), encoding) for each in (prediction, target))
+        return F.smooth_l1_loss(ab, true_ab, reduction="none", beta=settings.smooth_l1_beta) / AB_SCALE
     if settings.color_loss == "huber":
         return F.huber_loss(prediction, target, reduction="none", delta=settings.huber_delta)
     return {"mse": F.mse_loss, "l1": F.l1_loss}[settings.color_loss](prediction, target, reduction="none")
@@ -163,8 +171,9 @@ def generator_loss(
     pixel_weights: torch.Tensor | float = 1.0,
     average: Average = alone,
     rebalancing: tuple[torch.Tensor, torch.Tensor] | None = None,
+    bins_loss: torch.Tensor | None = None,
 ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-    """color_weight * color error + class_weight * class loss + adversarial weight * adversarial term (equation 1).
+    """The terms of a recipe by their weights, equation 1 with those that came after it.
 
     The adversarial term enters the total through its gradient at the generator's output, so its value in the total is
     not the term's; the logged one is. Taking that gradient by itself leaves none in the critic's parameters and lets
@@ -177,15 +186,16 @@ def generator_loss(
         target: the truth in the same units.
         class_loss: scalar from `class_distribution_loss` or `label_loss`, or `None`.
         critic: `None` leaves the adversarial term out.
-        encoding: the model's; only an RGB output needs it.
+        encoding: the model's.
         pixel_weights: of the color errors, broadcast to the output's shape, with a mean of 1.
         average: over the processes.
         rebalancing: true chroma and weights as `rebalanced_error` takes them, where the recipe has that term.
+        bins_loss: scalar from `color_bins.bins_loss`, or `None`.
     """
     reconstruction = reconstruction.float()
 
     def color_terms(output: torch.Tensor) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-        color = (pixel_weights * color_error(settings, output, target)).mean()
+        color = (pixel_weights * color_error(settings, output, target, encoding)).mean()
         parts = {"color": color.detach()}
         total = settings.color_weight * color
         if rebalancing is not None:
@@ -198,6 +208,9 @@ def generator_loss(
     if class_loss is not None and settings.class_weight:
         total = total + settings.class_weight * class_loss
         parts["class"] = class_loss.detach()
+    if bins_loss is not None:
+        total = total + settings.bins_weight * bins_loss
+        parts["bins"] = bins_loss.detach()
     if critic is not None and settings.adversarial_weight:
         output = reconstruction.detach().requires_grad_()
         term = adversarial_term(settings, scores_of(critic, lab_picture(luminance, output, encoding)))

@@ -83,18 +83,25 @@ class Optimizer(Section):
     schedule: Literal["constant", "cosine", "linear"] = "constant"  # cosine and linear end at zero
     decay_fraction: float = Field(1.0, gt=0, le=1)  # last part of the phase in which the schedule falls
     clip_norm: float | None = Field(None, gt=0)
+    # What the generator's parts that backbone weights fill have of the learning rate of the rest; 0: they stand still.
+    backbone_learning_rate_share: float = Field(1.0, ge=0)
 
 
 class Objective(Section):
     """The terms and their weights (WACV 2020, equation 1); the published ones are the defaults."""
 
-    color_loss: Literal["mse", "l1", "huber"] = "mse"  # in the units of the model's output
+    # In the units of the model's output, but for smooth_l1: in units of 50 Lab units.
+    color_loss: Literal["mse", "l1", "huber", "smooth_l1"] = "mse"
     huber_delta: float = Field(1.0, gt=0)  # where Huber's error turns linear, in the same units
+    smooth_l1_beta: float = Field(5.0, gt=0)  # Lab units up to which smooth L1 is a square
     color_weight: float = Field(1.0, ge=0)
     chroma_emphasis: float = Field(0.0, ge=0)  # pixels weigh 1 + this * (true chroma / 100)^power in the color term
     chroma_emphasis_power: float = Field(1.0, gt=0)
     rebalanced_weight: float = Field(0.0, ge=0)  # of the error's length, weighted by how rare the true color is
     rebalanced_uniform_share: float = Field(0.5, gt=0, le=1)  # 1: no color weighs more than another
+    bins_weight: float = Field(0.0, ge=0)  # of the cross-entropy over the squares of the ab plane
+    bins_uniform_share: float = Field(0.5, gt=0, le=1)  # 1: no square weighs more than another
+    bins_rarity_cap: float = Field(6.0, ge=1)  # on the weight of the rarest
     class_weight: float = Field(0.003, ge=0)
     adversarial: Literal["wasserstein", "bce", "least_squares"] = "wasserstein"
     adversarial_weight: float = Field(0.1, ge=0)  # 0: no critic in this phase
@@ -122,6 +129,7 @@ class Phase(Section):
     objective: Objective = Objective()
     generator_optimizer: Optimizer = Optimizer()
     critic_optimizer: Optimizer = Optimizer()
+    fixed_batch_norm: bool = False  # the generator's batch norms use their running statistics and leave them alone
 
     @model_validator(mode="after")
     def check_length(self) -> "Phase":
@@ -219,6 +227,23 @@ class Recipe(Section):
                     raise ValueError(
                         f"model.{field} is {getattr(config, field)!r}; accepted with backbone_weights: {needed!r}"
                     )
+        for i, phase in enumerate(self.phases):
+            if phase.objective.bins_weight and not getattr(network, "has_bins", False):
+                raise ValueError(
+                    f"phases.{i}.objective.bins_weight is {phase.objective.bins_weight}; accepted with "
+                    f"{config.generator}, which predicts no distribution over colors: 0"
+                )
+            share = phase.generator_optimizer.backbone_learning_rate_share
+            if share != 1 and not getattr(network, "backbone_parts", ()):
+                raise ValueError(
+                    f"phases.{i}.generator_optimizer.backbone_learning_rate_share is {share}; accepted with "
+                    f"{config.generator}, which has no backbone: 1"
+                )
+            if phase.critic_optimizer.backbone_learning_rate_share != 1:
+                raise ValueError(
+                    f"phases.{i}.critic_optimizer.backbone_learning_rate_share is "
+                    f"{phase.critic_optimizer.backbone_learning_rate_share}; accepted: 1, a critic has no backbone"
+                )
         for i, phase in enumerate(self.phases):
             for kind in phase.batches:
                 if kind.batch_size % self.accumulation:

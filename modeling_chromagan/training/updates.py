@@ -6,9 +6,12 @@ from collections.abc import Callable
 
 import torch
 from accelerate import Accelerator
+from torch import nn
 
 from ..color import decode_ab
 from . import objectives
+from .batch_norm import fix_batch_norms
+from .color_bins import bins_loss
 from .networks import Networks
 from .pixels import RowRandom, to_network_units
 from .recipe import Optimizer, Recipe
@@ -26,6 +29,19 @@ def schedule(settings: Optimizer, steps: int, step: int) -> float:
     return warmup * fall[settings.schedule]
 
 
+def parameter_groups(network: nn.Module, settings: Optimizer) -> list[dict]:
+    """What an optimizer trains; where the backbone has a rate of its own, it is the second group."""
+    trained = {name: p for name, p in network.named_parameters() if p.requires_grad}
+    if settings.backbone_learning_rate_share == 1:
+        return [{"params": list(trained.values())}]
+    places = tuple(f"network.{part}." for part in network.network.backbone_parts)
+    groups = (
+        [p for name, p in trained.items() if not name.startswith(places)],
+        [p for name, p in trained.items() if name.startswith(places)],
+    )
+    return [{"params": group} for group in groups]
+
+
 class Updates:
     """The updates of one phase, with its optimizers.
 
@@ -35,6 +51,7 @@ class Updates:
         networks: what is trained.
         teacher: whose predictions the class head learns; `None` for labels or nothing.
         color_weights: of `rebalancing_weights`, for a phase with a rebalanced term.
+        rarity: of `bin_rarity`, for a phase with bins.
         accelerator: the devices and processes.
         skipped: counts the steps that are left out, by network.
         say: prints a line, once for all processes.
@@ -47,6 +64,7 @@ class Updates:
         networks: Networks,
         teacher: ClassTeacher | None,
         color_weights: torch.Tensor | None,
+        rarity: torch.Tensor | None,
         accelerator: Accelerator,
         skipped: Counter,
         say: Callable[[str], None],
@@ -54,6 +72,7 @@ class Updates:
         self.recipe, self.phase = recipe, recipe.phases[number]
         self.first = sum(phase.steps for phase in recipe.phases[:number])  # step of the run
         self.networks, self.teacher, self.color_weights = networks, teacher, color_weights
+        self.rarity = rarity.to(accelerator.device) if rarity is not None else None
         self.accelerator, self.skipped, self.say = accelerator, skipped, say
         self.step = self.first
         self.optimizers = {}
@@ -62,10 +81,9 @@ class Updates:
             ("critic", self.phase.critic_optimizer),
         ):
             options = {"lr": settings.learning_rate, "betas": settings.betas, "weight_decay": settings.weight_decay}
-            trained = [p for p in networks.by_name[name].parameters() if p.requires_grad]
-            self.optimizers[name] = OPTIMIZERS[settings.name](
-                trained, fused=True, **options
-            )  # one pass over the weights
+            groups = parameter_groups(networks.by_name[name], settings)
+            # Fused: one pass over the weights.
+            self.optimizers[name] = OPTIMIZERS[settings.name](groups, fused=True, **options)
 
     def update(self, step: int, batch: dict) -> dict[str, torch.Tensor]:
         """One update of both networks, from one or several parts of a batch of `BatchPlan`; the mean of their losses.
@@ -106,6 +124,8 @@ class Updates:
         # Generator
         generator, critic = self.networks.prepared_generator, self.networks.prepared_critic
         generator.train()
+        if self.phase.fixed_batch_norm:
+            fix_batch_norms(self.networks.generator)
         with self.precision():
             output = generator(luminance)
         class_loss = self.class_loss(output.logits, batch["label"], rgb)
@@ -124,6 +144,7 @@ class Updates:
                 ),
                 self.average_over_processes,
                 (true_ab, self.color_weights) if objective.rebalanced_weight else None,
+                bins_loss(output.bin_logits, true_ab, self.rarity) if objective.bins_weight else None,
             )
         norm = self.descend("generator", total, self.phase.generator_optimizer)
         if self.networks.average is not None and self.accelerator.sync_gradients:
@@ -162,6 +183,8 @@ class Updates:
         factor = schedule(settings, self.phase.steps, self.step - self.first)
         for group in optimizer.param_groups:  # the recipe's rate, also where it was changed since a checkpoint
             group["lr"] = settings.learning_rate * factor
+        for backbone in optimizer.param_groups[1:]:
+            backbone["lr"] *= settings.backbone_learning_rate_share
         self.accelerator.backward(total)
         norm = torch.nn.utils.get_total_norm(p.grad for p in network.parameters() if p.grad is not None)
         for what, value in (("loss", total.detach()), ("gradient norm", norm)):
