@@ -71,7 +71,7 @@ def test_ten_steps_on_eight_pictures_bring_the_objective_down(name, pictures, tm
     settings = {
         "data": {
             "sources": {"pictures": {"path": str(pictures), "use_labels": bool(objective["class_weight"])}},
-            "validation": {"source": "pictures", "split": "validation", "samples": 2},
+            "validation": {"source": "pictures", "split": "valid", "samples": 2},
             "min_colorfulness": 0,
         },
         "phases": [phase],
