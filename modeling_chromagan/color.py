@@ -222,7 +222,7 @@ def reconstruction_to_ab(reconstruction: torch.Tensor, encoding: str) -> torch.T
 def ab_bins(step: int = 10) -> torch.Tensor:
     """Centers of the squares of the ab plane that sRGB reaches, (260, 2) for the step of 10 Lab units.
 
-    Zhang, Isola and Efros (2016, section 2.1) count 313 of them, of a larger gamut than that of sRGB in 8 bits. float32,
+    Zhang, Isola and Efros (2016, section 2.1) keep 313 of them, some of which no 8-bit sRGB color falls into. float32,
     on the CPU, sorted by a, then b.
     """
     levels = torch.linspace(0, 1, 52, dtype=torch.float64, device="cpu")

@@ -118,8 +118,14 @@ class ChromaGANConfig(PreTrainedConfig):
             raise ValueError(f"num_labels is {self.num_labels}; accepted: 2 or more while class_head is true")
 
     def to_diff_dict(self) -> dict:
-        """What config.json holds. Two unnamed classes are the library's default and left out there; ours is 1000."""
-        settings = super().to_diff_dict()
+        """What config.json holds: the fields that this generator and critic read, and no others.
+
+        Two unnamed classes are the library's default and left out there; ours is 1000.
+        """
+        from .modeling_chromagan import fields_read  # the networks, which import this file, say what they read
+
+        unread = set(ChromaGANConfig.__annotations__) - fields_read(self) - {"model_type"}
+        settings = {name: value for name, value in super().to_diff_dict().items() if name not in unread}
         if self.num_labels == 2:
             settings |= {"id2label": self.id2label, "label2id": self.label2id}
         return settings

@@ -1,18 +1,18 @@
 """ChromaGAN's design on a pretrained trunk: luminance in, chroma, a distribution over colors, and classes out.
 
-Vitoria, Raad and Ballester (WACV 2020, section 3.1) fuse what a picture shows as a whole with what it shows in a place.
-Here the trunk is EfficientNet-Lite (Tan and Le, 2019; EfficientNet-Lite, 2020), whose pooled classifier head gives the
-global features; attention spreads them and what is seen elsewhere over the picture; a U-Net decoder takes them back to
-the trunk's finer features. Beside chroma it predicts a distribution over squares of the ab plane (Zhang, Isola and
-Efros, 2016).
+Vitoria, Raad and Ballester (WACV 2020, section 3.1) fuse what a picture shows as a whole with what it shows in one
+place. Here the trunk is EfficientNet-Lite (Tan and Le, 2019; EfficientNet-Lite, 2020), whose pooled classifier head
+gives the global features; attention spreads them and what is seen elsewhere over the picture; a U-Net decoder takes
+them back to the trunk's finer features. Beside chroma it predicts a distribution over squares of the ab plane (Zhang,
+Isola and Efros, 2016).
 
-luminance -> trunk --- 1/32 -+------------- enter -- fusion -- attention 32 -- up16 -- attention 16 -- up8 -- up4 -- up2
-               |             +- head, mean -> globals --+                       |                       |      |      |
-               |             |        +-> class head -> class logits            |                       |      |      |
-               +--- 1/16 ----|--------------------------------------------------+                       |      |      |
-               +--- 1/8 -----|--------------------------------------------------------------------------+      |      |
-               +--- 1/4 -----|----------------------------------------------- bins -> bin logits <-------------+      |
-               +--- 1/2 -----|------------------------------------------------------------- chroma -> ab <------------+
+luminance -> trunk -- 1/32 --+------ enter -+-> fusion -> attention32 -> up16 -> attention16 -> up8 -> up4 -> up2 -> ab
+               |             |              |                             |                      |      |      |
+               |             +- head, mean -+-> class head -> classes     |                      |      |      |
+               +-- 1/16 --------------------------------------------------+                      |      |      |
+               +-- 1/8 --------------------------------------------------------------------------+      |      |
+               +-- 1/4 ---------------------------------------------------------------------------------+-> bins
+               +-- 1/2 ----------------------------------------------------------------------------------------+
 """
 
 from typing import NamedTuple

@@ -49,6 +49,13 @@ def build_generator(config: ChromaGANConfig) -> nn.Module:
     return network(**{name: getattr(config, name) for name in inspect.signature(network).parameters})
 
 
+def fields_read(config: ChromaGANConfig) -> set[str]:
+    """Names of the config fields that the generator and the critic which `config` names are built from."""
+    networks = GENERATORS.get(config.generator), CRITICS.get(config.critic)
+    read = {name for network in networks if network for name in inspect.signature(network).parameters}
+    return read | {"generator", "critic"}
+
+
 @contextlib.contextmanager
 def frozen_running_statistics(model: nn.Module):
     """Inside it, batch norms in training mode compute as always but leave their running statistics alone."""

@@ -1,20 +1,29 @@
 """The config: published defaults, refused combinations, JSON there and back."""
 
+import inspect
 import json
 
 import pytest
 from huggingface_hub.errors import StrictDataclassError
 
-from modeling_chromagan import GENERATORS, ChromaGANConfig
+from modeling_chromagan import GENERATORS, PACKAGED_WEIGHTS, ChromaGANConfig
 from modeling_chromagan.configuration_chromagan import CLASSIFYING_GENERATORS
+from modeling_chromagan.critic_patchgan import CRITICS
 
 
 def read_back(config: ChromaGANConfig) -> ChromaGANConfig:
     return ChromaGANConfig.from_dict(json.loads(config.to_json_string()))
 
 
-def test_defaults_are_the_published_network():
-    config = ChromaGANConfig()
+def test_defaults_are_the_packaged_generator():
+    config, packaged = ChromaGANConfig(), ChromaGANConfig.from_pretrained(PACKAGED_WEIGHTS)
+    for name in inspect.signature(GENERATORS[packaged.generator]).parameters:
+        assert getattr(config, name) == getattr(packaged, name), name
+    assert config.generator == packaged.generator == "chromagan_lite"
+
+
+def test_defaults_of_its_fields_are_the_published_network():
+    config = ChromaGANConfig(generator="chromagan")
     assert (config.encoding, config.trunk_input, config.image_size) == ("unit8", "raw", 224)
     assert (config.width_multiplier, config.critic_width_multiplier) == (1, 1)
     assert tuple(config.global_hidden_sizes) == (1024, 512, 256)
@@ -27,6 +36,9 @@ def test_defaults_are_the_published_network():
     ("settings", "message"),
     [
         ({"encoding": "rgb"}, "encoding is 'rgb'; accepted: unit8, symmetric"),
+        ({"trunk": "b0"}, "trunk is 'b0'; accepted: lite0, lite1, lite2, lite3, lite4"),
+        ({"decoder_widths": [8, 8]}, "decoder_widths is [8, 8]; accepted: five whole numbers"),
+        ({"decoder_widths": [8, 8, 8, 8, 0]}, "decoder_widths is [8, 8, 8, 8, 0]; accepted: 5 or more whole numbers"),
         ({"trunk_input": "vgg"}, "trunk_input is 'vgg'; accepted: raw, imagenet"),
         ({"norm_order": "norm"}, "norm_order is 'norm'; accepted: relu_norm, norm_relu"),
         ({"chroma_resolution": "quarter"}, "chroma_resolution is 'quarter'; accepted: half, full"),
@@ -73,14 +85,22 @@ def test_the_config_knows_which_generators_have_a_class_head():
     "settings",
     [
         {},
+        {"trunk": "lite0", "width_multiplier": 0.25, "decoder_widths": [8, 8, 8, 8, 8]},
         {"num_labels": 2},
         {"generator": "pix2pix_unet", "dropout_at_inference": True, "dropout_seed": 7},
         {"generator": "preincep", "train_extractor": True},
         {"generator": "resnet_unet", "upsampling": "nearest", "trunk_input": "imagenet"},
         {"num_labels": 200},
         {"id2label": {0: "cat", 1: "dog", 2: "bird"}, "label2id": {"cat": 0, "dog": 1, "bird": 2}},
-        {"global_hidden_sizes": [8, 4], "class_hidden_sizes": [], "image_size": 64, "pooled_size": 1},
-        {"width_multiplier": 1, "critic_width_multiplier": 0.25, "encoding": "symmetric", "chroma_resolution": "full"},
+        {
+            "generator": "chromagan",
+            "global_hidden_sizes": [8, 4],
+            "class_hidden_sizes": [],
+            "image_size": 64,
+            "pooled_size": 1,
+        },
+        {"generator": "chromagan", "width_multiplier": 1, "encoding": "symmetric", "chroma_resolution": "full"},
+        {"critic_width_multiplier": 0.25},
     ],
 )
 def test_json_there_and_back(settings):
@@ -92,7 +112,9 @@ def test_json_there_and_back(settings):
 
 
 def test_saved_and_loaded(tmp_path):
-    config = ChromaGANConfig(width_multiplier=0.5, num_labels=200, global_hidden_sizes=(256, 128))
+    config = ChromaGANConfig(
+        generator="chromagan", width_multiplier=0.5, num_labels=200, global_hidden_sizes=(256, 128)
+    )
     config.save_pretrained(tmp_path)
     loaded = ChromaGANConfig.from_pretrained(tmp_path)
     assert (loaded.width_multiplier, loaded.num_labels, loaded.global_hidden_sizes) == (0.5, 200, (256, 128))
@@ -103,3 +125,12 @@ def test_unknown_keys_are_kept_so_that_older_code_reads_newer_files():
     config = ChromaGANConfig(field_of_a_later_version=3)
     assert config.field_of_a_later_version == 3
     assert read_back(config).field_of_a_later_version == 3
+
+
+@pytest.mark.parametrize("name", GENERATORS)
+def test_a_saved_config_holds_what_its_networks_read_and_nothing_else(name):
+    config = ChromaGANConfig(generator=name)
+    fields = set(ChromaGANConfig.__annotations__) - {"model_type"}
+    networks = GENERATORS[name], CRITICS[config.critic]
+    read = {field for network in networks for field in inspect.signature(network).parameters}
+    assert set(json.loads(config.to_json_string())) & fields == fields & (read | {"generator", "critic"})

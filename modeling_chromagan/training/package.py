@@ -1,7 +1,7 @@
 """Turns a run's model into the weights that come with the package.
 
-    python -m modeling_chromagan.training.package runs/chromagan_tiny/model modeling_chromagan/pretrained \
-        --blend runs/chromagan_tiny/model-color 0.25
+    python -m modeling_chromagan.training.package runs/chromagan_lite/model modeling_chromagan/pretrained \
+        --blend runs/chromagan_lite/model-color 0.5
 
 Generator, critic and image processor in half precision, without copies of the code, which the package has already. The
 generator can be blended with an earlier one of the same run: between the weights before and after a fine-tuning lie
@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from ..configuration_chromagan import ChromaGANConfig
 from ..image_processing_chromagan import ChromaGANImageProcessor
@@ -51,7 +52,7 @@ def package(
         if so_far > 0:
             mix(generator, ChromaGANGenerator.from_pretrained(blend, dtype=torch.float32), share / so_far)
     parts = [
-        (generator.half(), target),
+        (to_half(generator), target),
         (ChromaGANImageProcessor.from_pretrained(source, **settings), target),
     ]
     if (source / "critic").is_dir():
@@ -61,6 +62,15 @@ def package(
             for name in ("auto_map", "custom_pipelines"):
                 getattr(part, "config", part).__dict__.pop(name, None)
             part.save_pretrained(folder)
+
+
+def to_half(generator: ChromaGANGenerator) -> ChromaGANGenerator:
+    """Brings the weights to float16, in place, but not the batch norms' statistics: variances can leave its range."""
+    generator.half()
+    for norm in generator.modules():
+        if isinstance(norm, nn.BatchNorm2d):
+            norm.running_mean, norm.running_var = norm.running_mean.float(), norm.running_var.float()
+    return generator
 
 
 def mix(generator: ChromaGANGenerator, other: ChromaGANGenerator, share: float) -> None:
