@@ -29,6 +29,7 @@ from .trunk_efficientnet_lite import EfficientNetLite, fold_batch_norm, load_ima
 
 ATTENTION_HEADS = 8
 AB_SCALE = 50.0  # Lab units that an output of 1 of the last convolution stands for
+AB_LIMIT = 110.0  # Lab units
 
 
 def scale_width(channels: int, multiplier: float) -> int:
@@ -180,6 +181,8 @@ class LiteGenerator(nn.Module):
         x2 = self.up2(x4, f2)  # (B, 64, H/2, W/2)
         bin_logits = self.bins(x4)  # (B, 260, H/4, W/4)
         ab = AB_SCALE * self.chroma(x2).float()  # (B, 2, H/2, W/2), Lab units
+        if not self.training:  # no color of sRGB lies beyond, and nothing bounds a convolution
+            ab = ab.clamp(-AB_LIMIT, AB_LIMIT)
         ab = F.interpolate(ab, scale_factor=2.0, mode="bilinear")  # (B, 2, H, W)
         return LiteOutput(
             encode_ab(ab, self.encoding)[..., :height, :width],

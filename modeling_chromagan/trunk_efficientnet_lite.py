@@ -281,10 +281,11 @@ def fold_batch_norm(norm: nn.BatchNorm2d, *convs: nn.Conv2d) -> nn.Identity:
     gamma (W x - mean) / deviation + beta is a convolution with W gamma / deviation and a bias. Of several convolutions
     whose sum is normed, all are scaled and the first gets the bias.
     """
-    scale = norm.weight / (norm.running_var + norm.eps).sqrt()  # (C,)
+    scale = norm.weight.double() / (norm.running_var.double() + norm.eps).sqrt()  # (C,)
+    bias = norm.bias - norm.running_mean * scale
     for conv in convs:
-        conv.weight.mul_(scale[:, None, None, None])
-    convs[0].bias = nn.Parameter(norm.bias - norm.running_mean * scale, requires_grad=False)
+        conv.weight.copy_(conv.weight * scale[:, None, None, None])
+    convs[0].bias = nn.Parameter(bias.to(conv.weight.dtype), requires_grad=False)
     return nn.Identity()
 
 

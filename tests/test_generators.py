@@ -23,9 +23,16 @@ TINY = {
     "global_hidden_sizes": (8, 6),
     "class_hidden_sizes": (8,),
     "num_labels": 5,
+    "trunk": "lite0",
+    "decoder_widths": (32, 32, 32, 32, 32),
 }
 # Batch norm's running means and variances counted, as published files count them.
 WEIGHTS = {
+    # The trunk without its classifier, 6,092,072 - 1,281,000 parameters and 58,096 running statistics; class head
+    # 1,281,000; enter 352 x 320 + 4 x 320; globals 1,280 x 320 + 320; attention at c channels 8 c c + 21 c: 2 x 825,920
+    # and 529,664; up from i to o beside s channels o (i + s + 18 o + 12): 1,295,360 + 724,224 + 324,096 + 83,712; bins
+    # 128 x 260 + 260; chroma 9 x 64 x 2 + 2.
+    "chromagan_lite": 11_317_598,
     "chromagan": 171_171_722,  # 47,528,866 without the class head
     # At 224 pixels, seven halvings. 16 ci co of every 4x4 convolution, 4 co of every batch norm, three biases:
     # down 1,024 + 64 | 131,072 + 512 | 524,288 + 1,024 | 2,097,152 + 2,048 | 2 (4,194,304 + 2,048) | 4,194,304 + 512
@@ -104,7 +111,7 @@ def test_number_of_weights(name):
 
 
 def test_number_of_weights_without_the_class_head():
-    assert count_of_weights(class_head=False) == 47_528_866
+    assert count_of_weights(generator="chromagan", class_head=False) == 47_528_866
 
 
 @every_generator
@@ -144,6 +151,8 @@ def test_every_trainable_parameter_gets_a_finite_gradient(name, trunk_batch_norm
     loss = output.loss
     if generator.network.has_class_head:
         loss = loss + F.cross_entropy(output.logits, torch.tensor([0, 1, 2]))
+    if output.bin_logits is not None:
+        loss = loss + output.bin_logits.float().logsumexp(dim=1).mean()
     loss.backward()
     trained = {key: parameter for key, parameter in generator.named_parameters() if parameter.requires_grad}
     frozen = tuple(f"network.{part}." for part in generator.network.frozen_parts)
@@ -323,7 +332,7 @@ def test_the_function_is_the_published_one():
 
 def test_stages_have_the_published_shapes_at_224_pixels():
     with torch.device("meta"):
-        generator = ChromaGANGenerator(ChromaGANConfig())
+        generator = ChromaGANGenerator(ChromaGANConfig(generator="chromagan"))
         output = generator(torch.empty(1, 1, 224, 224), output_hidden_states=True)
     assert [tuple(state.shape[1:]) for state in output.hidden_states] == [
         (64, 224, 224),
@@ -455,7 +464,7 @@ def test_pooled_size_makes_the_dense_layers_small():
 
 def test_width_multiplier_scales_every_convolution():
     with torch.device("meta"):
-        network = build_generator(ChromaGANConfig(width_multiplier=0.5))
+        network = build_generator(ChromaGANConfig(generator="chromagan", width_multiplier=0.5))
     widths = {
         key.removesuffix(".weight"): weight.shape[0] for key, weight in network.named_parameters() if weight.ndim == 4
     }
