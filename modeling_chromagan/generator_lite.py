@@ -185,7 +185,7 @@ class LiteGenerator(nn.Module):
             ab = ab.clamp(-AB_LIMIT, AB_LIMIT)
         ab = F.interpolate(ab, scale_factor=2.0, mode="bilinear")  # (B, 2, H, W)
         return LiteOutput(
-            encode_ab(ab, self.encoding)[..., :height, :width],
+            encode_ab(ab, self.encoding)[..., :height, :width].to(luminance.dtype),
             bin_logits[..., : -(-height // 4), : -(-width // 4)],
             class_logits,
             (f2, f4, f8, f16, f32, fused, x32, x16, x8, x4, x2),

@@ -101,12 +101,12 @@ def test_row_of_a_recipe_is_true(path, extractors):
 
 
 def test_modules_of_chromagan_are_all_there_with_their_weights():
-    network = on_meta(ChromaGANConfig())
+    network = on_meta(ChromaGANConfig(generator="chromagan"))
     rows = table_rows("module")
     assert set(rows) == {name for name, _ in network.named_children()}
     for name, row in rows.items():
         assert row[-1] == weights(network.get_submodule(name)), name
-    assert weights(on_meta(ChromaGANConfig(class_head=False))) in PAGE
+    assert weights(on_meta(ChromaGANConfig(generator="chromagan", class_head=False))) in PAGE
 
 
 def test_repetition_saves_weights_in_the_resnet_unet():

@@ -58,7 +58,9 @@ def test_the_packaged_weights_do_what_they_were_trained_to_do(packaged, stored):
     handle.remove()
     ab = half_size[0][0, :, 5::12, 7::12].flatten()
     for name, ours in (("ab", ab), ("bins", output.bin_logits[0, ::13, 11, 13]), ("classes", output.logits[0, ::50])):
-        torch.testing.assert_close(ours, torch.tensor(stored[name]), atol=1e-3, rtol=0, msg=lambda text, name=name: f"{name}: {text}")
+        torch.testing.assert_close(
+            ours, torch.tensor(stored[name]), atol=1e-3, rtol=0, msg=lambda text, name=name: f"{name}: {text}"
+        )
 
 
 def test_chroma_is_enlarged_from_half_the_size(packaged):

@@ -14,6 +14,7 @@ from transformers import ResNetConfig, ResNetForImageClassification, ResNetModel
 
 import train
 from modeling_chromagan import ChromaGANConfig, ChromaGANGenerator
+from modeling_chromagan.training import pretrained_weights
 from modeling_chromagan.training import teacher as teacher_module
 from modeling_chromagan.training.recipe import RecipeError, Teacher
 from modeling_chromagan.training.teacher import (
@@ -180,7 +181,7 @@ def test_half_precision_weights_are_computed_in_float32(tmp_path):
 def test_a_hub_id_is_downloaded(vgg_folder, monkeypatch):
     asked = []
     monkeypatch.setattr(
-        teacher_module,
+        pretrained_weights,
         "hf_hub_download",
         lambda *names: asked.append(names) or str(vgg_folder / "model.safetensors"),
     )
@@ -325,7 +326,7 @@ def test_without_a_network_it_is_one_line(model, monkeypatch):
     def refuse(name, *_):
         raise (ConnectionError if name.count("/") == 1 else ValueError)(f"cannot\nreach {name}.")
 
-    monkeypatch.setattr(teacher_module, "hf_hub_download", refuse)
+    monkeypatch.setattr(pretrained_weights, "hf_hub_download", refuse)
     monkeypatch.setattr(
         teacher_module.AutoModelForImageClassification, "from_pretrained", lambda name, **_: refuse(name)
     )
@@ -341,7 +342,13 @@ def test_without_a_network_it_is_one_line(model, monkeypatch):
 
 
 def trunk_config(**settings) -> ChromaGANConfig:
-    small = {"image_size": 32, "global_hidden_sizes": (4,), "class_head": False, "trunk_input": "imagenet"}
+    small = {
+        "generator": "chromagan",
+        "image_size": 32,
+        "global_hidden_sizes": (4,),
+        "class_head": False,
+        "trunk_input": "imagenet",
+    }
     return ChromaGANConfig(**(small | settings))
 
 
