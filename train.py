@@ -31,13 +31,14 @@ from modeling_chromagan.training.checkpoint import (
 )
 from modeling_chromagan.training.chroma_histogram import ab_histogram
 from modeling_chromagan.training.color_bins import bin_rarity, bin_shares
+from modeling_chromagan.training.crops import center_crop
 from modeling_chromagan.training.data import BatchPlan
 from modeling_chromagan.training.doctor import color_statistics, diagnose
 from modeling_chromagan.training.evaluate import evaluate_model, sample_grid
 from modeling_chromagan.training.interruption import Interrupted, Interruption, leave_signals_to_the_parent
 from modeling_chromagan.training.networks import Networks
 from modeling_chromagan.training.parquet_files import StreamError
-from modeling_chromagan.training.pixels import center_crop, to_network_units
+from modeling_chromagan.training.pixels import to_network_units
 from modeling_chromagan.training.processes import count_data_workers, make_accelerator
 from modeling_chromagan.training.recipe import Phase, Recipe, RecipeError, dump_recipe, load_recipe
 from modeling_chromagan.training.run_folder import RunFolder
@@ -57,11 +58,11 @@ class Trainer:
     def __init__(self, recipe: Recipe, accelerator: Accelerator):
         self.recipe, self.accelerator = recipe, accelerator
         say = self.say if accelerator.is_main_process else None
-        longest_side = max(kind.size for phase in recipe.phases for kind in phase.batches)
+        longest_side = max(max(kind.shape) for phase in recipe.phases for kind in phase.batches)
         self.photographs, pictures, class_names = open_sources(recipe.data, recipe.seed, say, longest_side)
         for phase in recipe.phases:
             phase.steps = phase.steps_for({name: source.size for name, source in self.photographs.items()})
-        size = recipe.phases[0].batches[0].size
+        size = min(recipe.phases[0].batches[0].shape)
         self.validation = torch.from_numpy(np.stack([center_crop(picture, size) for picture in pictures]))
         self.validation = self.validation.permute(0, 3, 1, 2).contiguous()
         self.color_weights = {number: self.weigh_colors(phase) for number, phase in enumerate(recipe.phases)}

@@ -28,9 +28,9 @@ sys.path.insert(0, str(ROOT))  # of this checkout, installed or not
 
 from modeling_chromagan import ChromaGANConfig, ChromaGANCritic, ChromaGANGenerator
 from modeling_chromagan.training import objectives
+from modeling_chromagan.training.crops import DRAWN, RandomCrops
 from modeling_chromagan.training.flaws import find_flaws
 from modeling_chromagan.training.picture_files import decode_picture
-from modeling_chromagan.training.pixels import RandomSquares
 from modeling_chromagan.training.recipe import Data, Source, load_recipe
 from modeling_chromagan.training.stream import StreamedRows, open_stream
 
@@ -73,10 +73,10 @@ def seconds_per_picture(folder: Path) -> tuple[float, float]:
     random = np.random.default_rng(0)
     pictures = [decode_picture(data) for data in content]
     find_flaws(pictures, Data(sources={}))
-    squares = RandomSquares(len(pictures), 224)
+    crops, source = RandomCrops(len(pictures), (224, 224)), Source(path="-", min_crop=0.875)
     for place, picture in enumerate(pictures):
-        squares.add(place, picture, 0.875, random.random(4))
-    squares.finish()  # Lab is computed where the networks are
+        crops.add(place, picture, source, random.random(DRAWN))
+    crops.finish()  # Lab is computed where the networks are
     spent = time.perf_counter() - started
     torch.set_num_threads(threads)
     return spent / len(files), sum(map(len, content)) / len(files) / 2**20

@@ -1,4 +1,4 @@
-"""Pictures of opened sources -> batches of squares of them, the same at every run of a seed.
+"""Pictures of opened sources -> batches of parts of them, the same at every run of a seed.
 
 What a batch holds is a function of (seed, phase, step) alone, not of how much was read before, so that a resumed run
 continues with the pictures an uninterrupted one would have seen, on any number of processes and data workers.
@@ -13,10 +13,10 @@ from datasets import Dataset
 from PIL import Image as PillowImage
 
 from ..pixel_blocks import ImageLoadError
+from .crops import DRAWN, RandomCrops
 from .flaws import FLAWS, find_flaws
 from .parquet_files import SharedCounts
 from .picture_files import decode_picture
-from .pixels import RandomSquares
 from .recipe import Batches, Data, RecipeError, Source
 from .stream import StreamedRows
 
@@ -167,7 +167,7 @@ class Photographs:
 class BatchPlan(torch.utils.data.Dataset):
     """The batches of one phase: item `step` is this process' share of the global batch of that step.
 
-    An item is {"rgb": (B, 3, S, S) uint8, "label": (B,) int64, "kind": index into the phase's batches, "rows": (B,),
+    An item is {"rgb": (B, 3, H, W) uint8, "label": (B,) int64, "kind": index into the phase's batches, "rows": (B,),
     places of these pictures in the global batch}.
     """
 
@@ -194,18 +194,19 @@ class BatchPlan(torch.utils.data.Dataset):
         kind = self.kinds[number]
         random = np.random.default_rng([self.seed, step])
         order = random.permutation(kind.batch_size)
-        drawn = random.random((kind.batch_size, 4)).tolist()  # for every place of the global batch, whoever takes it
+        # For every place of the global batch, whoever takes it.
+        drawn = np.concatenate([random.random((kind.batch_size, n)) for n in (4, DRAWN - 4)], axis=1).tolist()
         places = self.places(step)
         rows = torch.arange(kind.batch_size)[self.rank :: self.ranks]
         mine = [int(row) for row in order[self.rank :: self.ranks]]
-        squares, labels = RandomSquares(len(mine), kind.size), torch.empty(len(mine), dtype=torch.int64)
+        crops, labels = RandomCrops(len(mine), kind.shape), torch.empty(len(mine), dtype=torch.int64)
         for name, source in self.photographs.items():
             of_source = [place for place, row in enumerate(mine) if places[row][0] == name]
             pictures = source.pictures([places[mine[place]][1] for place in of_source])
             for place, (picture, label) in zip(of_source, pictures, strict=True):
-                squares.add(place, picture, source.source.min_crop, drawn[mine[place]])
+                crops.add(place, picture, source.source, drawn[mine[place]])
                 labels[place] = label
-        return {"rgb": squares.finish(), "label": labels, "kind": number, "rows": rows}
+        return {"rgb": crops.finish(), "label": labels, "kind": number, "rows": rows}
 
     def places(self, step: int) -> list[tuple[str, int]]:
         """Source and position of every row of a batch; shares are kept exactly over time.

@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 import yaml
 from huggingface_hub.errors import StrictDataclassError
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, ValidationError, field_validator, model_validator
 
 from modeling_chromagan.configuration_chromagan import ChromaGANConfig
 from modeling_chromagan.modeling_chromagan import GENERATORS
@@ -31,7 +31,10 @@ class Source(Section):
     label_column: str = "label"
     use_labels: bool = False  # its labels teach the class head (one source at most)
     max_samples: int | None = Field(None, gt=0)
-    min_crop: float = Field(1.0, gt=0, le=1)  # crops keep at least this share of the short side
+    # Crops are the largest part of a picture that has the proportions of the batch, or a random share of it.
+    min_crop: float = Field(1.0, gt=0, le=1)  # smallest share, of its sides
+    largest_crop: float = Field(0.0, ge=0, le=1)  # probability that it is the largest, whatever the share
+    stretch: float = Field(0.0, ge=0, le=1)  # its width is taken times, its height over exp(-this) to exp(this)
 
 
 class Validation(Section):
@@ -44,13 +47,32 @@ class Validation(Section):
 
 
 class Degradation(Section):
-    """What makes a clean luminance look like an old scan; each a probability per picture. Colors stay as they are."""
+    """What makes a clean luminance look like an old scan; each a probability per picture. Colors stay as they are.
 
-    gamma: float = Field(0.0, ge=0, le=1)  # tone curve, exponent 0.7 to 1.4
-    fade: float = Field(0.0, ge=0, le=1)  # black lifted up to L 15, white lowered down to L 80
+    Strengths are in CIE L, 0 to 100, where nothing else is said, and evenly drawn from nothing up to the given one.
+    """
+
+    half_size: float = Field(0.0, ge=0, le=1)  # averaged to half the size, and enlarged again
+    third_size: float = Field(0.0, ge=0, le=1)  # sampled at a third of the size, and enlarged again
+    gamma: float = Field(0.0, ge=0, le=1)  # tone curve
+    gamma_exponents: tuple[PositiveFloat, PositiveFloat] = (0.7, 1.4)  # lowest and highest, evenly in their logarithm
+    fade: float = Field(0.0, ge=0, le=1)  # narrow range
+    fade_black: float = Field(15.0, ge=0, le=50)  # black is lifted up to this
+    fade_white: float = Field(80.0, ge=50, le=100)  # and white lowered down to this
+    contrast: float = Field(0.0, ge=0, le=1)  # steeper around L 50, cut at black and white
+    contrast_strength: float = Field(0.5, ge=0)  # up to so much steeper
     blur: float = Field(0.0, ge=0, le=1)  # 3x3 box
-    grain: float = Field(0.0, ge=0, le=1)  # Gaussian noise, deviation up to L 4
+    grain: float = Field(0.0, ge=0, le=1)  # Gaussian noise
+    grain_strength: float = Field(4.0, ge=0)  # its deviation
+    vignette: float = Field(0.0, ge=0, le=1)  # uneven light: darker with the square of the distance from the middle
+    vignette_strength: float = Field(0.25, ge=0, le=0.5)  # share of the light lost at an edge; twice that in a corner
     frame: float = Field(0.0, ge=0, le=1)  # neutral dark or light margins up to an eighth of a side
+
+    @property
+    def probable(self) -> bool:
+        """Whether any of it may happen to a picture."""
+        faults = ("half_size", "third_size", "gamma", "fade", "contrast", "blur", "grain", "vignette", "frame")
+        return any(getattr(self, fault) > 0 for fault in faults)
 
 
 class Data(Section):
@@ -68,10 +90,25 @@ class Data(Section):
 class Batches(Section):
     """One kind of batch; a phase takes its kinds in turn."""
 
-    size: int = Field(224, ge=32)  # pixels a side
+    size: int | tuple[int, int] = 224  # pixels a side, or [height, width]
     batch_size: int = Field(10, gt=0)  # over all processes
     weights: dict[str, float]  # share of every source
     degradation: Degradation = Degradation()
+
+    @field_validator("size", mode="before")
+    @classmethod
+    def check_size(cls, size: Any) -> Any:
+        sides = size if isinstance(size, (list, tuple)) and len(size) == 2 else [size]
+        if not all(type(side) is int and side >= 32 for side in sides):
+            raise ValueError(
+                f"a batch's size is {size!r}; accepted: pixels a side, or [height, width], from 32 upwards"
+            )
+        return tuple(sides) if len(sides) == 2 else size
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Height and width of its pictures."""
+        return self.size if isinstance(self.size, tuple) else (self.size, self.size)
 
 
 class Optimizer(Section):
@@ -253,7 +290,7 @@ class Recipe(Section):
                     )
                 refusal = None
                 if hasattr(network, "refuses_batch"):
-                    refusal = network.refuses_batch(kind.batch_size, kind.size, config.image_size)
+                    refusal = network.refuses_batch(kind.batch_size, max(kind.shape), config.image_size)
                 if refusal:
                     raise ValueError(f"phases.{i} ({phase.name}): {refusal}")
         for i, phase in enumerate(self.phases):
