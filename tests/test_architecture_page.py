@@ -19,7 +19,7 @@ RECIPES = sorted(path for path in (ROOT / "recipes").glob("*.yaml") if path.stem
 FIGURES = sorted((ROOT / "docs" / "figures").glob("*.svg"))
 TIMES = "\N{MULTIPLICATION SIGN}"
 SVG = "{http://www.w3.org/2000/svg}"
-COLOR_TERMS = {"mse": "MSE", "l1": "L1", "huber": "Huber"}
+COLOR_TERMS = {"mse": "MSE", "l1": "L1", "huber": "Huber", "smooth_l1": "smooth L1"}
 CLASS_TERMS = {"vgg16": "KL", "auto": "KL", "labels": "cross-entropy of labels"}
 ADVERSARIAL_TERMS = {"wasserstein": "WGAN-GP", "bce": "BCE", "least_squares": "least squares"}
 
@@ -35,9 +35,9 @@ def on_meta(config: ChromaGANConfig) -> nn.Module:
         return build_generator(config).eval()
 
 
-def table_rows(first_header: str) -> dict[str, list[str]]:
-    """Cells of the table that starts with that header, by the name in their first cell."""
-    table = re.search(rf"^\| {first_header} \|.*\n\|[-:|]+\|\n((?:\|.*\n)+)", PAGE, flags=re.MULTILINE)
+def table_rows(first_header: str, text: str = PAGE) -> dict[str, list[str]]:
+    """Cells of the table in `text` that starts with that header, by the name in their first cell."""
+    table = re.search(rf"^\| {first_header} \|.*\n\|[-:|]+\|\n((?:\|.*\n)+)", text, flags=re.MULTILINE)
     assert table, f"docs/architecture.md has no table of {first_header}s"
     rows = [[cell.strip() for cell in line.strip("|").split(" | ")] for line in table.group(1).splitlines()]
     return {re.search(r"[\w.]+", row[0]).group(): row for row in rows}
@@ -48,6 +48,8 @@ def terms(recipe: Recipe) -> set[str]:
     found = set()
     for objective in (phase.objective for phase in recipe.phases):
         weighted = [(objective.color_weight, COLOR_TERMS[objective.color_loss])]
+        if objective.bins_weight:
+            weighted.append((objective.bins_weight, "bins"))
         if objective.class_weight:
             weighted.append((objective.class_weight, CLASS_TERMS[recipe.teacher.kind]))
         if objective.adversarial_weight:
@@ -59,7 +61,7 @@ def terms(recipe: Recipe) -> set[str]:
 
 
 def test_every_generator_and_critic_has_its_place():
-    assert len(GENERATORS) >= 7
+    assert len(GENERATORS) >= 8
     headings = " ".join(re.findall(r"^## (.+)$", PAGE, flags=re.MULTILINE)).lower()
     for name, network in GENERATORS.items():
         assert name in headings.split(), name
@@ -100,13 +102,16 @@ def test_row_of_a_recipe_is_true(path, extractors):
         assert critic_weights == "none"
 
 
-def test_modules_of_chromagan_are_all_there_with_their_weights():
-    network = on_meta(ChromaGANConfig(generator="chromagan"))
-    rows = table_rows("module")
+@pytest.mark.parametrize(("generator", "heading"), [("chromagan_lite", "chromagan_lite"), ("chromagan", "ChromaGAN")])
+def test_modules_of_chromagan_are_all_there_with_their_weights(generator, heading):
+    network = on_meta(ChromaGANConfig(generator=generator))
+    section = PAGE.split(f"\n## {heading}\n", 1)[1].split("\n## ", 1)[0]
+    rows = table_rows("module", section)
     assert set(rows) == {name for name, _ in network.named_children()}
     for name, row in rows.items():
         assert row[-1] == weights(network.get_submodule(name)), name
-    assert weights(on_meta(ChromaGANConfig(generator="chromagan", class_head=False))) in PAGE
+    assert weights(network) in section
+    assert weights(on_meta(ChromaGANConfig(generator=generator, class_head=False))) in section
 
 
 def test_repetition_saves_weights_in_the_resnet_unet():
@@ -117,7 +122,7 @@ def test_every_figure_is_shown_and_every_link_leads_somewhere():
     links = [link for link in re.findall(r"\]\(([^)]+)\)", PAGE) if not link.startswith(("http", "#"))]
     assert {path for link in links if not (path := ROOT / "docs" / link).exists()} == set()
     assert {link for link in links if link.endswith(".svg")} == {f"figures/{path.name}" for path in FIGURES}
-    assert len(FIGURES) >= 6
+    assert len(FIGURES) >= 7
 
 
 def figure(path: Path) -> ElementTree.Element:
@@ -132,15 +137,16 @@ def test_figures_share_one_style():
 
 
 def shapes_of(network: nn.Module, *inputs: torch.Tensor) -> dict[str, tuple[int, ...]]:
-    """What leaves every submodule, by its name, without the batch; also `input`, `output` and `class_logits`."""
+    """What leaves every submodule, by its name, without the batch; also `input`, `output` and logits."""
     found = {"input": tuple(inputs[0].shape[1:])}
 
     def note(name: str):
         def hook(module, arguments, output):
             tensor = output if isinstance(output, torch.Tensor) else output[0]
             found[name or "output"] = tuple(tensor.shape[1:])
-            if getattr(output, "class_logits", None) is not None:
-                found["class_logits"] = tuple(output.class_logits.shape[1:])
+            for value in ("class_logits", "bin_logits"):
+                if getattr(output, value, None) is not None:
+                    found[value] = tuple(getattr(output, value).shape[1:])
 
         return hook
 
