@@ -23,6 +23,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from modeling_chromagan import ChromaGANCritic, ChromaGANGenerator
 from modeling_chromagan.color import ab_bins
+from modeling_chromagan.training import color_bins
 from modeling_chromagan.training.chroma_histogram import BINS_PER_AXIS
 from modeling_chromagan.training.recipe import Recipe, load_recipe
 from modeling_chromagan.training.teacher import ClassTeacher, VGG16Classifier
@@ -71,9 +72,9 @@ def take_steps(recipe: Recipe, device: torch.device) -> None:
         phase.steps = 10  # some recipes count epochs, of data that is not here
         updates = Updates(recipe, number, networks, teacher, colors, rarity, accelerator, Counter(), print)
         for kind, settings in enumerate(phase.batches):
-            count, size = settings.batch_size, settings.size
+            count = settings.batch_size
             batch = {
-                "rgb": torch.zeros(count, 3, size, size, dtype=torch.uint8),
+                "rgb": torch.zeros(count, 3, *settings.shape, dtype=torch.uint8),
                 "label": torch.zeros(count, dtype=torch.int64),
                 "kind": kind,
                 "rows": torch.arange(count),
@@ -89,7 +90,10 @@ def main() -> None:
     torch.isfinite = lambda value: True
     Updates.precision = lambda self: contextlib.nullcontext()
     torch.as_tensor = lambda value, device: torch.full((), value, device=device)
+    count = len(ab_bins())  # kept from now on: without values they could not be counted
+    color_bins.ab_bins = lambda: torch.zeros(count, 2)
     for path in sys.argv[1:]:
+        color_bins.neighbors.cache_clear()
         with FakeTensorMode(shape_env=ShapeEnv()):
             take_steps(load_recipe(path, ["backbone_weights=null"]), torch.device(NAME, 0))
 

@@ -49,16 +49,16 @@ def degrade(lab: torch.Tensor, settings: Degradation, random: RowRandom) -> torc
     def chosen(probability: float) -> torch.Tensor:
         return random.uniform(1, 1, 1) < probability
 
+    def enlarged(smaller: torch.Tensor) -> torch.Tensor:
+        return F.interpolate(smaller, (height, width), mode="bilinear", align_corners=False)
+
     lightness, ab = lab[:, :1] / 100, lab[:, 1:]
     lightness = lightness.clamp(min=0)
     if settings.half_size:
-        small = chosen(settings.half_size).flatten()
-        halved = F.avg_pool2d(lightness[small], 2)
-        lightness[small] = F.interpolate(halved, (height, width), mode="bilinear", align_corners=False)
+        lightness = torch.where(chosen(settings.half_size), enlarged(F.avg_pool2d(lightness, 2)), lightness)
     if settings.third_size:
-        small = chosen(settings.third_size).flatten()
-        third = F.interpolate(lightness[small], (height // 3, width // 3), mode="bilinear", align_corners=False)
-        lightness[small] = F.interpolate(third, (height, width), mode="bilinear", align_corners=False)
+        third = F.interpolate(lightness, (height // 3, width // 3), mode="bilinear", align_corners=False)
+        lightness = torch.where(chosen(settings.third_size), enlarged(third), lightness)
     low, high = settings.gamma_exponents
     curved, exponent = chosen(settings.gamma).flatten(), torch.exp(uniform(math.log(low), math.log(high)))
     lightness[curved] = lightness[curved] ** exponent[curved]
@@ -79,12 +79,11 @@ def degrade(lab: torch.Tensor, settings: Degradation, random: RowRandom) -> torc
         darker = lightness * (1 - uniform(0, settings.vignette_strength) * distance)
         lightness = torch.where(chosen(settings.vignette), darker, lightness)
     if settings.frame:
-        sides = torch.tensor([width, height, width, height], device=lab.device)
-        margins = random.uniform(4) * sides / 8 * chosen(settings.frame).flatten(1)
+        margins = random.uniform(4) / 8 * chosen(settings.frame).flatten(1)  # shares of the sides
         left, top, right, bottom = (margins[:, i, None] for i in range(4))
-        at, down = torch.arange(width, device=lab.device), torch.arange(height, device=lab.device)
-        columns = (at < left.round()) | (at >= width - right.round())
-        rows = (down < top.round()) | (down >= height - bottom.round())
+        across, down = torch.arange(width, device=lab.device), torch.arange(height, device=lab.device)
+        columns = (across < (width * left).round()) | (across >= width - (width * right).round())
+        rows = (down < (height * top).round()) | (down >= height - (height * bottom).round())
         frame = columns[:, None, None, :] | rows[:, None, :, None]
         shade = torch.where(chosen(0.75), uniform(0, 0.15), uniform(0.8, 1))
         lightness = torch.where(frame, shade, lightness)
