@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 # As in image_processing_chromagan, which imports torch; a test compares them.
-CHOICES = {"upsampling": ("guided", "bilinear"), "borders": ("auto", "keep")}
+CHOICES = {"borders": ("auto", "keep")}
 RANGES = {"working_size": (16, 2048), "saturation": (0.0, 2.0), "max_pixels": (1, 10**11)}
 
 # Name: module with `add_NAME_arguments(parser)` and `run_NAME(options) -> exit code`, and what the command does.
@@ -131,11 +131,6 @@ def build_parser(command_name: str | None = None) -> argparse.ArgumentParser:
         type=number(*RANGES["saturation"]),
         metavar="FACTOR",
         help="strength of the colors: 1 as predicted, 0 gray, up to 2 (default: the model's)",
-    )
-    add(
-        "--upsampling",
-        choices=CHOICES["upsampling"],
-        help="how color gets to full size: guided by the edges of the picture, or bilinear (default: the model's)",
     )
     add(
         "--borders",

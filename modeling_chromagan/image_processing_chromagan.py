@@ -12,10 +12,10 @@ from transformers.image_processing_utils import BatchFeature
 
 from .borders import find_borders
 from .color import COLOR_ENCODINGS, encode_luminance, gray_to_lightness, reconstruction_to_ab
-from .composition import UPSAMPLINGS, compose
+from .composition import compose
 from .image_loading import LoadedImage, load_image
 
-CHOICES = {"encoding": COLOR_ENCODINGS, "upsampling": UPSAMPLINGS, "borders": ("auto", "keep")}
+CHOICES = {"encoding": COLOR_ENCODINGS, "borders": ("auto", "keep")}
 # Working sizes start at the generator's minimum; they end where a mistyped number would take all memory.
 RANGES = {
     "working_size": (16, 2048),
@@ -34,7 +34,6 @@ class ChromaGANImageProcessorKwargs(TypedDict, total=False):
     working_size: int
     long_side_cap: float
     saturation: float
-    upsampling: str
     borders: str
     max_pixels: int
 
@@ -65,8 +64,6 @@ class ChromaGANImageProcessor(PilBackend):
         working_size: pixels of the short side of what the network sees, 16 to 2048. The aspect ratio is kept.
         long_side_cap: the long side is at most this many times the short one, 1 to 64; a longer picture is squeezed.
         saturation: what the predicted chroma is multiplied by, 0 (gray) to 2; 1 leaves it as predicted.
-        upsampling: how chroma gets back to full size: `"guided"` by the edges of the full-size luminance, or
-            `"bilinear"`.
         borders: `"auto"` leaves near-uniform margins (film rebates, mounts, paper) out of what the network sees and
             neutral in the result; `"keep"` treats them as picture.
         max_pixels: pictures with more pixels are refused before they are decoded.
@@ -82,7 +79,6 @@ class ChromaGANImageProcessor(PilBackend):
     working_size = 128
     long_side_cap = 8.0
     saturation = 1.0
-    upsampling = "guided"
     borders = "auto"
     max_pixels = 200_000_000
 
@@ -172,7 +168,6 @@ class ChromaGANImageProcessor(PilBackend):
         outputs: Any,
         originals: Any,
         saturation: float | None = None,
-        upsampling: str | None = None,
         borders: str | None = None,
     ) -> list[Image.Image]:
         """Predicted chroma joined with the originals' own luminance at full size.
@@ -183,7 +178,6 @@ class ChromaGANImageProcessor(PilBackend):
             originals: the B pictures, as `PreparedImage` or anything that `preprocess` takes.
             saturation: instead of the processor's own. Colors that it takes out of sRGB are brought back at constant
                 lightness and hue.
-            upsampling: instead of the processor's own.
             borders: what `preprocess` was called with, where the originals are no `PreparedImage`.
 
         Returns:
@@ -194,8 +188,7 @@ class ChromaGANImageProcessor(PilBackend):
             ValueError: for a wrong setting or another number of originals.
         """
         saturation = self.saturation if saturation is None else saturation
-        upsampling = self.upsampling if upsampling is None else upsampling
-        check_settings(saturation=saturation, upsampling=upsampling)
+        check_settings(saturation=saturation)
         originals = as_list(originals)
         if len(originals) != len(outputs.reconstruction):
             raise ValueError(f"originals has {len(originals)} pictures; accepted: {len(outputs.reconstruction)}")
@@ -204,7 +197,7 @@ class ChromaGANImageProcessor(PilBackend):
             if not isinstance(original, PreparedImage):
                 original = self.prepare(original, name=name_in_list(original, i, len(originals)), borders=borders)
             ab = reconstruction_to_ab(outputs.reconstruction[i].detach().float().cpu(), self.encoding)
-            rgb = compose(original.original.gray, saturation * ab, box=original.box, upsampling=upsampling)
+            rgb = compose(original.original.gray, saturation * ab, box=original.box)
             picture = Image.fromarray(rgb)
             if original.original.alpha is not None:
                 picture.putalpha(Image.fromarray(original.original.alpha))

@@ -115,7 +115,7 @@ def load_colorizer(model: ModelSource, options: argparse.Namespace) -> "ChromaGA
         torch.set_num_threads(min(torch.get_num_threads(), usable_cores()))
 
     folder = model.place if os.path.isdir(model.place) else download_model(model)
-    names = ("working_size", "saturation", "upsampling", "borders", "max_pixels")
+    names = ("working_size", "saturation", "borders", "max_pixels")
     settings = {name: getattr(options, name) for name in names}
     try:
         processor = ChromaGANImageProcessor.from_pretrained(

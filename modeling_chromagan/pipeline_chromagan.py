@@ -37,7 +37,7 @@ class ChromaGANPipeline(Pipeline):
     Args:
         model: a `ChromaGANGenerator`, on any device, in any float type; it is put in evaluation mode.
         image_processor: a `ChromaGANImageProcessor`; by default one of the model's encoding.
-        working_size, borders, saturation, upsampling: used in every call, instead of the image processor's own.
+        working_size, borders, saturation: used in every call, instead of the image processor's own.
         kwargs: `device`, `batch_size` and whatever else `transformers.Pipeline` takes.
 
     Raises:
@@ -94,7 +94,6 @@ class ChromaGANPipeline(Pipeline):
             working_size: pixels of the short side of what the network sees.
             borders: `"auto"` or `"keep"`.
             saturation: 1 for the colors as predicted, 0 (gray) to 2 (twice the chroma, within sRGB).
-            upsampling: `"guided"` or `"bilinear"`.
 
         Returns:
             A picture of the input's size, RGB or (where the input has alpha) RGBA; for several, in the order of the
@@ -111,18 +110,16 @@ class ChromaGANPipeline(Pipeline):
         check_batch_size(batch_size)
         return super().__call__(inputs, batch_size=batch_size, **kwargs)
 
-    def _sanitize_parameters(self, working_size=None, borders=None, saturation=None, upsampling=None, **unknown):
+    def _sanitize_parameters(self, working_size=None, borders=None, saturation=None, **unknown):
         if unknown:
             raise TypeError(
-                f"{', '.join(unknown)} is unknown; accepted: working_size, borders, saturation, upsampling, batch_size"
+                f"{', '.join(unknown)} is unknown; accepted: working_size, borders, saturation, batch_size"
             )
-        before = {"working_size": working_size, "borders": borders}
-        after = {"saturation": saturation, "upsampling": upsampling}
-        before, after = (
-            {name: value for name, value in settings.items() if value is not None} for settings in (before, after)
-        )
-        check_settings(**before, **after)
-        return before, {}, after
+        given = {"working_size": working_size, "borders": borders, "saturation": saturation}
+        given = {name: value for name, value in given.items() if value is not None}
+        check_settings(**given)
+        postprocess_params = {name: given.pop(name) for name in ("saturation",) if name in given}
+        return given, {}, postprocess_params
 
     def preprocess(self, image, name=None, **settings):
         prepared = self.image_processor.prepare(image, name=name, **settings)

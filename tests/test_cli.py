@@ -419,7 +419,6 @@ def test_settings_reach_the_network_and_the_composition(run, tmp_path):
     for name, *arguments in (
         ("default",),
         ("keep", "--borders", "keep"),
-        ("bilinear", "--upsampling", "bilinear"),
         ("pale", "--saturation", "0.5"),
         ("gray", "--saturation", "0"),
         ("working size", "--working-size", 64),

@@ -1,4 +1,4 @@
-"""Full-size composition: luminance kept, blocks invisible, chroma inside its edges, neutral margins."""
+"""Full-size composition: luminance kept, blocks invisible, neutral margins."""
 
 import subprocess
 import sys
@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import torch
 
-from modeling_chromagan import composition
 from modeling_chromagan.color import LUMINANCE_WEIGHTS, rgb_to_lab
 from modeling_chromagan.composition import compose
 
@@ -35,11 +34,10 @@ def chroma_of(rgb8: np.ndarray) -> torch.Tensor:
     return rgb_to_lab(torch.from_numpy(rgb8).permute(2, 0, 1).double() / 255.0)[1:]
 
 
-@pytest.mark.parametrize("upsampling", ["guided", "bilinear"])
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32, np.float64])
-def test_luminance_is_the_inputs(dtype, upsampling):
+def test_luminance_is_the_inputs(dtype):
     gray = noise(150, 203, dtype)
-    result = compose(gray, random_ab(12, 17, 60.0), upsampling=upsampling)
+    result = compose(gray, random_ab(12, 17, 60.0))
     assert result.shape == (150, 203, 3)
     assert result.dtype == np.uint8
     full_scale = 1.0 if gray.dtype.kind == "f" else np.iinfo(dtype).max
@@ -49,13 +47,12 @@ def test_luminance_is_the_inputs(dtype, upsampling):
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
-@pytest.mark.parametrize("upsampling", ["guided", "bilinear"])
-def test_blocks_do_not_show(upsampling, dtype):
+def test_blocks_do_not_show(dtype):
     gray, ab = noise(97, 131, dtype), random_ab(14, 19)
     for box in (None, (10, 7, 120, 90)):
-        whole = compose(gray, ab, box=box, upsampling=upsampling, block_rows=97)
+        whole = compose(gray, ab, box=box, block_rows=97)
         for block_rows in (1, 2, 13, 64, 1000, None):
-            assert np.array_equal(compose(gray, ab, box=box, upsampling=upsampling, block_rows=block_rows), whole)
+            assert np.array_equal(compose(gray, ab, box=box, block_rows=block_rows), whole)
 
 
 def test_without_chroma_the_picture_is_the_input():
@@ -70,62 +67,10 @@ def test_uniform_chroma_stays_uniform():
     assert np.allclose(chroma_of(result)[:, 0, 0], [25.0, -15.0], atol=0.6)
 
 
-def two_sides(blur: int) -> tuple[np.ndarray, torch.Tensor, int]:
-    """A dark red side and a light blue side, their edge inside a pixel of the chroma, and chroma at 1/16, (2, 12, 24).
-
-    The chroma is averaged over areas, as a perfect network's at low resolution, then over 2 * blur + 1 pixels.
-    """
-    height, width, edge = 192, 384, 197
-    gray = np.full((height, width), 70, np.uint8)
-    gray[:, edge:] = 170
-    ab = torch.tensor([40.0, 25.0])[:, None, None].repeat(1, height, width)
-    ab[:, :, edge:] = torch.tensor([-8.0, -25.0])[:, None, None]
-    small = torch.nn.functional.avg_pool2d(ab, 16)
-    return gray, torch.nn.functional.avg_pool2d(small, (1, 2 * blur + 1), 1, (0, blur), count_include_pad=False), edge
-
-
-def test_chroma_stops_at_the_edges_of_the_picture():
-    gray, ab, edge = two_sides(blur=0)
-    guided, bilinear = (chroma_of(compose(gray, ab, upsampling=name)) for name in ("guided", "bilinear"))
-    for chroma, reach in ((guided, 3.5), (bilinear, 70.0)):
-        left = (chroma[:, :, :edge] - torch.tensor([40.0, 25.0])[:, None, None]).abs().max()
-        right = (chroma[:, :, edge:] - torch.tensor([-8.0, -25.0])[:, None, None]).abs().max()
-        assert max(left, right) < reach
-    assert (bilinear[:, :, edge - 1] - torch.tensor([40.0, 25.0])[:, None]).abs().max() > 10.0
-
-
-def test_chroma_that_a_network_spread_over_an_edge_is_drawn_back():
-    gray, ab, edge = two_sides(blur=1)
-    strip = slice(edge - 20, edge + 20)
-    truth = torch.where(torch.arange(384) < edge, 40.0, -8.0)[strip]
-    error = {
-        name: (chroma_of(compose(gray, ab, upsampling=name))[0, :, strip] - truth).abs().mean()
-        for name in ("guided", "bilinear")
-    }
-    assert error["guided"] < 0.7 * error["bilinear"]
-
-
-def test_chroma_that_gray_does_not_explain_is_kept():
-    # A red bar as light as its green ground: nothing to see in gray, so the filter has to keep what it was given.
-    gray = np.full((128, 128), 120, np.uint8)
-    gray += noise(128, 128, seed=3) // 32
-    ab = torch.tensor([-30.0, 30.0])[:, None, None].repeat(1, 16, 16)
-    ab[:, :, 7:9] = torch.tensor([40.0, 20.0])[:, None, None]
-    chroma = chroma_of(compose(gray, ab))
-    assert chroma[0, :, 60:68].mean() > 36.0
-    assert chroma[0, :, :40].mean() < -28.0
-
-
-def test_chroma_does_not_overshoot():
-    # Full-size stripes far outside of the range of their averages tempt the line over gray beyond the chroma it joins.
-    gray, ab, _ = two_sides(blur=0)
-    gray[::2] = 0
-    gray[1::4] = 255
-    gray[3::4, 100:300] = 128
-    planes = composition._Chroma(ab, gray, "guided", 192).rows(0, 192, torch.from_numpy(gray.astype(np.int32)))
-    for plane, given in zip(planes, ab, strict=True):
-        assert plane.max() <= given.max() + 1e-4
-        assert plane.min() >= given.min() - 1e-4
+def test_chroma_is_enlarged_bilinearly_where_it_belongs():
+    gray, ab = np.full((48, 80), 128, np.uint8), random_ab(6, 8, 8.0)
+    expected = torch.nn.functional.interpolate(ab[None], (48, 80), mode="bilinear")[0]
+    assert (chroma_of(compose(gray, ab)) - expected).abs().max() < 1.5
 
 
 def test_outside_of_the_box_stays_neutral_and_does_not_matter_inside():
@@ -145,17 +90,16 @@ def test_outside_of_the_box_stays_neutral_and_does_not_matter_inside():
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 40), (40, 1), (5, 7), (33, 64)])
 @pytest.mark.parametrize("ab_shape", [(1, 1), (16, 16), (64, 128)])
-@pytest.mark.parametrize("upsampling", ["guided", "bilinear"])
-def test_any_sizes_go_together(shape, ab_shape, upsampling):
+def test_any_sizes_go_together(shape, ab_shape):
     gray = noise(*shape)
-    result = compose(gray, random_ab(*ab_shape), upsampling=upsampling)
+    result = compose(gray, random_ab(*ab_shape))
     assert np.array_equal(reduced_gray(result).round(), gray)
 
 
 def test_chroma_of_the_pictures_own_size_is_taken_as_it_is():
     gray = np.full((24, 32), 128, np.uint8)
     ab = random_ab(24, 32, 5.0)
-    assert (chroma_of(compose(gray, ab, upsampling="bilinear")) - ab).abs().max() < 1.5
+    assert (chroma_of(compose(gray, ab)) - ab).abs().max() < 1.5
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
@@ -186,7 +130,6 @@ def test_input_is_left_as_it_was():
         ({"ab": torch.full((2, 4, 4), float("nan"))}, "finite"),
         ({"box": (0, 0, 51, 40)}, r"50x40.*51"),
         ({"box": (10, 5, 10, 40)}, r"50x40.*\(10, 5, 10, 40\)"),
-        ({"upsampling": "bicubic"}, "'bicubic'.*guided, bilinear"),
         ({"block_rows": 0}, "block_rows.*0"),
     ],
 )

@@ -163,7 +163,6 @@ def test_margins_are_left_out_of_what_the_network_sees(processor):
         ({"saturation": float("nan")}, "saturation is nan; accepted: a number from 0.0 to 2.0"),
         ({"saturation": "1"}, "saturation is '1'; accepted: a number from 0.0 to 2.0"),
         ({"encoding": "rgb"}, "encoding is 'rgb'; accepted: unit8, symmetric"),
-        ({"upsampling": "nearest"}, "upsampling is 'nearest'; accepted: guided, bilinear"),
         ({"borders": "cut"}, "borders is 'cut'; accepted: auto, keep"),
         ({"max_pixels": 0}, "max_pixels is 0; accepted: a whole number from 1 to 100000000000"),
     ],
@@ -179,8 +178,6 @@ def test_wrong_settings_of_one_call_are_refused_too(processor):
         processor(textured(48, 64), working_size=3)
     with pytest.raises(ValueError, match=r"^saturation is 3; accepted"):
         processor.post_process_colorization(prediction((0, 0)), textured(48, 64), saturation=3)
-    with pytest.raises(ValueError, match=r"^upsampling is 'x'; accepted"):
-        processor.post_process_colorization(prediction((0, 0)), textured(48, 64), upsampling="x")
     with pytest.raises(TypeError, match="working_sise"):
         processor(textured(48, 64), working_sise=64)
 
@@ -202,7 +199,6 @@ def test_saved_processors_come_back_equal(tmp_path):
         working_size=96,
         long_side_cap=4,
         saturation=1.25,
-        upsampling="bilinear",
         borders="keep",
         max_pixels=10**6,
     )
@@ -213,7 +209,6 @@ def test_saved_processors_come_back_equal(tmp_path):
         "working_size": 96,
         "long_side_cap": 4,
         "saturation": 1.25,
-        "upsampling": "bilinear",
         "borders": "keep",
         "max_pixels": 10**6,
     }
@@ -271,9 +266,7 @@ def test_saturation_multiplies_chroma_and_leaves_luminance_alone(processor):
 
 def test_colors_that_saturation_takes_out_of_gamut_come_back_with_luminance_and_hue(processor):
     gray = np.arange(256, dtype=np.uint8).repeat(8)[None].repeat(64, axis=0)
-    (picture,) = processor.post_process_colorization(
-        prediction((70, 60), size=64), gray, saturation=2, upsampling="bilinear", borders="keep"
-    )
+    (picture,) = processor.post_process_colorization(prediction((70, 60), size=64), gray, saturation=2, borders="keep")
     lab = rgb_to_lab(torch.from_numpy(np.array(picture)).permute(2, 0, 1).double() / 255)
     assert torch.equal((255 * lightness_to_gray(lab[0])).round().byte(), torch.from_numpy(gray))
     middle = lab[:, :, 8 * 60 : 8 * 200]  # where sRGB has enough chroma for a hue

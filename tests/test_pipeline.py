@@ -138,7 +138,6 @@ def test_settings_of_a_call_reach_the_processor(pipe, network_inputs):
     assert np.ptp(np.asarray(pipe(framed))[:14], axis=2).max() == 0, "the margin is colored"
     assert np.ptp(np.asarray(pipe(framed, borders="keep"))[:14], axis=2).max() > 0
     gray = textured(90, 121)
-    assert difference(pipe(gray, upsampling="bilinear"), pipe(gray)) > 0
     assert difference(pipe(gray, saturation=0), Image.fromarray(gray).convert("RGB")) == 0
 
 
@@ -159,11 +158,10 @@ def test_settings_of_the_pipeline_hold_until_a_call_changes_them(model, network_
         ({"working_size": 8}, "working_size is 8; accepted: a whole number from 16 to 2048"),
         ({"saturation": -1}, "saturation is -1; accepted: a number from 0.0 to 2.0"),
         ({"borders": "cut"}, "borders is 'cut'; accepted: auto, keep"),
-        ({"upsampling": "nearest"}, "upsampling is 'nearest'; accepted: guided, bilinear"),
         ({"batch_size": 0}, "batch_size is 0; accepted: a whole number from 1 upwards"),
         (
             {"size": 64},
-            "size is unknown; accepted: working_size, borders, saturation, upsampling, batch_size",
+            "size is unknown; accepted: working_size, borders, saturation, batch_size",
         ),
     ],
 )
