@@ -5,25 +5,21 @@ pixels is put right in stored_pictures.py.
 """
 
 import contextlib
-import ctypes
-import functools
 import io
-import logging
 import os
 import re
 import stat
-import threading
-import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
-from PIL import Image, ImageFile
+from PIL import Image
 
-from .color_profiles import reduce_8_bit, reduce_unit
-from .pixel_blocks import Box, ImageLoadError, all_gray, assemble, check_range
+from .pixel_blocks import ImageLoadError, check_size, too_large
+from .stored_arrays import array_luminance
 from .stored_pictures import StoredPicture, one_line
+from .strict_pillow import strict_pillow
 
 # Formats that Pillow may try. Others it knows run programs (EPS starts Ghostscript) or are rarely tested parsers.
 # MPO is what Pillow calls a JPEG that holds several pictures; it is found through JPEG and has no entry of its own.
@@ -44,8 +40,6 @@ OTHER_FORMATS = (
 )
 
 Result = TypeVar("Result")
-
-_pillow_lock = threading.RLock()
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,7 +89,8 @@ def load_image(
         name = name or "<array>"
         _check_limit(max_pixels)
         with _enough_memory(name):
-            return _load_array(source, name, max_pixels)
+            gray, alpha, was_color = array_luminance(source, name, max_pixels)
+            return LoadedImage(name, gray, alpha, "array", was_color, ())
 
     def finish(picture: StoredPicture) -> LoadedImage:
         gray, was_color = picture.luminance()
@@ -157,7 +152,7 @@ def _read(
     else:
         accepted = "a path, bytes, a PIL image or a NumPy array"
         raise TypeError(f"cannot load a picture from {type(source).__name__}; accepted are {accepted}")
-    with _enough_memory(name), stream as opened, _strict_pillow(max_pixels):
+    with _enough_memory(name), stream as opened, strict_pillow(max_pixels):
         return finish(_decode(opened, name, max_pixels, short_side))
 
 
@@ -188,56 +183,6 @@ def _open_file(path: str, name: str) -> io.BufferedReader:
         raise ImageLoadError(name, (error.strerror or str(error)).lower()) from error
     except ValueError as error:  # a null character in the path; ImageLoadError is a ValueError too
         raise error if isinstance(error, ImageLoadError) else ImageLoadError(name, str(error)) from error
-
-
-@contextlib.contextmanager
-def _strict_pillow(max_pixels: int) -> Iterator[None]:
-    """Pillow refuses pictures above `max_pixels` and damaged ones, and prints nothing.
-
-    Pillow's limit, its tolerance of truncated files and Python's warning filters belong to the whole process, and a
-    server loads for several visitors from several threads. So all changes to them are made, used and taken back
-    under one lock: simultaneous loads wait for one another, which also bounds their memory. Threads that use Pillow
-    without this loader may meet our limit for that moment and find their own after it. Python's filters can still be
-    mixed up by a thread that saves and restores them meanwhile: hence ours concern Pillow alone, in case they stay,
-    and `_check_size` repeats the limit before anything is decoded, in case they are lost.
-    """
-    with _pillow_lock, warnings.catch_warnings(), _silent_libtiff():
-        warnings.filterwarnings("ignore", module=r"PIL\.")  # about damaged tags of readable pictures
-        warnings.simplefilter("error", Image.DecompressionBombWarning)
-        before = Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES
-        Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES = max_pixels, False
-        handler = logging.NullHandler()  # or Pillow's log messages would be printed where logging is not set up
-        logging.getLogger("PIL").addHandler(handler)
-        try:
-            yield
-        finally:
-            logging.getLogger("PIL").removeHandler(handler)
-            Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES = before
-
-
-@contextlib.contextmanager
-def _silent_libtiff() -> Iterator[None]:
-    """Keeps libtiff from printing to standard error itself; what matters of it arrives as Pillow's exception."""
-    set_handler = _libtiff_handler()
-    if set_handler is None:
-        yield
-        return
-    before = set_handler(None)
-    try:
-        yield
-    finally:
-        set_handler(before)
-
-
-@functools.cache
-def _libtiff_handler() -> Callable[[int | None], int | None] | None:
-    """Sets libtiff's printing of errors, giving what was set before; None where it cannot be reached."""
-    try:
-        set_handler = ctypes.CDLL(Image.core.__file__).TIFFSetErrorHandler  # in a library Pillow has loaded
-    except (AttributeError, OSError):  # linked otherwise: messages are printed, no harm done
-        return None
-    set_handler.argtypes, set_handler.restype = [ctypes.c_void_p], ctypes.c_void_p
-    return set_handler
 
 
 def _open(stream: io.BufferedIOBase, name: str) -> Image.Image:
@@ -272,7 +217,7 @@ def _decode(
     notes: list[str] = []
     try:
         image = source if isinstance(source, Image.Image) else _open(source, name)
-        _check_size(image.width, image.height, name, max_pixels)
+        check_size(image.width, image.height, name, max_pixels)
         raw_mode = _raw_mode(image)
         with contextlib.suppress(Exception):  # damage behind the first frame does not concern us
             if getattr(image, "is_animated", False):
@@ -286,22 +231,11 @@ def _decode(
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         pixels = int(re.search(r"\d+", str(error)).group())
-        raise ImageLoadError(name, _too_large(f"{pixels:,} pixels", max_pixels)) from error
+        raise ImageLoadError(name, too_large(f"{pixels:,} pixels", max_pixels)) from error
     except Exception as error:
         # Damaged files make the plug-ins raise nearly everything: OSError, SyntaxError, ValueError, struct.error,
         # EOFError, zlib.error, IndexError, KeyError, TypeError, OverflowError, AssertionError, RuntimeError ...
         raise ImageLoadError(name, f"damaged or truncated file ({one_line(error)})") from error
-
-
-def _check_size(width: int, height: int, name: str, max_pixels: int) -> None:
-    if width < 1 or height < 1:
-        raise ImageLoadError(name, f"the picture is empty ({width} x {height})")
-    if width * height > max_pixels:
-        raise ImageLoadError(name, _too_large(f"{width} x {height} = {width * height:,} pixels", max_pixels))
-
-
-def _too_large(found: str, max_pixels: int) -> str:
-    return f"{found} are more than max_pixels = {max_pixels:,}"
 
 
 def _raw_mode(image: Image.Image) -> str:
@@ -322,52 +256,3 @@ def _orientation(image: Image.Image, notes: list[str]) -> int:
         notes.append("its EXIF data is unreadable; the orientation is taken as stored")
         return 1
     return value if value in range(1, 9) else 1
-
-
-# ----- arrays
-
-
-def _load_array(array: np.ndarray, name: str, max_pixels: int) -> LoadedImage:
-    """Arrays follow the rules of files: uint8, uint16, 32-bit integers of 0..65535 and floats of 0..1."""
-    if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (1, 3, 4)):
-        accepted = "(H, W), (H, W, 1), (H, W, 3) and (H, W, 4)"
-        raise ImageLoadError(name, f"an array of shape {array.shape}; accepted are {accepted}")
-    height, width = array.shape[:2]
-    _check_size(width, height, name, max_pixels)
-    if array.dtype == np.bool_:
-        array = array.astype(np.uint8) * np.uint8(255)
-    elif array.dtype.kind == "f" and array.dtype.itemsize <= 8:
-        check_range(width, height, lambda box: _crop(array, box), 1, name)
-    elif array.dtype.kind in "iu" and array.dtype.itemsize == 4:
-        check_range(width, height, lambda box: _crop(array, box), 65535, name)
-    elif array.dtype.kind != "u" or array.dtype.itemsize > 2:
-        accepted = "bool, uint8, uint16, int32 and uint32 (0..65535), float16, float32 and float64 (0..1)"
-        raise ImageLoadError(name, f"an array of {array.dtype}; accepted are {accepted}")
-
-    white, target = {"f": (1, np.float32)}.get(array.dtype.kind, (65535, np.uint16))
-    if array.dtype == np.uint8:
-        white, target = 255, np.uint8
-    first = array if array.ndim == 2 else array[..., 0]
-    alpha, was_color = None, False
-    if array.ndim == 3 and array.shape[2] == 4:
-        alpha = assemble(width, height, 1, np.uint8, lambda box: np.rint(_crop(array, box)[..., 3] * (255 / white)))
-    if array.ndim == 3 and array.shape[2] >= 3:
-        was_color = not all_gray(width, height, lambda box: _crop(array, box))
-
-    def read_color(box: Box) -> np.ndarray:
-        rgb = _crop(array, box)[..., :3]
-        if target == np.uint8:
-            return reduce_8_bit(rgb)
-        luminance = reduce_unit(rgb / white)
-        return luminance if target == np.float32 else np.rint(luminance * 65535)
-
-    if was_color:
-        gray = assemble(width, height, 1, np.uint16 if target == np.uint8 else target, read_color)
-    else:
-        gray = assemble(width, height, 1, target, lambda box: _crop(first, box))
-    return LoadedImage(name, gray, alpha, "array", was_color, ())
-
-
-def _crop(array: np.ndarray, box: Box) -> np.ndarray:
-    left, top, right, bottom = box
-    return array[top:bottom, left:right]

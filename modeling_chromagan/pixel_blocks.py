@@ -24,6 +24,22 @@ class ImageLoadError(ValueError):
         return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in line)
 
 
+def check_size(width: int, height: int, name: str, max_pixels: int) -> None:
+    """Refuses empty pictures and those of more than `max_pixels`.
+
+    Raises:
+        ImageLoadError: naming what was found.
+    """
+    if width < 1 or height < 1:
+        raise ImageLoadError(name, f"the picture is empty ({width} x {height})")
+    if width * height > max_pixels:
+        raise ImageLoadError(name, too_large(f"{width} x {height} = {width * height:,} pixels", max_pixels))
+
+
+def too_large(found: str, max_pixels: int) -> str:
+    return f"{found} are more than max_pixels = {max_pixels:,}"
+
+
 def boxes(width: int, height: int) -> Iterator[Box]:
     """Boxes of at most BLOCK_PIXELS that cover the picture, row by row."""
     columns = min(width, BLOCK_PIXELS)
