@@ -76,8 +76,8 @@ class ChromaGANImageProcessor(PilBackend):
     model_input_names = ["pixel_values"]  # noqa: RUF012 - read by transformers as a class attribute
 
     encoding = "unit8"
-    working_size = 128
-    long_side_cap = 8.0
+    working_size = 256
+    long_side_cap = 4.0
     saturation = 1.0
     borders = "auto"
     max_pixels = 200_000_000

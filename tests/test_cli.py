@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from modeling_chromagan import cli, image_processing_chromagan, image_saving, output_plan
+from modeling_chromagan import PACKAGED_WEIGHTS, cli, image_processing_chromagan, image_saving, output_plan
 from modeling_chromagan.color import lightness_to_gray, rgb_to_lab
 from modeling_chromagan.configuration_chromagan import ChromaGANConfig
 from modeling_chromagan.image_processing_chromagan import ChromaGANImageProcessor
@@ -92,6 +92,31 @@ def files_in(folder: Path) -> list[str]:
 
 
 # ----------------------------------------------------------------------------------------- what becomes of a folder
+
+
+def test_the_packaged_model_makes_a_picture_of_anything_gray(run, tmp_path):
+    noise = np.random.default_rng(0).integers(0, 256, (400, 600)).astype(np.uint8)
+    pictures = {
+        "one pixel": noise[:1, :1],
+        "one pixel wide": noise[:, :1],
+        "one pixel high": noise[:1],
+        "three pixels": noise[:3, :1],
+        "below 32 pixels": noise[:20, :31],
+        "thin": noise[:20],
+        "white": np.full((200, 300), 255, np.uint8),
+        "black": np.zeros((200, 300), np.uint8),
+        "white pixel": np.full((1, 1), 255, np.uint8),
+        "flat": np.full((200, 300), 128, np.uint8),
+    }
+    (tmp_path / "in").mkdir()
+    for name, gray in pictures.items():
+        Image.fromarray(gray).save(tmp_path / "in" / f"{name}.png")
+    code, _, err = run(tmp_path / "in", "-o", tmp_path / "out", "--model", PACKAGED_WEIGHTS)
+    assert (code, err) == (0, [])
+    for name, gray in pictures.items():
+        rgb = torch.from_numpy(read_picture(tmp_path / "out" / f"{name}.png")).permute(2, 0, 1).double() / 255
+        luminance = (255 * lightness_to_gray(rgb_to_lab(rgb)[0])).round().byte()
+        assert torch.equal(luminance, torch.from_numpy(gray)), name
 
 
 def test_a_folder_becomes_the_same_tree_in_color(run, tmp_path):
