@@ -18,7 +18,7 @@ from .picture_files import data_set_options, is_picture_folder, list_pictures
 from .recipe import Data, RecipeError, Source
 from .stream import StreamedRows, class_names, list_splits, open_stream
 
-LOOKED_THROUGH = 3000  # pictures of a folder, at most, that are all judged before training begins
+LOOKED_THROUGH = 2000  # pictures of a folder, at most, that are all judged before training begins
 VALIDATION_POOL = 16  # row groups of a streamed split, all read before training begins
 
 
