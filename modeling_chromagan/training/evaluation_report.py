@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from ..trunk_efficientnet_lite import HEAD_CHANNELS
+
 FIGURES = {  # of the tables: key of the figure, heading, decimals
     "psnr_mean": ("PSNR mean (dB)", 2),
     "psnr_median": ("PSNR median (dB)", 2),
@@ -20,12 +22,15 @@ FIGURES = {  # of the tables: key of the figure, heading, decimals
     "auc": ("AuC (%)", 2),
     "lpips": ("LPIPS", 4),
     "fid": ("FID", 2),
+    "lite2_top1": ("Lite2 top-1 (%)", 1),
+    "lite2_agreement": ("Lite2 agreement (%)", 1),
+    "fd_lite2": ("FD-Lite2", 2),
     "top1": ("top-1 of the class head (%)", 2),
     "own_loss": ("own validation loss (not comparable between losses or color spaces)", 5),
 }
-OPTIONAL_FIGURES = ("lpips", "fid")
-CURVE_FIGURES = ("colorfulness_ratio",)
-GAINS = ("psnr_mean", "psnr_median", "ssim", "ciede2000", "rebalanced_auc", "auc")
+OPTIONAL_FIGURES = ("lpips", "fid", "lite2_top1", "lite2_agreement", "fd_lite2")
+CURVE_FIGURES = ("colorfulness_ratio", "lite2_top1", "lite2_agreement", "fd_lite2")
+GAINS = ("psnr_mean", "psnr_median", "ssim", "ciede2000", "rebalanced_auc", "auc", "lite2_top1", "lite2_agreement")
 CSV_COLUMNS = (
     "row",
     "picture",
@@ -39,6 +44,8 @@ CSV_COLUMNS = (
     "auc",
     "own_loss",
     "predicted_label_is_right",
+    "lite2_label_is_right",
+    "lite2_agrees",
 )
 
 
@@ -52,7 +59,7 @@ def markdown_report(results: dict[str, Any]) -> str:
     ]
     if protocol["averaging"] == "batches":
         lines.append(f"PSNR is averaged within batches of {results['batch_size']}, then over batches.")
-    names = [name for name in FIGURES if name not in OPTIONAL_FIGURES or any(row["figures"].get(name) for row in rows)]
+    names = [name for name in FIGURES if name not in OPTIONAL_FIGURES or any(name in row["figures"] for row in rows)]
     lines += ["", *_table(["", *(FIGURES[name][0] for name in names)], [_figures(row, names) for row in rows])]
 
     with_interval = [name for name in names if any(row["intervals"].get(name) for row in rows)]
@@ -65,13 +72,16 @@ def markdown_report(results: dict[str, Any]) -> str:
         lines += _table(["", *(FIGURES[name][0] for name in with_interval)], cells)
 
     lines += ["", f"Minus {rows[0]['name']}, with 95 % intervals:", ""]
-    cells = [[row["name"], *(_gain(row, name) for name in GAINS)] for row in rows[1:]]
-    lines += _table(["", *(FIGURES[name][0] for name in GAINS)], cells)
+    gains = [name for name in GAINS if name in names]
+    cells = [[row["name"], *(_gain(row, name) for name in gains)] for row in rows[1:]]
+    lines += _table(["", *(FIGURES[name][0] for name in gains)], cells)
     if any(row["name"] != row["model"] for row in rows[1:]):
         lines += ["", f"PSNR over {rows[0]['name']} and color at each saturation:", ""]
         names = [name for name in CURVE_FIGURES if name in names]
         cells = [[row["name"], _gain(row, "psnr_mean"), *_figures(row, names)[1:]] for row in rows[1:]]
         lines += _table(["", "PSNR mean over gray (dB)", *(FIGURES[name][0] for name in names)], cells)
+    if "lite2_agreement" in names:
+        lines += ["", *_lite2_lines(results["truth"], rows[0]["figures"]["pictures"])]
     lines.append("")
     for model in dict.fromkeys(row["model"] for row in rows[1:]):
         of_model = [row for row in rows[1:] if row["model"] == model]
@@ -102,6 +112,21 @@ class PictureTable:
 
     def close(self) -> None:
         self.file.close()
+
+
+def _lite2_lines(truth: dict, pictures: int) -> list[str]:
+    """What has to be said where figures of EfficientNet-Lite2 are printed."""
+    line = "Lite2 is EfficientNet-Lite2, trained on ImageNet-1k; agreement is with its own answer on the photograph."
+    if truth:
+        top1, bounds = truth["figures"]["lite2_top1"], truth["intervals"]["lite2_top1"]
+        line += f" Its top-1 on the photographs themselves: {top1:.1f} % ({_interval(bounds, 1)})."
+    rank = ", too few for covariances of full rank" if pictures <= HEAD_CHANNELS else ""
+    return [
+        line,
+        f"FD-Lite2 is the Fréchet distance of its {HEAD_CHANNELS:,} features (no FID, which takes Inception's). Of "
+        f"few pictures it comes out too large: here they are {pictures:,}{rank}. It compares on the same pictures "
+        "only, and has no interval: resampling repeats pictures, which moves it.",
+    ]
 
 
 def _model_line(row: dict, saturations: Sequence[float]) -> str:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 from tqdm import tqdm
@@ -17,12 +18,13 @@ from ..configuration_chromagan import ChromaGANConfig
 from ..messages import first_line
 from ..modeling_chromagan import ChromaGANGenerator
 from .bootstrap import interval
-from .candidates import Colored, GreyCandidate, ModelCandidate, match_classes
+from .candidates import Colored, GreyCandidate, ModelCandidate, imagenet_labels, match_classes
 from .evaluation_pictures import Picture, PictureSource, evenly_spaced, read_pictures
 from .evaluation_report import GAINS, PictureTable
 from .metrics import ColorMetrics, colorfulness, lab_from_rgb8
 from .perceptual import update_perceptual
 from .protocols import MIN_COLORFULNESS, Protocol
+from .recognition import RecognitionMetrics, Recognizer
 
 AS_GIVEN = Protocol("as-given", "batches as they are")
 BROKEN_NAMED = 20  # pictures that are named; if there are more, the protocol does not fit the data
@@ -43,6 +45,7 @@ class Row:
         label_mapping: (labels of the data set,), the class of the head for each; without it top-1 is not measured.
         perceptual: further measures by name.
         saturation: which of the candidate's results these are.
+        recognition: what EfficientNet-Lite2 makes of the pictures, if it looks at them.
     """
 
     def __init__(
@@ -53,7 +56,9 @@ class Row:
         label_mapping: torch.Tensor | None = None,
         perceptual: dict[str, nn.Module] | None = None,
         saturation: float = 1.0,
+        recognition: RecognitionMetrics | None = None,
     ):
+        self.recognition = recognition
         self.candidate, self.label_mapping, self.perceptual = candidate, label_mapping, perceptual or {}
         self.saturation = saturation
         self.name = candidate.name if candidate.saturations == (1,) else f"{candidate.name} x {saturation:g}"
@@ -72,7 +77,7 @@ class Row:
             self.loss_pictures += len(rgb)
         if self.label_mapping is not None and colored.logits is not None and labels is not None:
             known = labels >= 0
-            right = colored.logits.argmax(1).cpu() == self.label_mapping.cpu()[labels.clamp(min=0)]
+            right = colored.logits.cpu()[:, self.label_mapping.cpu()].argmax(1) == labels
             self.labeled += int(known.sum())
             self.correct += int((right & known).sum())
             pairs = zip(known.tolist(), right.tolist(), strict=True)
@@ -93,6 +98,24 @@ class Row:
         return figures
 
 
+class Spectator:
+    """EfficientNet-Lite2 beside the rows: it looks at every picture, the photographs included.
+
+    Args:
+        recognizer: that looks.
+        class_names: the data set's labels in their order, if it has any.
+    """
+
+    def __init__(self, recognizer: Recognizer, class_names: Sequence[str] | None):
+        self.recognizer = recognizer
+        self.label_mapping = None if class_names is None else imagenet_labels(class_names)
+        self.of_truth = self.metrics()
+
+    def metrics(self) -> RecognitionMetrics:
+        """Of one row."""
+        return RecognitionMetrics(self.label_mapping)
+
+
 def color_batch(rows: Sequence[Row], rgb: torch.Tensor, lab: torch.Tensor) -> list[Colored]:
     """Every row's picture of truths, (B, 3, H, W), as uint8 and in Lab units; one pass for all rows of a candidate."""
     candidates = dict.fromkeys(row.candidate for row in rows)  # in their order, as their rows are
@@ -100,7 +123,11 @@ def color_batch(rows: Sequence[Row], rgb: torch.Tensor, lab: torch.Tensor) -> li
 
 
 def measure_batch(
-    rows: Sequence[Row], rgb: torch.Tensor, labels: torch.Tensor | None, min_colorfulness: float
+    rows: Sequence[Row],
+    rgb: torch.Tensor,
+    labels: torch.Tensor | None,
+    min_colorfulness: float,
+    spectator: Spectator | None = None,
 ) -> tuple[torch.Tensor, list[dict[str, list]]]:
     """Lets every row's candidate color a batch, (B, 3, H, W) uint8, and measures the results.
 
@@ -115,7 +142,14 @@ def measure_batch(
     lab = lab_from_rgb8(rgb)  # (B, 3, H, W)
     # Everything is colored before anything is counted: a picture that one candidate cannot do is none of any row.
     results = color_batch(rows, rgb, lab)
-    return colored, [row.update(result, rgb, lab, labels) for row, result in zip(rows, results, strict=True)]
+    seen = [] if spectator is None else [spectator.recognizer.recognize(of) for of in (rgb, *(r.rgb for r in results))]
+    values = [row.update(result, rgb, lab, labels) for row, result in zip(rows, results, strict=True)]
+    if spectator is not None:
+        in_truth, *in_rows = seen
+        spectator.of_truth.update(in_truth, in_truth, labels)
+        for row, of_row, in_row in zip(rows, values, in_rows, strict=True):
+            of_row |= row.recognition.update(in_row, in_truth, labels)
+    return colored, values
 
 
 def evaluate_model(
@@ -187,6 +221,7 @@ class Evaluation:
         batch_size: pictures at once; 1 is taken where pictures keep their own sizes.
         samples: only so many, evenly spaced; `None` is all that the protocol takes.
         perceptual: makers of further measures by name.
+        recognizer: the classifier that looks at every picture, if one does.
         say: told a line about every picture that is skipped.
     """
 
@@ -199,6 +234,7 @@ class Evaluation:
         batch_size: int = 64,
         samples: int | None = None,
         perceptual: dict[str, Callable[[], nn.Module]] | None = None,
+        recognizer: Recognizer | None = None,
         say: Callable[[str], None] = lambda line: None,
     ):
         self.source, self.protocol, self.samples, self.say = source, protocol, samples, say
@@ -206,6 +242,7 @@ class Evaluation:
         self.classes = {
             candidate: match_classes(candidate.generator.config, source.class_names) for candidate in candidates
         }
+        self.spectator = None if recognizer is None else Spectator(recognizer, source.class_names)
         mappings = [None, *(mapping for mapping, _ in self.classes.values())]
         everyone = [GreyCandidate(protocol), *candidates]
         self.rows = [
@@ -216,6 +253,7 @@ class Evaluation:
                 mapping,
                 {name: make() for name, make in (perceptual or {}).items()},
                 saturation,
+                self.spectator and self.spectator.metrics(),
             )
             for candidate, mapping in zip(everyone, mappings, strict=True)
             for saturation in candidate.saturations
@@ -265,7 +303,7 @@ class Evaluation:
         rgb = torch.stack([picture.rgb for picture in batch])
         labels = torch.tensor([picture.label for picture in batch])
         try:
-            measured, values = measure_batch(self.rows, rgb, labels, self.protocol.min_colorfulness)
+            measured, values = measure_batch(self.rows, rgb, labels, self.protocol.min_colorfulness, self.spectator)
         except (MemoryError, OSError, RuntimeError, ValueError) as error:
             if len(batch) > 1:
                 raise EvaluationError(f"a batch of {len(batch)} cannot be colored: {first_line(error)}") from error
@@ -295,21 +333,22 @@ class Evaluation:
 
     def results(self) -> dict[str, Any]:
         counts = self.counts
-        grey_figures = self.rows[0].figures()
-        grey_replicates = self.rows[0].metrics.replicates()
         rows = []
         for row in self.rows:
-            figures, replicates = row.figures(), row.metrics.replicates()
+            figures, replicates = self.figures(row)
             entry = {
                 "name": row.name,
                 "figures": figures,
                 "intervals": {name: interval(values) for name, values in replicates.items()},
             }
-            if row is not self.rows[0]:
+            if row is self.rows[0]:
+                grey_figures, grey_replicates = figures, replicates
+            else:
+                gains = [name for name in GAINS if name in figures]
                 entry |= describe_model(row.candidate, self.classes[row.candidate][1])
                 entry["saturation"] = row.saturation
-                entry["gain"] = {name: figures[name] - grey_figures[name] for name in GAINS}
-                entry["gain_intervals"] = {name: interval(replicates[name] - grey_replicates[name]) for name in GAINS}
+                entry["gain"] = {name: figures[name] - grey_figures[name] for name in gains}
+                entry["gain_intervals"] = {name: interval(replicates[name] - grey_replicates[name]) for name in gains}
             rows.append(entry)
         return {
             "protocol": asdict(self.protocol),
@@ -324,8 +363,28 @@ class Evaluation:
             },
             "broken": [{"picture": name, "reason": reason} for name, reason in counts.broken],
             "rows": rows,
+            "truth": self.truth_results(),
             "versions": {name: importlib.metadata.version(name) for name in VERSIONS if is_installed(name)},
         }
+
+    def figures(self, row: Row) -> tuple[dict[str, float], dict[str, np.ndarray]]:
+        """A row's figures, and each of those that have an interval in every resampling."""
+        figures, replicates = row.figures(), row.metrics.replicates()
+        if row.recognition is not None:
+            figures |= row.recognition.result(self.spectator.of_truth)
+            replicates |= row.recognition.replicates()
+        return figures, replicates
+
+    def truth_results(self) -> dict[str, Any]:
+        """What the classifier makes of the photographs themselves: `lite2_top1` with its interval, where measured."""
+        if self.spectator is None or self.spectator.label_mapping is None:
+            return {}
+        of_truth = self.spectator.of_truth
+        top1 = of_truth.top1()
+        if top1 is None:
+            return {}
+        bounds = interval(of_truth.replicates()["lite2_top1"])
+        return {"figures": {"lite2_top1": top1}, "intervals": {"lite2_top1": bounds}}
 
 
 def in_batches(pictures: Iterable[Picture], batch_size: int) -> Iterator[list[Picture]]:
