@@ -196,12 +196,13 @@ with gr.Blocks(title="ChromaGAN", analytics_enabled=False, delete_cache=(60, MIN
             # leave an empty file behind with every call; gr.Image opens pictures itself, with the same traceback.
             picture.preprocess = lambda payload: payload and payload.path
             working_size = gr.Slider(
-                64,
+                160,
                 512,
                 value=colorizer.image_processor.working_size,
-                step=8,
+                step=32,  # the network pads sides to multiples of it
                 label="Working size",
-                info="Pixels of the short side of what the network sees. Another size gives other colors.",
+                info="Pixels of the short side of what the network sees. Smaller suits one large subject, larger a "
+                "scene; another size gives other colors.",
             )
             saturation = gr.Slider(
                 0,

@@ -88,7 +88,7 @@ def model_folder(tmp_path_factory) -> Path:
         generator.network.chroma.weight.mul_(0.1)
     folder = tmp_path_factory.mktemp("model")
     ChromaGANPipeline(
-        generator, ChromaGANImageProcessor(working_size=64, saturation=1.5), device="cpu"
+        generator, ChromaGANImageProcessor(working_size=160, saturation=1.5), device="cpu"
     ).save_pretrained(folder)
     return folder
 
@@ -131,7 +131,11 @@ def test_the_page_builds(page):
     shown = {component["type"]: component["props"] for component in config["components"]}
     assert {"file", "imageslider", "downloadbutton", "slider", "dataset"} <= set(shown)
     sliders = {part["props"]["label"]: part["props"] for part in config["components"] if part["type"] == "slider"}
-    assert sliders["Working size"]["value"] == 64, "not the model's own"
+    size = sliders["Working size"]
+    assert size["value"] == 160, "not the model's own"
+    assert {256, 320} <= set(range(size["minimum"], size["maximum"] + 1, size["step"])), (
+        "not what the packaged one sees"
+    )
     saturation = sliders["Saturation"]
     assert [saturation[name] for name in ("minimum", "maximum", "step")] == [0, 2, 0.05]
     assert saturation["value"] == 1.5, "not the model's own"
@@ -146,7 +150,7 @@ def test_every_kind_of_picture_is_colorized_at_its_size(page, tmp_path):
     folder = tmp_path / "pictures"
     folder.mkdir()
     for name, path in write_pictures(folder).items():
-        result, previews = page.colorize(str(path), 64, 1, True)
+        result, previews = page.colorize(str(path), 160, 1, True)
         check_result(result, name)
         assert Path(result).is_relative_to(page.cache.name)
         assert {picture.size for picture in previews} == {(160, 120)}
@@ -158,7 +162,7 @@ def test_the_slider_sets_the_strength_of_the_colors(page, tmp_path):
     Image.fromarray(textured(120, 160)).save(tmp_path / "gray.png")
     colorfulness = []
     for saturation in (0, 0.5, 1):
-        with Image.open(page.colorize(str(tmp_path / "gray.png"), 64, saturation, True)[0]) as picture:
+        with Image.open(page.colorize(str(tmp_path / "gray.png"), 160, saturation, True)[0]) as picture:
             colorfulness.append(np.ptp(np.asarray(picture, np.int16), axis=2).mean())
     assert colorfulness[0] == 0
     assert 0 < colorfulness[1] < colorfulness[2]
@@ -167,7 +171,7 @@ def test_the_slider_sets_the_strength_of_the_colors(page, tmp_path):
 def test_only_the_previews_are_reduced(page, monkeypatch, tmp_path):
     monkeypatch.setattr(page, "PREVIEW_SIDE", 80)
     Image.fromarray(textured(120, 160)).save(tmp_path / "gray.png")
-    result, previews = page.colorize(str(tmp_path / "gray.png"), 64, 1, True)
+    result, previews = page.colorize(str(tmp_path / "gray.png"), 160, 1, True)
     check_result(result, "gray.png")
     assert [picture.size for picture in previews] == [(80, 60)] * 2
 
@@ -183,7 +187,7 @@ def test_what_cannot_be_used_is_refused_in_one_line(page, tmp_path):
         (None, r"Choose a picture first\."),
     ):
         with pytest.raises(gradio.Error) as error:
-            page.colorize(path and str(path), 64, 1, True)
+            page.colorize(path and str(path), 160, 1, True)
         assert re.fullmatch(message, error.value.message)
         assert not error.value.print_exception, "this would put a traceback into the log"
 
@@ -199,7 +203,7 @@ def test_only_the_network_runs_on_the_gpu_of_a_zerogpu_space(load_page, monkeypa
     page = load_page()
     assert marked == ["run_network"]
     Image.fromarray(textured(120, 160)).save(tmp_path / "gray.png")
-    check_result(page.colorize(str(tmp_path / "gray.png"), 64, 1, True)[0], "gray.png")
+    check_result(page.colorize(str(tmp_path / "gray.png"), 160, 1, True)[0], "gray.png")
 
 
 COMMIT = hashlib.sha1(b"a commit").hexdigest()
@@ -313,7 +317,7 @@ def test_visitors_are_served_and_nothing_of_theirs_stays(tmp_path, model_folder)
             result, previews = job.result(timeout=480)
             check_result(result, name)
             assert [Image.open(preview).size for preview in previews] == [(160, 120)] * 2
-        narrow, _ = client.predict(handle_file(pictures["gray.png"]), 128, 1, False, api_name="/colorize")
+        narrow, _ = client.predict(handle_file(pictures["gray.png"]), 256, 1, False, api_name="/colorize")
         check_result(narrow, "gray.png")
         assert Path(narrow).read_bytes() != Path(jobs["gray.png"].result()[0]).read_bytes()
 
