@@ -1,7 +1,7 @@
 """Full-size composition: the input's own luminance, and chroma enlarged bilinearly from the network's resolution.
 
 A filter guided by the edges of the full-size gray (He and Sun, "Fast Guided Filter", 2015) gave the same pictures to
-0.00 dB, enlarged once or ten times, and nothing that the eye could tell: it is not here.
+0.00 dB, enlarged once or seven times, and nothing that the eye could tell: it is not here.
 
 Everything full-size is done in blocks of rows: memory beyond input and output does not grow with the picture. A
 pixel's result is the same to the bit whatever the blocks are.
