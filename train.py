@@ -35,6 +35,7 @@ from modeling_chromagan.training.crops import center_crop
 from modeling_chromagan.training.data import BatchPlan
 from modeling_chromagan.training.doctor import color_statistics, diagnose
 from modeling_chromagan.training.evaluate import evaluate_model, sample_grid
+from modeling_chromagan.training.frozen_features import load_picture_features
 from modeling_chromagan.training.interruption import Interrupted, Interruption, leave_signals_to_the_parent
 from modeling_chromagan.training.networks import Networks
 from modeling_chromagan.training.parquet_files import StreamError
@@ -49,7 +50,7 @@ from modeling_chromagan.training.updates import Updates
 DEFAULT_RECIPE = Path(__file__).parent / "recipes" / "chromagan_tiny.yaml"
 # How many batches' and pictures' colors are counted, at most, where a term weighs them by how rare they are.
 COUNTED_BATCHES = 40
-COUNTED_PICTURES = 2560
+COUNTED_PICTURES = 1280
 
 
 class Trainer:
@@ -80,8 +81,10 @@ class Trainer:
                 "warning: model.critic_norm is batch: the gradient penalty bounds pictures one by one, which batch "
                 "norm mixes; none is the setting it is meant for"
             )
-        if self.teacher is not None:
-            self.teacher.to(accelerator.device, memory_format=torch.channels_last)
+        self.features = load_picture_features(recipe)
+        for frozen in (self.teacher, self.features):
+            if frozen is not None:
+                frozen.to(accelerator.device, memory_format=torch.channels_last)
         self.folder = RunFolder(recipe.folder)
         self.skipped = Counter()  # steps that were not made, by network
         self.step = 0  # over all phases
@@ -179,6 +182,7 @@ class Trainer:
             self.networks,
             self.teacher,
             *self.color_weights[number],
+            self.features,
             self.accelerator,
             self.skipped,
             self.say,

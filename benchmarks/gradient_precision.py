@@ -23,6 +23,7 @@ sys.path.insert(0, str(ROOT))
 
 from modeling_chromagan import ChromaGANConfig, ChromaGANCritic, ChromaGANGenerator
 from modeling_chromagan.training import objectives
+from modeling_chromagan.training.adversarial import adversarial_term, critic_loss, gradient_penalty, lab_picture
 from modeling_chromagan.training.data import BatchPlan
 from modeling_chromagan.training.pixels import RowRandom, to_network_units
 from modeling_chromagan.training.recipe import load_recipe
@@ -74,7 +75,7 @@ def measure_critic(critic: ChromaGANCritic, settings, batches: list[tuple]) -> N
         luminance, real_ab, fake_ab = batch
         only = settings.model_copy(update={"penalty_weight": 0.0})
         with autocast(low):
-            total, _ = objectives.critic_loss(only, critic, luminance, real_ab, fake_ab)
+            total, _ = critic_loss(only, critic, luminance, real_ab, fake_ab)
         return flat(torch.autograd.grad(total, weights, allow_unused=True, materialize_grads=True))
 
     def penalty(batch, low):
@@ -82,9 +83,7 @@ def measure_critic(critic: ChromaGANCritic, settings, batches: list[tuple]) -> N
         luminance, real_ab, fake_ab = batch
         random = RowRandom(0, len(luminance))
         with autocast(low):
-            value = objectives.gradient_penalty(
-                critic, luminance, real_ab, fake_ab, random, settings.penalty_reduction
-            )
+            value = gradient_penalty(critic, luminance, real_ab, fake_ab, random, settings.penalty_reduction)
             total = settings.penalty_weight * value
         return flat(torch.autograd.grad(total, weights, allow_unused=True, materialize_grads=True))
 
@@ -93,8 +92,8 @@ def measure_critic(critic: ChromaGANCritic, settings, batches: list[tuple]) -> N
         luminance, _, fake_ab = batch
         output = fake_ab.detach().requires_grad_()
         with autocast(low):
-            scores = critic(objectives.lab_picture(luminance, output, "unit8")).scores
-        return flat(torch.autograd.grad(objectives.adversarial_term(settings, scores.float()), [output]))
+            scores = critic(lab_picture(luminance, output, "unit8")).scores
+        return flat(torch.autograd.grad(adversarial_term(settings, scores.float()), [output]))
 
     measure([scores, penalty, adversarial], batches)
 

@@ -27,7 +27,7 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))  # of this checkout, installed or not
 
 from modeling_chromagan import ChromaGANConfig, ChromaGANCritic, ChromaGANGenerator
-from modeling_chromagan.training import objectives
+from modeling_chromagan.training.adversarial import critic_loss
 from modeling_chromagan.training.crops import DRAWN, RandomCrops
 from modeling_chromagan.training.flaws import find_flaws
 from modeling_chromagan.training.picture_files import decode_picture
@@ -53,7 +53,7 @@ def operations_per_picture(batch: int = 2) -> dict[str, float]:
     with FlopCounterMode(display=False) as counter:
         shown = fake.clone().requires_grad_()
         torch.autograd.grad(critic(torch.cat([luminance, shown], dim=1)).scores.mean(), shown)
-        objectives.critic_loss(settings, critic, luminance, ab, fake)[0].backward()
+        critic_loss(settings, critic, luminance, ab, fake)[0].backward()
     counted["critic, all of its parts"] = counter.get_total_flops() / batch
     if not settings.reuse_forward:
         with FlopCounterMode(display=False) as counter, torch.no_grad():

@@ -41,6 +41,7 @@ import train
 from modeling_chromagan import ChromaGANCritic, ChromaGANGenerator
 from modeling_chromagan.color import decode_ab, rgb8_to_lab
 from modeling_chromagan.training import objectives
+from modeling_chromagan.training.adversarial import critic_loss
 from modeling_chromagan.training.data import BatchPlan
 from modeling_chromagan.training.interruption import Interruption
 from modeling_chromagan.training.picture_files import decode_picture
@@ -277,7 +278,7 @@ def plain_loop(turn: Callable[[], None], case: Case, data: str, phase: int, step
             with torch.no_grad():
                 fake_ab = generator(luminance).reconstruction
             optimizers[1].zero_grad()
-            objectives.critic_loss(objective, critic, luminance, real_ab, fake_ab)[0].backward()
+            critic_loss(objective, critic, luminance, real_ab, fake_ab)[0].backward()
             optimizers[1].step()
         turn()
 

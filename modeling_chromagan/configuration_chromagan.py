@@ -11,7 +11,7 @@ NORM_ORDERS = ("relu_norm", "norm_relu")
 CHROMA_RESOLUTIONS = ("half", "full")
 UPSAMPLINGS = ("subpixel", "nearest")
 CLASSIFYING_GENERATORS = ("chromagan_lite", "chromagan")  # those with a class head; others ignore what is set for it
-CRITIC_NAMES = ("chromagan", "pix2pix")  # of critic_patchgan.CRITICS
+CRITIC_NAMES = ("chromagan", "pix2pix", "projected")  # of critic_patchgan.CRITICS
 TRUNKS = tuple(TRUNK_VARIANTS)
 CRITIC_NORMS = ("none", "batch")
 
@@ -51,7 +51,8 @@ class ChromaGANConfig(PreTrainedConfig):
         upsampling: how `resnet_unet` enlarges: `"subpixel"` (Shi et al., 2016) or `"nearest"`.
         train_extractor: whether the feature extractor of `preincep` and `preres` trains too, instead of being frozen;
             for training from scratch, where frozen features would be random.
-        critic: `"chromagan"` (the paper's, Wasserstein) or `"pix2pix"` (Isola et al., 2017, appendix 6.1.2).
+        critic: `"chromagan"` (the paper's, Wasserstein), `"pix2pix"` (Isola et al., 2017, appendix 6.1.2) or
+            `"projected"` (Sauer et al., 2021), which takes frozen features of the pictures besides.
         critic_norm: `"none"` (ChromaGAN) or `"batch"` (pix2pix; with a gradient penalty it mixes the pictures whose
             gradients are to be bounded one by one).
         critic_width_multiplier: factor on the channel counts of the critic, 1 as published.
@@ -97,6 +98,8 @@ class ChromaGANConfig(PreTrainedConfig):
         self._check_choice("upsampling", UPSAMPLINGS)
         self._check_choice("critic", CRITIC_NAMES)
         self._check_choice("critic_norm", CRITIC_NORMS)
+        if self.critic == "projected" and self.critic_norm != "none":
+            raise ValueError(f"critic_norm is {self.critic_norm!r}; accepted with critic projected: none")
         if self.image_size < 32 or self.image_size % 32:
             raise ValueError(f"image_size is {self.image_size}; accepted: a multiple of 32 from 32 upwards")
         grid = self.image_size // 32

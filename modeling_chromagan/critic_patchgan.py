@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from .critic_projected import ProjectedCritic
 from .generator_chromagan import same_padding, scale_width
 
 
@@ -20,6 +21,7 @@ class PatchCritic(nn.Module):
     """
 
     minimum_size = 1
+    feature_widths = ()  # it looks at the picture alone
 
     def __init__(self, critic_width_multiplier: float = 1.0, critic_norm: str = "none"):
         super().__init__()
@@ -51,6 +53,7 @@ class Pix2PixCritic(nn.Module):
     """
 
     minimum_size = 24  # below it the last convolution has nothing left to look at
+    feature_widths = ()
 
     def __init__(self, critic_width_multiplier: float = 1.0, critic_norm: str = "none"):
         super().__init__()
@@ -74,6 +77,6 @@ class Pix2PixCritic(nn.Module):
         return x
 
 
-CRITICS = {"chromagan": PatchCritic, "pix2pix": Pix2PixCritic}
+CRITICS = {"chromagan": PatchCritic, "pix2pix": Pix2PixCritic, "projected": ProjectedCritic}
 
 __all__ = ["CRITICS", "PatchCritic", "Pix2PixCritic"]

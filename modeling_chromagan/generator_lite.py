@@ -165,7 +165,7 @@ class LiteGenerator(nn.Module):
         picture = normalize_picture(gray).expand(-1, 3, -1, -1)  # (B, 3, H, W)
 
         # Trunk: H and W are multiples of 32 from here on
-        f2, f4, f8, f16, f32 = self.run_trunk(picture)  # (B, 16, H/2, W/2) ... (B, 352, H/32, W/32)
+        f2, f4, f8, f16, f32 = self.trunk(picture)  # (B, 16, H/2, W/2) ... (B, 352, H/32, W/32)
         pooled = self.trunk.pooled(f32)  # (B, 1280)
         class_logits = self.class_head(pooled) if self.class_head is not None else None  # (B, num_labels)
 
@@ -190,21 +190,6 @@ class LiteGenerator(nn.Module):
             class_logits,
             (f2, f4, f8, f16, f32, fused, x32, x16, x8, x4, x2),
         )
-
-    def run_trunk(self, picture: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        """The trunk's features of (B, 3, H, W), on a CPU in float32 whatever autocast or the weights' type say.
-
-        Its depthwise convolutions take about ten times as long in bfloat16 there, and a multiple in another layout.
-        """
-        picture = picture.contiguous(memory_format=torch.channels_last)
-        if picture.device.type != "cpu":
-            return self.trunk(picture)
-        with torch.autocast("cpu", enabled=False):
-            if picture.dtype == torch.float32 or self.training:
-                return self.trunk(picture)
-            weights = {name: tensor.float() for name, tensor in self.trunk.state_dict().items()}
-            features = torch.func.functional_call(self.trunk, weights, picture.float())
-            return tuple(feature.to(picture.dtype) for feature in features)
 
     def fold_batch_norms(self) -> None:
         """Writes all batch norms into the convolutions before them, in place: faster, the same function to rounding.

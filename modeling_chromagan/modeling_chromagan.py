@@ -45,7 +45,11 @@ def build_generator(config: ChromaGANConfig) -> nn.Module:
     """
     if config.generator not in GENERATORS:
         raise ValueError(f"generator is {config.generator!r}; accepted: {', '.join(GENERATORS)}")
-    network = GENERATORS[config.generator]
+    return build_network(GENERATORS[config.generator], config)
+
+
+def build_network(network: type[nn.Module], config: ChromaGANConfig) -> nn.Module:
+    """A generator or critic with the config fields that its constructor names."""
     return network(**{name: getattr(config, name) for name in inspect.signature(network).parameters})
 
 
@@ -96,10 +100,10 @@ class CriticOutput(ModelOutput):
     """
     Args:
         scores: (B, 1, h, w), one real number per patch of the picture, about H/8 x W/8 of them; higher is more like a
-            real photograph.
+            real photograph. Of a projected critic, a tuple of such maps.
     """
 
-    scores: torch.Tensor | None = None
+    scores: torch.Tensor | tuple[torch.Tensor, ...] | None = None
 
 
 class ChromaGANPreTrainedModel(PreTrainedModel):
@@ -254,16 +258,25 @@ class ChromaGANCritic(ChromaGANPreTrainedModel):
 
     def __init__(self, config: ChromaGANConfig):
         super().__init__(config)
-        self.network = CRITICS[config.critic](config.critic_width_multiplier, config.critic_norm)
+        self.network = build_network(CRITICS[config.critic], config)
         self.post_init()
 
     def forward(
-        self, pixel_values: torch.Tensor, return_dict: bool | None = None, **kwargs
+        self,
+        pixel_values: torch.Tensor,
+        features: tuple[torch.Tensor, ...] | None = None,
+        return_dict: bool | None = None,
+        **kwargs,
     ) -> CriticOutput | tuple[torch.Tensor]:
         """Scores `pixel_values`, luminance and ab concatenated, encoded, (B, 3, H, W).
 
+        Args:
+            pixel_values: the pictures.
+            features: of the same pictures, as the projected critic takes them; others take none.
+            return_dict: `False` returns a tuple of the fields that are not `None`.
+
         Raises:
-            ValueError: for a wrong shape or too small a picture.
+            ValueError: for a wrong shape, too small a picture, or other features than the critic takes.
         """
         least = self.network.minimum_size
         if pixel_values.ndim != 4 or pixel_values.shape[1] != 3 or min(pixel_values.shape[-2:]) < least:
@@ -271,7 +284,16 @@ class ChromaGANCritic(ChromaGANPreTrainedModel):
                 f"pixel_values has shape {tuple(pixel_values.shape)}; accepted: (B, 3, H, W) Lab picture, at least "
                 f"{least} pixels a side"
             )
-        output = CriticOutput(scores=self.network(pixel_values.to(self.dtype)))
+        wanted = self.network.feature_widths
+        given = tuple(feature.shape[1] for feature in features or ())
+        if given != wanted:
+            raise ValueError(
+                f"features has {given or 'no'} channels; accepted with critic {self.config.critic}: {wanted or None}"
+            )
+        inputs = [pixel_values.to(self.dtype)]
+        if wanted:
+            inputs.append(tuple(feature.to(self.dtype) for feature in features))
+        output = CriticOutput(scores=self.network(*inputs))
         if return_dict is None:
             return_dict = self.config.return_dict
         return output if return_dict else output.to_tuple()

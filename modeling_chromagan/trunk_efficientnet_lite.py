@@ -138,11 +138,15 @@ class InvertedResidual(GradientCheckpointingLayer):
 class EfficientNetLite(nn.Module):
     """Stem, seven stages and, with `head`, the convolution whose average the classes are read from.
 
+    The sides of a picture are multiples of `size_multiple`.
+
     Args:
         variant: one of `VARIANTS`.
         width_multiplier: factor on all channels; pretrained weights have 1.
         head: whether there is the last convolution, without which `pooled` cannot be asked for.
     """
+
+    size_multiple = 32
 
     def __init__(self, variant: str = "lite2", width_multiplier: float = 1.0, head: bool = True):
         super().__init__()
@@ -170,8 +174,22 @@ class EfficientNetLite(nn.Module):
     def forward(self, picture: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """`picture`: of `normalize_picture`, (B, 3, H, W), sides multiples of 32.
 
-        Returns the features at strides 2, 4, 8, 16 and 32: for lite2 of 16, 24, 48, 120 and 352 channels.
+        Returns the features at strides 2, 4, 8, 16 and 32: for lite2 of 16, 24, 48, 120 and 352 channels. On a CPU
+        they are computed in float32, whatever autocast or the weights' type say: depthwise convolutions take about
+        ten times as long in bfloat16 there, and a multiple in another layout.
         """
+        picture = picture.contiguous(memory_format=torch.channels_last)
+        if picture.device.type != "cpu":
+            return self.run_stages(picture)
+        with torch.autocast("cpu", enabled=False):
+            dtype = self.stem.conv.weight.dtype
+            if dtype not in (torch.bfloat16, torch.float16) or self.training:
+                return self.run_stages(picture.to(dtype))
+            weights = {name: tensor.float() for name, tensor in self.state_dict().items()}
+            features = torch.func.functional_call(self, weights, picture.float())
+            return tuple(feature.to(dtype) for feature in features)
+
+    def run_stages(self, picture: torch.Tensor) -> tuple[torch.Tensor, ...]:
         x = self.stem(picture)  # (B, 32, H/2, W/2)
         taps = []
         for number, stage in enumerate(self.stages):

@@ -25,9 +25,11 @@ from modeling_chromagan import ChromaGANCritic, ChromaGANGenerator
 from modeling_chromagan.color import ab_bins
 from modeling_chromagan.training import color_bins
 from modeling_chromagan.training.chroma_histogram import BINS_PER_AXIS
+from modeling_chromagan.training.frozen_features import PictureFeatures
 from modeling_chromagan.training.recipe import Recipe, load_recipe
 from modeling_chromagan.training.teacher import ClassTeacher, VGG16Classifier
 from modeling_chromagan.training.updates import Updates
+from modeling_chromagan.trunk_efficientnet_lite import EfficientNetLite, EfficientNetLiteClassifier
 
 NAME = "elsewhere"
 
@@ -59,6 +61,9 @@ def take_steps(recipe: Recipe, device: torch.device) -> None:
     teacher = None
     if recipe.teacher.kind == "vgg16":
         teacher = move(ClassTeacher(VGG16Classifier(num_classes=config.num_labels), {}, (224, 224)), device)
+    if recipe.teacher.kind == "lite":
+        teacher = move(ClassTeacher(EfficientNetLiteClassifier(num_labels=config.num_labels), {}, 32), device)
+    features = move(PictureFeatures(EfficientNetLite("lite0", head=False), config.encoding), device)
     accelerator = SimpleNamespace(
         device=device,
         process_index=0,
@@ -70,7 +75,7 @@ def take_steps(recipe: Recipe, device: torch.device) -> None:
     colors, rarity = torch.rand(BINS_PER_AXIS**2), torch.rand(len(ab_bins()))
     for number, phase in enumerate(recipe.phases):
         phase.steps = 10  # some recipes count epochs, of data that is not here
-        updates = Updates(recipe, number, networks, teacher, colors, rarity, accelerator, Counter(), print)
+        updates = Updates(recipe, number, networks, teacher, colors, rarity, features, accelerator, Counter(), print)
         for kind, settings in enumerate(phase.batches):
             count = settings.batch_size
             batch = {

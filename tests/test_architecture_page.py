@@ -10,7 +10,7 @@ from torch import nn
 
 from modeling_chromagan import ChromaGANConfig
 from modeling_chromagan.critic_patchgan import CRITICS
-from modeling_chromagan.modeling_chromagan import GENERATORS, build_generator
+from modeling_chromagan.modeling_chromagan import GENERATORS, build_generator, build_network
 from modeling_chromagan.training.recipe import Recipe, load_recipe
 
 ROOT = Path(__file__).parents[1]
@@ -20,8 +20,8 @@ FIGURES = sorted((ROOT / "docs" / "figures").glob("*.svg"))
 TIMES = "\N{MULTIPLICATION SIGN}"
 SVG = "{http://www.w3.org/2000/svg}"
 COLOR_TERMS = {"mse": "MSE", "l1": "L1", "huber": "Huber", "smooth_l1": "smooth L1"}
-CLASS_TERMS = {"vgg16": "KL", "auto": "KL", "labels": "cross-entropy of labels"}
-ADVERSARIAL_TERMS = {"wasserstein": "WGAN-GP", "bce": "BCE", "least_squares": "least squares"}
+CLASS_TERMS = {"vgg16": "KL", "auto": "KL", "lite": "KL", "labels": "cross-entropy of labels"}
+ADVERSARIAL_TERMS = {"wasserstein": "WGAN-GP", "bce": "BCE", "least_squares": "least squares", "hinge": "hinge"}
 
 
 def weights(module: nn.Module) -> str:
@@ -50,6 +50,8 @@ def terms(recipe: Recipe) -> set[str]:
         weighted = [(objective.color_weight, COLOR_TERMS[objective.color_loss])]
         if objective.bins_weight:
             weighted.append((objective.bins_weight, "bins"))
+        if objective.perceptual_weight:
+            weighted.append((objective.perceptual_weight, "perceptual"))
         if objective.class_weight:
             weighted.append((objective.class_weight, CLASS_TERMS[recipe.teacher.kind]))
         if objective.adversarial_weight:
@@ -96,7 +98,7 @@ def test_row_of_a_recipe_is_true(path, extractors):
     assert own_weights == weights(network)
     assert own_weights in PAGE.split(f"`{type(network).__name__}`", 1)[1]
     if any(phase.objective.adversarial_weight for phase in recipe.phases):
-        critic = CRITICS[config.critic](config.critic_width_multiplier, config.critic_norm)
+        critic = build_network(CRITICS[config.critic], config)
         assert critic_weights == weights(critic)
     else:
         assert critic_weights == "none"
@@ -203,7 +205,25 @@ def test_figure_of_the_critics_has_their_layers_and_shapes():
     root = figure(ROOT / "docs" / "figures" / "critics.svg")
     size = int(root.get("data-size"))
     parts = {part.get("data-critic"): part for part in root.iter(f"{SVG}g") if part.get("data-critic")}
-    assert set(parts) == set(CRITICS)
+    assert set(parts) == {name for name, network in CRITICS.items() if not network.feature_widths}
     for name, part in parts.items():
         shapes = shapes_of(CRITICS[name]().to("meta"), torch.zeros(1, 3, size, size, device="meta"))
         assert check_blocks(part, shapes) == {f"conv{i}" for i in range(1, 6)}
+
+
+def test_modules_of_the_projected_critic_are_all_there_with_their_scores_and_weights():
+    section = PAGE[PAGE.index("## The critics") :]
+    critic = CRITICS["projected"]()
+    rows = table_rows("module", section)
+    assert set(rows) == {name for name, _ in critic.named_children()}
+    for name, row in rows.items():
+        assert row[-1] == weights(critic.get_submodule(name)), name
+    assert f"none of its {weights(critic)} weights" in section.replace("\n", " ")
+    features = [
+        torch.zeros(1, width, 224 // stride, 224 // stride)
+        for width, stride in zip(critic.feature_widths, (4, 8, 16, 32), strict=True)
+    ]
+    scores = critic(torch.zeros(1, 3, 224, 224), features)
+    sizes = [f"{map_.shape[2]} {TIMES} {map_.shape[3]}" for map_ in scores]
+    assert rows["heads"][2] == f"1 {TIMES} " + ", ".join(sizes[:-1])
+    assert rows["lab"][2] == f"1 {TIMES} {sizes[-1]}"

@@ -134,7 +134,7 @@ def test_one_score_of_pix2pix_sees_seventy_pixels():
     assert columns[-1] - columns[0] + 1 == 70
 
 
-@pytest.mark.parametrize("name", CRITICS)
+@pytest.mark.parametrize("name", ["chromagan", "pix2pix"])
 def test_batch_norm_is_there_only_on_request(name):
     without, batch = build(critic=name), build(critic=name, critic_norm="batch")
     assert not [module for module in without.modules() if isinstance(module, nn.BatchNorm2d)]

@@ -4,13 +4,16 @@ import math
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from modeling_chromagan import ChromaGANConfig, ChromaGANCritic
 from modeling_chromagan.color import rgb_to_lab
 from modeling_chromagan.modeling_chromagan import CriticOutput
 from modeling_chromagan.training import objectives
+from modeling_chromagan.training.adversarial import adversarial_term, critic_loss, gradient_penalty, lab_picture
 from modeling_chromagan.training.chroma_histogram import ab_histogram, ab_squares
+from modeling_chromagan.training.frozen_features import perceptual_distance
 from modeling_chromagan.training.pixels import RowRandom
 from modeling_chromagan.training.recipe import Objective
 
@@ -158,7 +161,7 @@ def test_penalty_of_a_known_gradient(reduction, patches):
     weight = torch.tensor([9.0, 0.5, 0.5]).view(1, 3, 1, 1)
     luminance, real_ab, fake_ab = torch.rand(5, 1, 4, 4), torch.rand(5, 2, 4, 4), torch.rand(5, 2, 4, 4)
     slope = 0.5 * math.sqrt(32) / patches
-    penalty = objectives.gradient_penalty(LinearCritic(weight), luminance, real_ab, fake_ab, reduction=reduction)
+    penalty = gradient_penalty(LinearCritic(weight), luminance, real_ab, fake_ab, reduction=reduction)
     assert penalty.item() == pytest.approx((slope - 1) ** 2, rel=1e-4)
 
 
@@ -170,7 +173,7 @@ def test_penalty_norm_is_taken_per_picture():
             return CriticOutput(scores=(slopes * picture[:, 1:2]).sum(dim=(2, 3), keepdim=True) / 4)
 
     pictures = torch.rand(4, 2, 4, 4)  # 16 slopes of slopes / 4: norms 7, 1, 1, 1
-    penalty = objectives.gradient_penalty(Steep(), torch.rand(4, 1, 4, 4), pictures, torch.rand(4, 2, 4, 4))
+    penalty = gradient_penalty(Steep(), torch.rand(4, 1, 4, 4), pictures, torch.rand(4, 2, 4, 4))
     assert penalty.item() == pytest.approx(36 / 4, rel=1e-3)
 
 
@@ -178,7 +181,7 @@ def test_penalty_mixes_colors_between_the_two_and_never_the_luminance():
     recorder = LuminanceRecorder()
     luminance = torch.rand(200, 1, 2, 2)
     real_ab, fake_ab = torch.zeros(200, 2, 2, 2), torch.ones(200, 2, 2, 2)
-    objectives.gradient_penalty(recorder, luminance, real_ab, fake_ab, RowRandom(0, 200))
+    gradient_penalty(recorder, luminance, real_ab, fake_ab, RowRandom(0, 200))
     (seen,) = recorder.seen
     assert torch.equal(seen[:, :1], luminance)
     shares = seen[:, 1:].flatten(1)
@@ -194,14 +197,14 @@ def test_penalty_ignores_how_the_critic_depends_on_luminance():
     ab_weight = torch.tensor([0.0, 0.5, 0.5]).view(1, 3, 1, 1)
     both = ab_weight + torch.tensor([100.0, 0, 0]).view(1, 3, 1, 1)
     pictures = torch.rand(2, 1, 4, 4), torch.rand(2, 2, 4, 4), torch.rand(2, 2, 4, 4)
-    penalties = [objectives.gradient_penalty(LinearCritic(weight), *pictures).item() for weight in (ab_weight, both)]
+    penalties = [gradient_penalty(LinearCritic(weight), *pictures).item() for weight in (ab_weight, both)]
     assert penalties[0] == pytest.approx(penalties[1], rel=1e-4)
 
 
 def test_critic_loss_rises_with_the_score_of_fakes_and_carries_no_gradient_to_them(critic, batch):
     luminance, real_ab, fake_ab = batch
     fake_ab = fake_ab.clone().requires_grad_()
-    total, parts = objectives.critic_loss(Objective(), critic, luminance, real_ab, fake_ab)
+    total, parts = critic_loss(Objective(), critic, luminance, real_ab, fake_ab)
     total.backward()
     assert fake_ab.grad is None
     real = critic(torch.cat([luminance, real_ab], dim=1)).scores.mean()
@@ -222,7 +225,7 @@ def test_critic_learns_to_tell_two_colors_apart():
     real_ab, fake_ab = torch.full((4, 2, 32, 32), 0.6), torch.full((4, 2, 32, 32), 0.5)
     first = None
     for _ in range(30):
-        total, parts = objectives.critic_loss(
+        total, parts = critic_loss(
             Objective(penalty_reduction="root"), critic, luminance, real_ab, fake_ab, RowRandom(0, 4)
         )
         optimizer.zero_grad()
@@ -275,7 +278,7 @@ def test_bins_loss_is_weighted_and_logged(batch):
     assert parts["bins"].item() == 3
 
 
-@pytest.mark.parametrize("kind", ["wasserstein", "bce", "least_squares"])
+@pytest.mark.parametrize("kind", ["wasserstein", "bce", "least_squares", "hinge"])
 def test_adversarial_terms_by_hand(kind):
     real, fake = torch.tensor([2.0, -1.0]), torch.tensor([0.5, -0.5])
 
@@ -286,6 +289,7 @@ def test_adversarial_terms_by_hand(kind):
         "wasserstein": (fake.mean() - real.mean(), -fake.mean()),
         "bce": (cross_entropy(real, 1.0) + cross_entropy(fake, 0.0), cross_entropy(fake, 1.0)),
         "least_squares": (((real - 1) ** 2).mean() + (fake**2).mean(), ((fake - 1) ** 2).mean()),
+        "hinge": (torch.tensor((0 + 2) / 2 + (1.5 + 0.5) / 2), -fake.mean()),
     }[kind]
 
     class Given(nn.Module):
@@ -299,17 +303,17 @@ def test_adversarial_terms_by_hand(kind):
 
     settings = Objective(adversarial=kind, critic_weight=0.5, penalty_weight=0)
     luminance = torch.zeros(2, 1, 4, 4)
-    total, parts = objectives.critic_loss(settings, Given(), luminance, pictures(real), pictures(fake))
+    total, parts = critic_loss(settings, Given(), luminance, pictures(real), pictures(fake))
     assert total.item() == pytest.approx(0.5 * critic_side.item(), rel=1e-5)
     assert "penalty" not in parts
     assert parts["critic_gap"].item() == pytest.approx((real.mean() - fake.mean()).item())
-    assert objectives.adversarial_term(settings, fake).item() == pytest.approx(generator_side.item(), rel=1e-5)
+    assert adversarial_term(settings, fake).item() == pytest.approx(generator_side.item(), rel=1e-5)
 
 
 def test_an_rgb_output_reaches_the_critic_through_its_chroma(critic):
     generator = torch.Generator().manual_seed(3)
     luminance, rgb = torch.rand(2, 1, 32, 32, generator=generator), torch.rand(2, 3, 32, 32, generator=generator)
-    picture = objectives.lab_picture(luminance, rgb, "symmetric")
+    picture = lab_picture(luminance, rgb, "symmetric")
     assert torch.equal(picture[:, :1], luminance), "the critic sees the photograph's luminance, not the prediction's"
     torch.testing.assert_close(picture[:, 1:], rgb_to_lab(rgb)[:, 1:] / 110)
     fake = rgb.clone().requires_grad_()
@@ -350,3 +354,79 @@ def test_rebalanced_term_is_the_weighted_length_of_the_error_and_is_steered_with
     alone = gradient_of(Objective(class_weight=0, rebalanced_weight=2), None)
     steered = gradient_of(Objective(class_weight=0, rebalanced_weight=2, adversarial_gradient_ratio=0.5), critic)
     assert ((steered - alone).norm() / alone.norm()).item() == pytest.approx(0.5, rel=1e-3)
+
+
+# Several maps of scores, frozen features
+
+
+class TwoMaps(nn.Module):
+    """Scores of the picture and of features of it, as a projected critic gives them: maps of different sizes."""
+
+    def forward(self, picture, features):
+        return CriticOutput(scores=(picture[:, 1:2], features[0].mean(dim=1, keepdim=True)))
+
+
+def small_features(picture):
+    """Stands for a frozen network."""
+    return (F.avg_pool2d(picture, 4).tanh(),)
+
+
+def test_terms_are_averaged_over_the_maps_whatever_their_sizes(batch):
+    luminance, real_ab, fake_ab = batch
+    real, fake = (torch.cat([luminance, ab], dim=1) for ab in (real_ab, fake_ab))
+    settings = Objective(adversarial="hinge")
+    features = small_features(real), small_features(fake)
+    total, parts = critic_loss(settings, TwoMaps(), luminance, real_ab, fake_ab, features=features)
+    maps = [(real[:, 1], fake[:, 1]), (features[0][0].mean(1), features[1][0].mean(1))]
+    by_hand = sum((1 - r).relu().mean() + (1 + f).relu().mean() for r, f in maps) / 2
+    assert total.item() == pytest.approx(by_hand.item(), rel=1e-5)
+    assert parts["critic_gap"].item() == pytest.approx(sum(r.mean() - f.mean() for r, f in maps).item() / 2, abs=1e-6)
+
+
+def test_perceptual_term_is_one_of_the_color_terms_that_the_adversary_is_steered_by(batch):
+    luminance, real_ab, start = batch
+    true_features = small_features(torch.cat([luminance, real_ab], dim=1))
+
+    def gradient_of(critic, **settings):
+        fake = start.clone().requires_grad_()
+        settings = Objective(class_weight=0, color_weight=2, perceptual_weight=0.5, adversarial="hinge", **settings)
+        total, parts = objectives.generator_loss(
+            settings,
+            luminance,
+            fake,
+            real_ab,
+            None,
+            critic,
+            features=small_features,
+            true_features=true_features,
+            projected=True,
+        )
+        total.backward()
+        return fake.grad, total, parts
+
+    alone, total, parts = gradient_of(None)
+    reference = start.clone().requires_grad_()
+    seen = small_features(torch.cat([luminance, reference], dim=1))
+    (2 * (reference - real_ab).square().mean() + 0.5 * perceptual_distance(seen, true_features)).backward()
+    torch.testing.assert_close(alone, reference.grad)
+    assert total.item() == pytest.approx(2 * parts["color"].item() + 0.5 * parts["perceptual"].item(), rel=1e-5)
+
+    steered, _, _ = gradient_of(TwoMaps(), adversarial_gradient_ratio=3)
+    assert ((steered - alone).norm() / alone.norm()).item() == pytest.approx(3, rel=1e-3)
+    adversarial = start.clone().requires_grad_()
+    picture = torch.cat([luminance, adversarial], dim=1)
+    maps = TwoMaps()(picture, small_features(picture)).scores
+    (-sum(each.mean() for each in maps) / 2).backward()
+    direction = (steered - alone) / (steered - alone).norm()
+    torch.testing.assert_close(direction, adversarial.grad / adversarial.grad.norm(), atol=1e-5, rtol=1e-3)
+
+
+def test_adversarial_weight_rises_along_its_ramp(critic, batch):
+    luminance, real_ab, fake_ab = batch
+    weights = []
+    for ramp in (0.25, 1.0):
+        fake = fake_ab.clone().requires_grad_()
+        settings = Objective(class_weight=0, adversarial_gradient_ratio=0.4)
+        _, parts = objectives.generator_loss(settings, luminance, fake, real_ab, None, critic, adversarial_ramp=ramp)
+        weights.append(parts["adversarial_gradient_ratio"].item())
+    assert weights == pytest.approx([0.1, 0.4], rel=1e-4)

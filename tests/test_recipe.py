@@ -88,8 +88,11 @@ def test_command_line_comes_last_and_reaches_into_lists():
         ("phases.1.batches.0.size=[48, 16]", ["size", "[48, 16]", "[height, width]", "32"]),
         ("phases.1.batches.0.size=[32, 32, 32]", ["size", "[32, 32, 32]", "[height, width]"]),
         ("phases.1.batches.0.size=large", ["size", "'large'", "pixels a side"]),
-        ("phases.1.objective.adversarial=hinge", ["adversarial", "hinge", "wasserstein", "bce", "least_squares"]),
-        ("model.critic=stylegan", ["critic", "stylegan", "chromagan, pix2pix"]),
+        (
+            "phases.1.objective.adversarial=relativistic",
+            ["adversarial", "relativistic", "wasserstein", "bce", "least_squares", "hinge"],
+        ),
+        ("model.critic=stylegan", ["critic", "stylegan", "chromagan, pix2pix, projected"]),
         ("model.critic_norm=layer", ["critic_norm", "layer", "none, batch"]),
         ("data.validation.source=nowhere", ["data.validation.source", "nowhere", "pictures"]),
         ("phases.7.steps=1", ["phases.7.steps", "accepted: 0 to 1"]),

@@ -4,6 +4,7 @@ Only what a test machine cannot have is replaced, all of it in `overrides`: data
 """
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -13,12 +14,13 @@ import pytest
 import torch
 import yaml
 from PIL import Image
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 import train
 from modeling_chromagan import ChromaGANPipeline
 from modeling_chromagan.training.checkpoint import list_checkpoints
 from modeling_chromagan.training.evaluate import main as evaluate
+from modeling_chromagan.trunk_efficientnet_lite import EfficientNetLiteClassifier
 
 RECIPES = sorted((Path(__file__).parents[1] / "recipes").glob("*.yaml"))
 NEEDS_TIMM = {"preincep", "preres"}
@@ -41,6 +43,20 @@ def runs(tmp_path_factory) -> Path:
     return tmp_path_factory.mktemp("runs")
 
 
+def random_weights(name: str, runs: Path) -> str:
+    """What stands for the published weights of that name: a folder with random ones, or `null`, none."""
+    variant = re.search(r"lite\d", name)
+    if variant is None:
+        return "null"
+    folder = runs / "weights" / variant[0]
+    if not folder.is_dir():
+        folder.mkdir(parents=True)
+        classifier = EfficientNetLiteClassifier(variant[0])
+        tensors = {key.removeprefix("trunk."): tensor for key, tensor in classifier.state_dict().items()}
+        save_file(tensors, folder / "model.safetensors")
+    return str(folder)
+
+
 def overrides(name: str, pictures: Path, runs: Path) -> list[str]:
     """What a shipped recipe is run with here instead of its own."""
     recipe = yaml.safe_load((RECIPES[0].parent / f"{name}.yaml").read_text(encoding="utf-8"))
@@ -59,9 +75,13 @@ def overrides(name: str, pictures: Path, runs: Path) -> list[str]:
         settings.append(f"phases.{i}.steps=2")
         settings += [f"phases.{i}.batches.{k}.batch_size=2" for k in range(len(phase["batches"]))]
     # Downloads
-    if taught:
+    if taught and recipe["teacher"]["kind"] != "lite":
         settings.append("teacher.kind=labels")
-    settings += [f"{key}=null" for key in ("backbone_weights", "extractor_weights") if key in recipe]
+    for key in ("backbone_weights", "extractor_weights", "features_model"):
+        if key in recipe:
+            settings.append(f"{key}={random_weights(recipe[key], runs)}")
+    if "efficientnet-lite" in (model := recipe.get("teacher", {}).get("model", "")):
+        settings.append(f"teacher.model={random_weights(model, runs)}")
     if "init_from" in recipe and not Path(recipe["init_from"]).is_dir():  # the run of another recipe
         settings.append(f"init_from={runs / Path(recipe['init_from']).name}")
     return [*settings, "device=cpu", f"output={runs / name}", "log_every=1"]
@@ -90,17 +110,22 @@ def test_recipe_trains_and_its_model_colorizes(name, pictures, runs):
 
 
 @pytest.mark.slow
-def test_a_recipe_resumes_where_it_was(pictures, runs):
-    name = "labnet"
-    settings = [*overrides(name, pictures, runs), "phases.0.steps=4", "ema_decay=0"]
-    recipe = str(RECIPES[0].parent / f"{name}.yaml")
-    assert train.main([recipe, *settings, f"output={runs / 'whole'}"]) == 0
+@pytest.mark.parametrize("name", ["labnet", "chromagan_lite"])
+def test_a_recipe_resumes_where_it_was(name, pictures, runs):
+    settings = [*overrides(name, pictures, runs), "ema_decay=0"]
+    path = RECIPES[0].parent / f"{name}.yaml"
+    last = len(yaml.safe_load(path.read_text(encoding="utf-8"))["phases"]) - 1
+    settings += [f"phases.{last}.{kind}_optimizer.schedule=constant" for kind in ("generator", "critic")]
+    settings += [f"phases.{i}.batches.0.size=64" for i in range(last + 1)]
+    assert train.main([str(path), *settings, f"phases.{last}.steps=4", f"output={runs / name / 'whole'}"]) == 0
     for steps in (2, 4):
-        assert train.main([recipe, *settings, f"output={runs / 'parts'}", f"phases.0.steps={steps}"]) == 0
-    whole, parts = (
-        load_file(list_checkpoints(runs / run)[-1] / "generator.safetensors") for run in ("whole", "parts")
-    )
-    assert all(torch.equal(whole[key], parts[key]) for key in whole)
+        parts = f"output={runs / name / 'parts'}"
+        assert train.main([str(path), *settings, parts, f"phases.{last}.steps={steps}"]) == 0
+    for network in ("generator", "critic"):
+        whole, parts = (
+            load_file(list_checkpoints(runs / name / run)[-1] / f"{network}.safetensors") for run in ("whole", "parts")
+        )
+        assert all(torch.equal(whole[key], parts[key]) for key in whole), network
 
 
 @pytest.mark.slow

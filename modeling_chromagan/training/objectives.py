@@ -13,10 +13,11 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from ..color import encode_ab, reconstruction_to_ab
+from ..color import reconstruction_to_ab
 from ..generator_lite import AB_SCALE
+from .adversarial import Features, adversarial_term, lab_picture, over_maps, scores_of
 from .chroma_histogram import ab_squares
-from .pixels import RowRandom
+from .frozen_features import perceptual_distance
 from .recipe import Objective
 
 Average = Callable[[torch.Tensor], torch.Tensor]
@@ -128,38 +129,6 @@ def color_error(
     return {"mse": F.mse_loss, "l1": F.l1_loss}[settings.color_loss](prediction, target, reduction="none")
 
 
-def lab_picture(luminance: torch.Tensor, reconstruction: torch.Tensor, encoding: str) -> torch.Tensor:
-    """What the critic sees: encoded luminance and ab, (B, 3, H, W); of an RGB output the chroma is taken.
-
-    Args:
-        luminance: encoded, (B, 1, H, W).
-        reconstruction: a generator's output, (B, 2, H, W) encoded ab or (B, 3, H, W) RGB in 0..1.
-        encoding: the model's.
-    """
-    if reconstruction.shape[1] == 3:
-        reconstruction = encode_ab(reconstruction_to_ab(reconstruction.float(), encoding), encoding)
-    return torch.cat([luminance.float(), reconstruction.float()], dim=1)
-
-
-def scores_of(critic: nn.Module, picture: torch.Tensor) -> torch.Tensor:
-    """The critic's scores, of half types brought to float32: their differences are small beside them."""
-    scores = critic(picture).scores
-    return scores.to(torch.promote_types(scores.dtype, torch.float32))
-
-
-def adversarial_term(settings: Objective, fake_scores: torch.Tensor) -> torch.Tensor:
-    """What the generator minimizes of the critic's raw scores of its pictures.
-
-    `wasserstein`: -mean (WACV 2020, equation 1); `bce`: cross-entropy of the scores as logits against "real"
-    (Goodfellow et al., 2014, the form that does not saturate); `least_squares`: mean (score - 1)^2 (Mao et al., 2017).
-    """
-    if settings.adversarial == "wasserstein":
-        return -fake_scores.mean()
-    if settings.adversarial == "bce":
-        return F.softplus(-fake_scores).mean()
-    return (fake_scores - 1).square().mean()
-
-
 def generator_loss(
     settings: Objective,
     luminance: torch.Tensor,
@@ -172,16 +141,20 @@ def generator_loss(
     average: Average = alone,
     rebalancing: tuple[torch.Tensor, torch.Tensor] | None = None,
     bins_loss: torch.Tensor | None = None,
+    features: Callable[[torch.Tensor], Features] | None = None,
+    true_features: Features | None = None,
+    projected: bool = False,
+    adversarial_ramp: float = 1.0,
 ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
     """The terms of a recipe by their weights, equation 1 with those that came after it.
 
     The adversarial term enters the total through its gradient at the generator's output, so its value in the total is
     not the term's; the logged one is. Taking that gradient by itself leaves none in the critic's parameters and lets
-    it be compared with the color term's: with `adversarial_gradient_ratio` the weight is chosen such that its norm is
-    that share of the color term's, over the batch.
+    it be compared with that of the color terms, the perceptual one among them: with `adversarial_gradient_ratio` the
+    weight is chosen such that its norm is that share of theirs, over the batch.
 
     Args:
-        luminance: encoded, (B, 1, H, W).
+        luminance: encoded, (B, 1, H, W), with which critic and frozen features see the colors.
         reconstruction: the generator's output, (B, 2, H, W) encoded ab or (B, 3, H, W) RGB.
         target: the truth in the same units.
         class_loss: scalar from `class_distribution_loss` or `label_loss`, or `None`.
@@ -191,124 +164,53 @@ def generator_loss(
         average: over the processes.
         rebalancing: true chroma and weights as `rebalanced_error` takes them, where the recipe has that term.
         bins_loss: scalar from `color_bins.bins_loss`, or `None`.
+        features: frozen ones of a picture like the critic's, for the perceptual term and a projected critic.
+        true_features: those of the truth.
+        projected: whether the critic takes features.
+        adversarial_ramp: factor on the adversarial weight, 0 to 1.
     """
     reconstruction = reconstruction.float()
 
-    def color_terms(output: torch.Tensor) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-        color = (pixel_weights * color_error(settings, output, target, encoding)).mean()
-        parts = {"color": color.detach()}
-        total = settings.color_weight * color
-        if rebalancing is not None:
-            rebalanced = rebalanced_error(output, target, *rebalancing)
-            total = total + settings.rebalanced_weight * rebalanced
-            parts["rebalanced"] = rebalanced.detach()
-        return total, parts
-
-    total, parts = color_terms(reconstruction)
+    # With a critic all terms of the colors are computed on a copy of them, where their gradients can be compared.
+    output = reconstruction.detach().requires_grad_() if critic is not None else reconstruction
+    color = (pixel_weights * color_error(settings, output, target, encoding)).mean()
+    parts = {"color": color.detach()}
+    total = settings.color_weight * color
+    if rebalancing is not None:
+        rebalanced = rebalanced_error(output, target, *rebalancing)
+        total = total + settings.rebalanced_weight * rebalanced
+        parts["rebalanced"] = rebalanced.detach()
+    picture = seen = None
+    if critic is not None or features is not None:
+        picture = lab_picture(luminance, output, encoding)
+    if features is not None:
+        seen = features(picture)
+    if settings.perceptual_weight:
+        perceptual = perceptual_distance(seen, true_features, average)
+        total = total + settings.perceptual_weight * perceptual
+        parts["perceptual"] = perceptual.detach()
+    if critic is not None:
+        scores = scores_of(critic, picture, seen if projected else None)
+        term = over_maps(lambda fake: adversarial_term(settings, fake), scores)
+        (color_gradient,) = torch.autograd.grad(total, output, retain_graph=True)
+        (gradient,) = torch.autograd.grad(term, output)
+        squares = average(torch.stack([color_gradient.square().sum(), gradient.square().sum()]))
+        norm_ratio = squares[0].sqrt() / squares[1].sqrt().clamp(min=1e-12)
+        weight = torch.as_tensor(settings.adversarial_weight, device=output.device)
+        if settings.adversarial_gradient_ratio is not None:
+            weight = settings.adversarial_gradient_ratio * norm_ratio
+        weight = adversarial_ramp * weight
+        passed = (reconstruction * color_gradient).sum()
+        total = total.detach() + (passed - passed.detach()) + weight * (reconstruction * gradient).sum()
+        parts |= {
+            "adversarial": term.detach(),
+            "adversarial_weight": weight,
+            "adversarial_gradient_ratio": weight / norm_ratio,
+        }
     if class_loss is not None and settings.class_weight:
         total = total + settings.class_weight * class_loss
         parts["class"] = class_loss.detach()
     if bins_loss is not None:
         total = total + settings.bins_weight * bins_loss
         parts["bins"] = bins_loss.detach()
-    if critic is not None and settings.adversarial_weight:
-        output = reconstruction.detach().requires_grad_()
-        term = adversarial_term(settings, scores_of(critic, lab_picture(luminance, output, encoding)))
-        (gradient,) = torch.autograd.grad(term, output)
-        (color_gradient,) = torch.autograd.grad(color_terms(output)[0], output)
-        squares = average(torch.stack([color_gradient.square().sum(), gradient.square().sum()]))
-        norm_ratio = squares[0].sqrt() / squares[1].sqrt().clamp(min=1e-12)
-        weight = torch.as_tensor(settings.adversarial_weight, device=output.device)
-        if settings.adversarial_gradient_ratio is not None:
-            weight = settings.adversarial_gradient_ratio * norm_ratio
-        total = total + weight * (reconstruction * gradient).sum()
-        parts |= {
-            "adversarial": term.detach(),
-            "adversarial_weight": weight,
-            "adversarial_gradient_ratio": weight / norm_ratio,
-        }
-    return total, parts
-
-
-def gradient_penalty(
-    critic: nn.Module,
-    luminance: torch.Tensor,
-    real_ab: torch.Tensor,
-    fake_ab: torch.Tensor,
-    random: RowRandom | None = None,
-    reduction: str = "sum",
-) -> torch.Tensor:
-    """Mean over the pictures of (|gradient of the critic's score with respect to ab| - 1)^2 (equation 4).
-
-    The gradient is taken at ab' = epsilon * real + (1 - epsilon) * fake with one uniform epsilon per picture, under
-    the true luminance, which is not interpolated: both halves share it. The norm is over everything of one picture.
-
-    The critic gives a map of N patch scores; `reduction` says what is differentiated. `sum` is what the published code
-    does (N is 784 at 224 pixels, 64 at 64) and what the published weights of the terms belong to. `mean` is the
-    textbook's scalar critic. For one and the same function of a patch the gradient's norm grows with sqrt(N) under
-    `sum` and falls with it under `mean`, so neither bound can hold at two picture sizes at once; `root`, the sum
-    divided by sqrt(N), does not depend on the size and is for recipes that mix sizes.
-
-    Raises:
-        KeyError: for another reduction.
-    """
-    if random is None:
-        random = RowRandom(int(torch.randint(2**31, ())), len(real_ab), device=real_ab.device)
-    epsilon = random.uniform(1, 1, 1)
-    mixed = (epsilon * real_ab.float() + (1 - epsilon) * fake_ab.detach().float()).requires_grad_()
-    scores = scores_of(critic, torch.cat([luminance.float(), mixed], dim=1)).flatten(1)
-    patches = scores.shape[1]
-    score = scores.sum() / {"sum": 1, "root": patches**0.5, "mean": patches}[reduction]
-    (gradient,) = torch.autograd.grad(score, mixed, create_graph=True)
-    # The square root has no finite slope at zero; the tiny constant keeps a dead critic trainable.
-    norm = (gradient.flatten(1).square().sum(dim=1) + 1e-12).sqrt()
-    return (norm - 1).square().mean()
-
-
-@torch.no_grad()
-def separation(real: torch.Tensor, fake: torch.Tensor) -> torch.Tensor:
-    """By how many deviations the mean scores of photographs and colorized pictures differ, whatever the game's units.
-
-    Args:
-        real: scores, (B, 1, h, w).
-        fake: the same shape.
-    """
-    real, fake = real.flatten(1).mean(dim=1), fake.flatten(1).mean(dim=1)  # (B,) each
-    deviation = ((real.var(correction=0) + fake.var(correction=0)) / 2).sqrt()
-    return (real.mean() - fake.mean()) / deviation.clamp(min=1e-12)
-
-
-def critic_loss(
-    settings: Objective,
-    critic: nn.Module,
-    luminance: torch.Tensor,
-    real_ab: torch.Tensor,
-    fake_ab: torch.Tensor,
-    random: RowRandom | None = None,
-) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-    """critic_weight * what tells photographs from colorized pictures + penalty_weight * gradient penalty.
-
-    `wasserstein`: mean critic(fake) - mean critic(real) (equation 4); `bce`: cross-entropy of both against what they
-    are; `least_squares`: mean (real - 1)^2 + mean fake^2. pix2pix halves it ("to slow down" its critic, section 3.3).
-    Fakes are detached.
-
-    Args:
-        luminance: encoded, (B, 1, H, W).
-        real_ab: encoded, (B, 2, H, W).
-        fake_ab: encoded, (B, 2, H, W).
-    """
-    real = scores_of(critic, torch.cat([luminance, real_ab], dim=1).float())
-    fake = scores_of(critic, torch.cat([luminance, fake_ab.detach().to(luminance.dtype)], dim=1).float())
-    parts = {"critic_gap": (real.mean() - fake.mean()).detach(), "critic_separation": separation(real, fake)}
-    if settings.adversarial == "wasserstein":
-        total = fake.mean() - real.mean()
-    elif settings.adversarial == "bce":
-        total = F.softplus(-real).mean() + F.softplus(fake).mean()
-    else:
-        total = (real - 1).square().mean() + fake.square().mean()
-    total = settings.critic_weight * total
-    if settings.penalty_weight:
-        penalty = gradient_penalty(critic, luminance, real_ab, fake_ab, random, settings.penalty_reduction)
-        total = total + settings.penalty_weight * penalty
-        parts["penalty"] = penalty.detach()
     return total, parts

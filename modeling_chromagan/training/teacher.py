@@ -13,7 +13,8 @@ from transformers import AutoImageProcessor, AutoModelForImageClassification
 
 from ..generator_chromagan import IMAGENET_DEVIATION, IMAGENET_MEAN
 from ..modeling_chromagan import ChromaGANGenerator
-from .pretrained_weights import find_weights, load_pretrained_tensors, one_line
+from ..trunk_efficientnet_lite import normalize_picture
+from .pretrained_weights import find_weights, load_lite_classifier, load_pretrained_tensors, one_line
 from .recipe import RecipeError, Teacher
 
 CLASSES_FOLDER = Path(__file__).parent
@@ -86,7 +87,7 @@ class ClassTeacher(nn.Module):
     Args:
         classifier: module from normalized RGB (B, 3, height, width) to logits, or to an output with `logits`.
         id2label: names of its classes.
-        image_size: height and width that it takes.
+        image_size: height and width that it takes; a number stands for any multiples of it.
         mean: of its normalization (rgb - mean) / deviation, for rgb in 0..1; three numbers.
         deviation: of the same.
     """
@@ -95,7 +96,7 @@ class ClassTeacher(nn.Module):
         self,
         classifier: nn.Module,
         id2label: dict[int, str],
-        image_size: tuple[int, int],
+        image_size: tuple[int, int] | int,
         mean: tuple[float, ...] = IMAGENET_MEAN,
         deviation: tuple[float, ...] = IMAGENET_DEVIATION,
     ):
@@ -117,7 +118,7 @@ class ClassTeacher(nn.Module):
 
         Args:
             picture: RGB (B, 3, H, W) or luminance (B, 1, H, W), which is repeated three times; in 0..1, any size.
-                It is resized to the classifier's size as a whole, bilinearly.
+                It is resized to the classifier's size as a whole, bilinearly, or to the nearest one it takes.
 
         Raises:
             ValueError: for another shape.
@@ -125,8 +126,11 @@ class ClassTeacher(nn.Module):
         if picture.ndim != 4 or picture.shape[1] not in (1, 3):
             raise ValueError(f"picture has shape {tuple(picture.shape)}; accepted: (B, 3, H, W) or (B, 1, H, W)")
         picture = picture.float()
-        if tuple(picture.shape[-2:]) != self.image_size:
-            picture = F.interpolate(picture, self.image_size, mode="bilinear", antialias=True)
+        size = self.image_size
+        if isinstance(size, int):
+            size = tuple(max(1, round(side / size)) * size for side in picture.shape[-2:])
+        if tuple(picture.shape[-2:]) != size:
+            picture = F.interpolate(picture, size, mode="bilinear", antialias=True)
         normalized = (picture - self.mean) / self.deviation  # (B, 3, height, width)
         output = self.classifier(normalized)
         logits = output if isinstance(output, torch.Tensor) else output.logits
@@ -141,6 +145,8 @@ def load_teacher(settings: Teacher) -> ClassTeacher | None:
     """
     if settings.kind == "vgg16":
         return load_vgg16_teacher(settings.model)
+    if settings.kind == "lite":
+        return load_lite_teacher(settings.model)
     if settings.kind == "auto":
         return load_auto_teacher(settings.model)
     return None
@@ -159,6 +165,18 @@ def load_vgg16_teacher(model: str) -> ClassTeacher:
     if classifier.num_classes != len(names):
         names = [f"LABEL_{i}" for i in range(classifier.num_classes)]
     return ClassTeacher(classifier, dict(enumerate(names)), (classifier.image_size, classifier.image_size))
+
+
+def load_lite_teacher(model: str) -> ClassTeacher:
+    """EfficientNet-Lite from `model`, a package, a Hub id or a folder, at the pictures' own size."""
+    classifier = load_lite_classifier("teacher.model", model)
+    names = imagenet_class_names()
+    if classifier.class_head.out_features != len(names):
+        names = [f"LABEL_{i}" for i in range(classifier.class_head.out_features)]
+    white, black = (float(normalize_picture(torch.tensor(level))) for level in (1.0, 0.0))
+    deviation = 1 / (white - black)
+    size = classifier.trunk.size_multiple
+    return ClassTeacher(classifier, dict(enumerate(names)), size, (-black * deviation,) * 3, (deviation,) * 3)
 
 
 def load_auto_teacher(model: str) -> ClassTeacher:

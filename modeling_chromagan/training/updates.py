@@ -8,10 +8,12 @@ import torch
 from accelerate import Accelerator
 from torch import nn
 
-from ..color import decode_ab
+from ..color import decode_ab, encode_luminance, rgb8_to_lab
 from . import objectives
+from .adversarial import critic_loss, lab_picture
 from .batch_norm import fix_batch_norms
 from .color_bins import bins_loss
+from .frozen_features import PictureFeatures, at_half_size
 from .networks import Networks
 from .pixels import RowRandom, to_network_units
 from .recipe import Optimizer, Recipe
@@ -52,6 +54,7 @@ class Updates:
         teacher: whose predictions the class head learns; `None` for labels or nothing.
         color_weights: of `rebalancing_weights`, for a phase with a rebalanced term.
         rarity: of `bin_rarity`, for a phase with bins.
+        features: frozen, for a phase that looks at them.
         accelerator: the devices and processes.
         skipped: counts the steps that are left out, by network.
         say: prints a line, once for all processes.
@@ -65,6 +68,7 @@ class Updates:
         teacher: ClassTeacher | None,
         color_weights: torch.Tensor | None,
         rarity: torch.Tensor | None,
+        features: PictureFeatures | None,
         accelerator: Accelerator,
         skipped: Counter,
         say: Callable[[str], None],
@@ -73,6 +77,7 @@ class Updates:
         self.first = sum(phase.steps for phase in recipe.phases[:number])  # step of the run
         self.networks, self.teacher, self.color_weights = networks, teacher, color_weights
         self.rarity = rarity.to(accelerator.device) if rarity is not None else None
+        self.features = features if recipe.needs_features(self.phase) else None
         self.accelerator, self.skipped, self.say = accelerator, skipped, say
         self.step = self.first
         self.optimizers = {}
@@ -119,7 +124,15 @@ class Updates:
         if self.networks.generator.network.output_space == "rgb":
             target = rgb.float() / 255
         adversarial = objective.adversarial_weight > 0
-        taught_by_critic = adversarial and self.step - self.first >= objective.critic_warmup_steps
+        projected = bool(self.networks.critic.network.feature_widths)
+        since_warmup = self.step - self.first - objective.critic_warmup_steps
+        taught_by_critic = adversarial and since_warmup >= 0
+        shown_luminance, shown_ab, true_features = luminance, real_ab, None
+        if self.features is not None:
+            # Worn luminance is the generator's alone: features see photographs, with chroma as fine as predictions'.
+            shown_luminance, shown_ab = encode_luminance(rgb8_to_lab(rgb)[:, :1], encoding), at_half_size(real_ab)
+            with self.precision(), torch.no_grad():
+                true_features = self.features(torch.cat([shown_luminance, shown_ab], dim=1))
 
         # Generator
         generator, critic = self.networks.prepared_generator, self.networks.prepared_critic
@@ -133,7 +146,7 @@ class Updates:
         with self.precision():
             total, losses = objectives.generator_loss(
                 objective,
-                luminance,
+                shown_luminance,
                 output.reconstruction,
                 target,
                 class_loss,
@@ -145,6 +158,10 @@ class Updates:
                 self.average_over_processes,
                 (true_ab, self.color_weights) if objective.rebalanced_weight else None,
                 bins_loss(output.bin_logits, true_ab, self.rarity) if objective.bins_weight else None,
+                self.features,
+                true_features,
+                projected,
+                min(1.0, (since_warmup + 1) / max(1, objective.adversarial_ramp_steps)),
             )
         norm = self.descend("generator", total, self.phase.generator_optimizer)
         if self.networks.average is not None and self.accelerator.sync_gradients:
@@ -158,9 +175,15 @@ class Updates:
                 generator.eval()  # the published fakes for the critic are predictions, with running statistics
                 with self.precision(), torch.no_grad():
                     fake = generator(luminance).reconstruction
-            fake_ab = objectives.lab_picture(luminance, fake, encoding)[:, 1:]
+            fake_ab = lab_picture(shown_luminance, fake, encoding)[:, 1:]
+            features = None
             with self.precision():
-                total, critic_losses = objectives.critic_loss(objective, critic, luminance, real_ab, fake_ab, random)
+                if projected:
+                    with torch.no_grad():
+                        features = true_features, self.features(torch.cat([shown_luminance, fake_ab], dim=1))
+                total, critic_losses = critic_loss(
+                    objective, critic, shown_luminance, shown_ab, fake_ab, random, features
+                )
             norm = self.descend("critic", total, self.phase.critic_optimizer)
             losses |= {"critic": total.detach()} | critic_losses | {"critic_gradient_norm": norm}
         return losses
