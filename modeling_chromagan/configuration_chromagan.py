@@ -13,6 +13,7 @@ UPSAMPLINGS = ("subpixel", "nearest")
 CLASSIFYING_GENERATORS = ("chromagan_lite", "chromagan")  # those with a class head; others ignore what is set for it
 CRITIC_NAMES = ("chromagan", "pix2pix", "projected")  # of critic_patchgan.CRITICS
 TRUNKS = tuple(TRUNK_VARIANTS)
+DEFAULT_CLASSES = 1000  # ImageNet's
 CRITIC_NORMS = ("none", "batch")
 
 
@@ -88,7 +89,7 @@ class ChromaGANConfig(PreTrainedConfig):
     def __post_init__(self, **kwargs):
         # The library's own default is two classes; the published class head has ImageNet's thousand.
         if self.id2label is None and kwargs.get("num_labels") is None:
-            kwargs["num_labels"] = 1000
+            kwargs["num_labels"] = DEFAULT_CLASSES
         super().__post_init__(**kwargs)
         self._check_choice("encoding", COLOR_ENCODINGS)
         self._check_choice("trunk", TRUNKS)
@@ -123,14 +124,16 @@ class ChromaGANConfig(PreTrainedConfig):
     def to_diff_dict(self) -> dict:
         """What config.json holds: the fields that this generator and critic read, and no others.
 
-        Two unnamed classes are the library's default and left out there; ours is 1000.
+        Of classes without names there is the number, unless it is the default.
         """
         from .modeling_chromagan import fields_read  # the networks, which import this file, say what they read
 
         unread = set(ChromaGANConfig.__annotations__) - fields_read(self) - {"model_type"}
+        if self.id2label == {i: f"LABEL_{i}" for i in range(self.num_labels)}:
+            unread |= {"id2label", "label2id"}
         settings = {name: value for name, value in super().to_diff_dict().items() if name not in unread}
-        if self.num_labels == 2:
-            settings |= {"id2label": self.id2label, "label2id": self.label2id}
+        if "id2label" in unread and self.num_labels != DEFAULT_CLASSES:
+            settings["num_labels"] = self.num_labels
         return settings
 
     def _check_choice(self, name: str, accepted: tuple[str, ...]) -> None:
