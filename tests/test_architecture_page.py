@@ -21,6 +21,12 @@ TIMES = "\N{MULTIPLICATION SIGN}"
 SVG = "{http://www.w3.org/2000/svg}"
 COLOR_TERMS = {"mse": "MSE", "l1": "L1", "huber": "Huber", "smooth_l1": "smooth L1"}
 CLASS_TERMS = {"vgg16": "KL", "auto": "KL", "lite": "KL", "labels": "cross-entropy of labels"}
+CONVOLUTIONS = {f"conv{i}" for i in range(1, 6)}
+DRAWN_OF_CRITICS = {
+    "chromagan": CONVOLUTIONS,
+    "pix2pix": CONVOLUTIONS,
+    "projected": {f"{part}.{scale}" for part in ("mix", "merge", "heads") for scale in range(4)} | {"lab"},
+}
 ADVERSARIAL_TERMS = {"wasserstein": "WGAN-GP", "bce": "BCE", "least_squares": "least squares", "hinge": "hinge"}
 
 
@@ -201,29 +207,35 @@ def test_figure_has_the_modules_and_shapes_of_the_network(path, name, extractors
         assert written_shape(critic, None) == scores
 
 
+def frozen_features(critic: nn.Module, size: int) -> tuple[torch.Tensor, ...]:
+    """Features of a picture as a critic takes them besides; none for critics that look at pictures alone."""
+    sides = [size // stride for stride in (4, 8, 16, 32)]
+    widths = zip(critic.feature_widths, sides, strict=False)
+    return tuple(torch.zeros(1, width, side, side, device="meta") for width, side in widths)
+
+
 def test_figure_of_the_critics_has_their_layers_and_shapes():
     root = figure(ROOT / "docs" / "figures" / "critics.svg")
     size = int(root.get("data-size"))
     parts = {part.get("data-critic"): part for part in root.iter(f"{SVG}g") if part.get("data-critic")}
-    assert set(parts) == {name for name, network in CRITICS.items() if not network.feature_widths}
+    assert set(parts) == set(CRITICS)
     for name, part in parts.items():
-        shapes = shapes_of(CRITICS[name]().to("meta"), torch.zeros(1, 3, size, size, device="meta"))
-        assert check_blocks(part, shapes) == {f"conv{i}" for i in range(1, 6)}
+        critic = CRITICS[name]().to("meta")
+        features = frozen_features(critic, size)
+        shapes = shapes_of(critic, torch.zeros(1, 3, size, size, device="meta"), *([features] if features else []))
+        shapes |= {f"features.{scale}": tuple(feature.shape[1:]) for scale, feature in enumerate(features)}
+        assert check_blocks(part, shapes) == DRAWN_OF_CRITICS[name]
 
 
 def test_modules_of_the_projected_critic_are_all_there_with_their_scores_and_weights():
     section = PAGE[PAGE.index("## The critics") :]
-    critic = CRITICS["projected"]()
+    critic = CRITICS["projected"]().to("meta")
     rows = table_rows("module", section)
     assert set(rows) == {name for name, _ in critic.named_children()}
     for name, row in rows.items():
         assert row[-1] == weights(critic.get_submodule(name)), name
     assert f"none of its {weights(critic)} weights" in section.replace("\n", " ")
-    features = [
-        torch.zeros(1, width, 224 // stride, 224 // stride)
-        for width, stride in zip(critic.feature_widths, (4, 8, 16, 32), strict=True)
-    ]
-    scores = critic(torch.zeros(1, 3, 224, 224), features)
+    scores = critic(torch.zeros(1, 3, 224, 224, device="meta"), frozen_features(critic, 224))
     sizes = [f"{map_.shape[2]} {TIMES} {map_.shape[3]}" for map_ in scores]
     assert rows["heads"][2] == f"1 {TIMES} " + ", ".join(sizes[:-1])
     assert rows["lab"][2] == f"1 {TIMES} {sizes[-1]}"
