@@ -78,8 +78,11 @@ def stage_settings(plan: dict, stage: dict, pictures: int, rate: float | None, i
         if key in recipe:
             settings[key] = None
     weights = dict.fromkeys(plan["settings"]["data"]["sources"], 1)
-    for number, (_, share) in enumerate(zip(recipe["phases"], stage["shares"], strict=True)):
-        batch_size = plan["batch_size"] if rate else recipe["phases"][number]["batches"][0]["batch_size"]
+    phases = stage.get("phases", recipe["phases"])
+    if "phases" in stage:
+        settings["phases"] = phases
+    for number, (phase, share) in enumerate(zip(phases, stage["shares"], strict=True)):
+        batch_size = plan["batch_size"] if rate else phase["batches"][0]["batch_size"]
         steps = max(1, round(pictures * share / batch_size))
         settings[f"phases.{number}.steps"] = steps
         batches = [{"size": plan["size"], "batch_size": batch_size, "weights": weights}]
