@@ -17,7 +17,7 @@ from torch import nn
 from modeling_chromagan.training.batch_norm import use_global_batch_norm
 
 ROOT = Path(__file__).parents[1]
-TINY = ROOT / "recipes" / "chromagan_tiny.yaml"
+DEBUG = ROOT / "recipes" / "debug.yaml"
 STEPS = 20
 WARM_UP = 30  # steps in one process, after which Adam divides by more than the first gradients
 
@@ -37,25 +37,29 @@ def pictures(tmp_path_factory) -> Path:
 
 
 def settings(pictures: Path, output: Path, steps: int) -> list[str]:
-    """The packaged recipe's adversarial phase in float32 on drawn pictures, in small batches of both its sizes."""
+    """An adversarial phase in float32 on drawn pictures, in small batches of two sizes, with classes from labels."""
     source = f"{{path: '{pictures}', use_labels: true, min_crop: 0.8}}"
     batches = [
         {
             "size": size,
             "batch_size": count,
-            "weights": {"tiny_imagenet": 1},
+            "weights": {"pictures": 1},
             "degradation": {"gamma": 0.5, "grain": 0.5},
         }
-        for size, count in ((64, 8), (96, 4))
+        for size, count in ((32, 8), (48, 4))
     ]
-    phases = yaml.safe_load(TINY.read_text(encoding="utf-8"))["phases"][:2]
+    phases = yaml.safe_load(DEBUG.read_text(encoding="utf-8"))["phases"]
     for phase, count in zip(phases, (1, steps), strict=True):
         phase |= {"steps": count, "batches": batches}
-    phases[1]["objective"]["critic_warmup_steps"] = 2
+        phase["objective"] |= {"color_weight": 100, "chroma_emphasis": 50, "class_weight": 0.1}
+    phases[1]["objective"] |= {"critic_warmup_steps": 2, "reuse_forward": True}
     phases[1]["generator_optimizer"] |= {"warmup_steps": 2, "schedule": "constant"}
     return [
-        str(TINY),
-        f"data.sources={{tiny_imagenet: {source}}}",
+        str(DEBUG),
+        "model.width_multiplier=0.25",
+        "model.num_labels=4",
+        "teacher={kind: labels}",
+        f"data.sources={{pictures: {source}}}",
         "data.validation={fraction: 0.1, samples: 4}",
         f"phases={json.dumps(phases)}",
         "precision=float32",
@@ -132,7 +136,7 @@ def test_two_processes_do_what_one_does_and_plain_batch_norm_does_not(pictures, 
 
     reports = [json.loads((tmp_path / name / "data_report.json").read_text()) for name in ("one64", "two64")]
     assert reports[0] == reports[1]
-    assert reports[0]["rejected"]["tiny_imagenet"]["grayscale"] > 5
+    assert reports[0]["rejected"]["pictures"]["grayscale"] > 5
 
     assert gradients("two64", "one64") < 1e-5
     assert worst(resumed["two64"], resumed["one64"]) < 1e-5
