@@ -26,7 +26,7 @@ from torch.utils.flop_counter import FlopCounterMode
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))  # of this checkout, installed or not
 
-from modeling_chromagan import ChromaGANConfig, ChromaGANCritic, ChromaGANGenerator
+from modeling_chromagan import ChromaGANCritic, ChromaGANGenerator
 from modeling_chromagan.training.adversarial import critic_loss
 from modeling_chromagan.training.crops import DRAWN, RandomCrops
 from modeling_chromagan.training.flaws import find_flaws
@@ -41,8 +41,9 @@ TEACHER_OPERATIONS = 2 * 15.47e9  # VGG-16 forward at 224 pixels, multiply and a
 
 def operations_per_picture(batch: int = 2) -> dict[str, float]:
     """Of generator and critic at 224 pixels, both steps, as `train.py` takes them."""
-    settings = load_recipe(str(ROOT / "recipes" / "chromagan.yaml")).phases[-1].objective
-    generator, critic = ChromaGANGenerator(ChromaGANConfig()), ChromaGANCritic(ChromaGANConfig())
+    recipe = load_recipe(ROOT / "recipes" / "chromagan.yaml")
+    settings, config = recipe.phases[-1].objective, recipe.build_config()
+    generator, critic = ChromaGANGenerator(config), ChromaGANCritic(config)
     luminance, ab = torch.rand(batch, 1, 224, 224), torch.rand(batch, 2, 224, 224)
     counted = {}
     with FlopCounterMode(display=False) as counter:
