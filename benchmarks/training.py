@@ -1,15 +1,15 @@
 """Speed of the training: ratios measured in one run, on a machine that should do nothing else.
 
-    CHROMAGAN_DATA=FOLDER python benchmarks/training.py [--steps 40] [--only packaged] [--data FOLDER]
+    CHROMAGAN_DATA=FOLDER python benchmarks/training.py [--steps 40] [--only lite] [--data FOLDER]
 
 Prints pictures per second of the whole loop beside the same networks, objective, batch, critic and teacher written
 the plain way (scikit-image's Lab picture by picture in the data set, float32, contiguous memory), the share of the
 measured matrix-product peak that a generator step reaches, and what the data path costs. Every loop has its own
 process, and they take turns step by step: a shared machine is faster at one time than at another, but alike for all.
 
-Two recipes are timed: the packaged one, which learns classes from labels, and the published networks at 224 pixels
-with the published teacher, VGG-16. The teacher has random weights here: they do not change its speed. Both take half
-an hour and, together at 224 pixels, 20 GB of memory.
+Two recipes are timed: chromagan_lite_cpu, with which the packaged weights learn on, and the published networks at 224
+pixels with the published teacher, VGG-16. Networks and teacher start from random weights here: they do not change the
+speed. Both take half an hour and, together at 224 pixels, 20 GB of memory.
 """
 
 import argparse
@@ -39,9 +39,11 @@ sys.path.insert(0, str(ROOT))  # of this checkout, installed or not
 
 import train
 from modeling_chromagan import ChromaGANCritic, ChromaGANGenerator
-from modeling_chromagan.color import decode_ab, rgb8_to_lab
+from modeling_chromagan.color import ab_bins, decode_ab, rgb8_to_lab
 from modeling_chromagan.training import objectives
 from modeling_chromagan.training.adversarial import critic_loss
+from modeling_chromagan.training.batch_norm import fix_batch_norms
+from modeling_chromagan.training.color_bins import bins_loss
 from modeling_chromagan.training.data import BatchPlan
 from modeling_chromagan.training.interruption import Interruption
 from modeling_chromagan.training.picture_files import decode_picture
@@ -61,7 +63,7 @@ class Case(NamedTuple):
     batch_size: int
 
 
-TINY = Case("chromagan_tiny.yaml", 64, 64)
+LITE = Case("chromagan_lite_cpu.yaml", 160, 16)
 PUBLISHED = Case("chromagan_tiny224.yaml", 224, 10)
 
 CALLS = 5  # of what takes a few milliseconds, in a row: waking the second thread is not part of it
@@ -140,8 +142,9 @@ def make_recipe(case: Case, data: str, phase: int, steps: int, judging: bool = T
     path = ROOT / "recipes" / case.recipe
     batches = f"[{{size: {case.size}, batch_size: {case.batch_size}, weights: {{tiny_imagenet: 1}}}}]"
     shipped = load_recipe(path)
-    labels = "true" if shipped.teacher.kind == "labels" else "false"
-    source = f"{{path: '{data}', use_labels: {labels}, min_crop: 0.8}}"
+    source = f"{{path: '{data}', min_crop: 0.8}}"
+    adversarial = [f"phases.1.steps={steps}", "phases.1.objective.critic_warmup_steps=0"]
+    adversarial += ["phases.1.objective.reuse_forward=false"]
     return load_recipe(
         path,
         [
@@ -150,9 +153,8 @@ def make_recipe(case: Case, data: str, phase: int, steps: int, judging: bool = T
             *(f"phases.{i}.batches={batches}" for i in range(len(shipped.phases))),
             f"phases.0.steps={steps if phase == 0 else 1}",
             "phases.0.objective.adversarial_weight=0",
-            f"phases.1.steps={steps}",
-            "phases.1.objective.critic_warmup_steps=0",
-            "phases.1.objective.reuse_forward=false",
+            *(adversarial if len(shipped.phases) > 1 else []),
+            "init_from=null",
             "backbone_weights=null",
             f"device={device}",
             "ema_decay=0",
@@ -164,7 +166,7 @@ def make_recipe(case: Case, data: str, phase: int, steps: int, judging: bool = T
 
 def make_teacher(settings: Teacher) -> ClassTeacher | None:
     """VGG-16 with random weights where a recipe wants it trained."""
-    if settings.kind == "labels":
+    if settings.kind == "none":
         return None
     torch.manual_seed(0)
     return ClassTeacher(VGG16Classifier(), dict(enumerate(imagenet_class_names())), (224, 224))
@@ -234,7 +236,7 @@ def plain_item(row: dict, size: int) -> dict[str, torch.Tensor]:
         picture = picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
     lab = rgb2lab(np.asarray(picture)).astype("float32").transpose(2, 0, 1)
     lab = torch.from_numpy(np.ascontiguousarray(lab))
-    return {"luminance": lab[:1] / 100, "ab": (lab[1:] + 128) / 255, "label": torch.tensor(row["label"])}
+    return {"luminance": lab[:1] / 100, "ab": (lab[1:] + 128) / 255}
 
 
 def plain_loop(turn: Callable[[], None], case: Case, data: str, phase: int, steps: int) -> None:
@@ -243,29 +245,27 @@ def plain_loop(turn: Callable[[], None], case: Case, data: str, phase: int, step
     table = open_table(recipe)
     objective, settings = recipe.phases[phase].objective, recipe.phases[phase].generator_optimizer
     teacher = make_teacher(recipe.teacher)
-    names = teacher.id2label if teacher else dict(enumerate(table.features["label"].names))
-    config = recipe.build_config(id2label=names, label2id={name: i for i, name in names.items()})
+    config, rarity = recipe.build_config(), torch.ones(len(ab_bins()))
     torch.manual_seed(0)
     generator, critic = ChromaGANGenerator(config).train(), ChromaGANCritic(config).train()
     optimizers = [
         OPTIMIZERS[settings.name](generator.parameters(), 1e-4),
         torch.optim.Adam(critic.parameters(), 1e-4),
     ]
+    if recipe.phases[phase].fixed_batch_norm:
+        fix_batch_norms(generator)
     pictures = PlainPictures(table, steps * case.batch_size, case.size)
     for batch in DataLoader(pictures, batch_size=case.batch_size):
         luminance, real_ab = batch["luminance"], batch["ab"]
         output = generator(luminance)
-        squares = (output.reconstruction - real_ab).square()
-        if objective.chroma_emphasis:
-            squares = squares * objectives.chroma_weights(
-                decode_ab(real_ab, "unit8"), objective.chroma_emphasis, objective.chroma_emphasis_power
-            )
+        error = objectives.color_error(objective, output.reconstruction, real_ab)
+        total = objective.color_weight * error.mean()
+        if objective.bins_weight:
+            bins = bins_loss(output.bin_logits, decode_ab(real_ab, "unit8"), rarity)
+            total = total + objective.bins_weight * bins
         if teacher:
             classes = objectives.class_distribution_loss(output.logits, teacher(luminance))
-        else:
-            smoothing = recipe.teacher.label_smoothing
-            classes = torch.nn.functional.cross_entropy(output.logits, batch["label"], label_smoothing=smoothing)
-        total = objective.color_weight * squares.mean() + objective.class_weight * classes
+            total = total + objective.class_weight * classes
         if phase:
             fake = torch.cat([luminance, output.reconstruction], dim=1)
             total = total - objective.adversarial_weight * critic(fake).scores.mean()
@@ -293,17 +293,17 @@ def product_loop(turn: Callable[[], None], dtype: torch.dtype, steps: int) -> No
 
 
 def make_generator_step(data: str) -> Callable[[], None]:
-    """Forward, backward and Adam of the generator alone, in bfloat16."""
-    config = make_recipe(TINY, data, 0, 1).build_config()
+    """Forward, backward and Adam of the generator alone."""
     torch.manual_seed(0)
-    generator = ChromaGANGenerator(config).to(memory_format=torch.channels_last).train()
+    generator = ChromaGANGenerator(make_recipe(LITE, data, 0, 1).build_config())
+    generator = generator.to(memory_format=torch.channels_last).train()
+    fix_batch_norms(generator)
     optimizer = torch.optim.Adam(generator.parameters(), 1e-4)
-    luminance, target = (torch.rand(TINY.batch_size, channels, TINY.size, TINY.size) for channels in (1, 2))
+    luminance, target = (torch.rand(LITE.batch_size, channels, LITE.size, LITE.size) for channels in (1, 2))
 
     def step() -> None:
-        with torch.autocast("cpu", torch.bfloat16):
-            output = generator(luminance)
-        loss = (output.reconstruction.float() - target).square().mean() + output.logits.float().square().mean()
+        output = generator(luminance)
+        loss = (output.reconstruction - target).square().mean() + output.bin_logits.square().mean()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -333,10 +333,10 @@ def open_table(recipe: Recipe):
 
 def data_costs(data: str) -> dict[str, float]:
     """Seconds per picture of Lab and of the whole data path, ours and the plain one."""
-    recipe = make_recipe(TINY, data, 0, 1)
+    recipe = make_recipe(LITE, data, 0, 1)
     table = open_table(recipe)
-    random, batch_size = np.random.default_rng(0), TINY.batch_size
-    rgb = torch.from_numpy(random.integers(0, 256, (batch_size, 3, TINY.size, TINY.size), dtype=np.uint8))
+    random, batch_size = np.random.default_rng(0), LITE.batch_size
+    rgb = torch.from_numpy(random.integers(0, 256, (batch_size, 3, LITE.size, LITE.size), dtype=np.uint8))
     pictures = [np.ascontiguousarray(picture) for picture in rgb.permute(0, 2, 3, 1).numpy()]
     phase = recipe.phases[0]
     unjudged = recipe.data.model_copy(update={"min_colorfulness": 0, "min_hue_deviation": 0})
@@ -354,7 +354,7 @@ def data_costs(data: str) -> dict[str, float]:
 
     def plain_path() -> dict:
         rows = random.integers(len(table), size=batch_size).tolist()  # others every time, as ours are
-        return default_collate([plain_item(table[row], TINY.size) for row in rows])
+        return default_collate([plain_item(table[row], LITE.size) for row in rows])
 
     lab, plain_lab = seconds(
         lambda: [rgb8_to_lab(rgb) for _ in range(CALLS)],
@@ -381,8 +381,8 @@ def print_ratios(title: str, case: Case, times: np.ndarray, names: list[str]) ->
         print(f"  {middle:.2f} {name}, eight of ten steps from {low:.2f} to {high:.2f} ({paces[at]:.2f} pictures/s)")
 
 
-def time_packaged_recipe(data: str, steps: int) -> None:
-    """Prints what the data path costs, what the loop reaches at 64 pixels, and how near that is to the peak."""
+def time_lite_recipe(data: str, steps: int) -> None:
+    """Prints what the data path costs, what the loop reaches at 160 pixels, and how near that is to the peak."""
     # Before the loops, after which these few milliseconds were seen to take longer.
     costs = apart(data_costs, data)
     print(f"Lab in batches: {costs['plain lab'] / costs['lab']:.1f} times scikit-image's picture by picture (aim 5)")
@@ -391,39 +391,28 @@ def time_packaged_recipe(data: str, steps: int) -> None:
     print(f"the same with every picture judged (gray, toned), which the plain path leaves out: {judged:.1f} times")
 
     length = steps + 5  # one before the first turn, three to warm up, one never finished
-    for phase, name, aim in PHASES:
-        times = step_seconds(
-            steps,
-            [
-                (plain_loop, False, TINY, data, phase, length),
-                (our_loop, True, TINY, data, phase, length),
-                (our_loop, True, TINY, data, phase, length, True),
-                (our_loop, False, TINY, data, phase, length),
-                (generator_loop, True, data, length),
-                (product_loop, True, torch.bfloat16, length),
-                (product_loop, True, torch.float32, length),
-            ],
-        )
-        print_ratios(
-            f"{name}, {TINY.recipe}",
-            TINY,
-            times[:, :4],
-            [f"times the plain loop (aim {aim})", "with every picture judged", "with torch's own use of memory"],
-        )
-        medians = np.median(times, axis=0)
-        share = 100 * costs["judged path"] * TINY.batch_size / medians[2]
-        print(f"  data path, every picture judged: {share:.0f} % of a step (aim 10 %)")
-        if phase == 0:
-            # How much of what the processor can do at most each loop uses, and so how much faster any could be.
-            speeds = apart(generator_operations, data) / medians
-            low_peak, peak = PRODUCTS * 2 * PRODUCT**3 / medians[5:] / 1e9
-            print(f"matrix products: {low_peak:.0f} GFLOP/s in bfloat16, {peak:.0f} in float32")
-            for at, what, of in (
-                (4, "generator forward, backward, Adam (aim 45 %)", low_peak),
-                (1, "the whole loop, of bfloat16", low_peak),
-                (0, "the plain loop, of float32", peak),
-            ):
-                print(f"  {speeds[at] / 1e9:.0f} GFLOP/s, {speeds[at] / 1e7 / of:.0f} % of the peak: {what}")
+    times = step_seconds(
+        steps,
+        [
+            (plain_loop, False, LITE, data, 0, length),
+            (our_loop, True, LITE, data, 0, length),
+            (our_loop, True, LITE, data, 0, length, True),
+            (our_loop, False, LITE, data, 0, length),
+            (generator_loop, True, data, length),
+            (product_loop, True, torch.float32, length),
+        ],
+    )
+    names = ["times the plain loop", "with every picture judged", "with torch's own use of memory"]
+    print_ratios(f"color-loss phase, {LITE.recipe}", LITE, times[:, :4], names)
+    medians = np.median(times, axis=0)
+    share = 100 * costs["judged path"] * LITE.batch_size / medians[2]
+    print(f"  data path, every picture judged: {share:.0f} % of a step (aim 10 %)")
+    # How much of what the processor can do at most each loop uses, and so how much faster any could be.
+    speeds = apart(generator_operations, data) / medians / 1e9
+    peak = PRODUCTS * 2 * PRODUCT**3 / medians[5] / 1e9
+    print(f"matrix products: {peak:.0f} GFLOP/s in float32")
+    for at, what in ((4, "generator forward, backward, Adam"), (1, "the whole loop"), (0, "the plain loop")):
+        print(f"  {speeds[at]:.0f} GFLOP/s, {100 * speeds[at] / peak:.0f} % of the peak: {what}")
 
 
 def time_published_networks(data: str, steps: int) -> None:
@@ -458,14 +447,14 @@ def main() -> None:
     parser.add_argument(
         "--steps", type=int, default=40, help="of every loop, a fifth at 224 pixels; the median counts"
     )
-    parser.add_argument("--only", choices=["packaged", "published"], help="one of the two recipes")
+    parser.add_argument("--only", choices=["lite", "published"], help="one of the two recipes")
     add_data_argument(parser)
     options = parser.parse_args()
     print(f"{platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}")
     print(f"load before the start: {os.getloadavg()[0]:.1f} (figures are of use below 0.5 only)")
     if options.only != "published":
-        time_packaged_recipe(options.data, options.steps)
-    if options.only != "packaged":
+        time_lite_recipe(options.data, options.steps)
+    if options.only != "lite":
         time_published_networks(options.data, max(1, options.steps // 5))  # each is some seconds long
     peak_memory = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20
     print(f"peak memory of a process: {peak_memory:.1f} GiB")
