@@ -47,7 +47,7 @@ from modeling_chromagan.training.sources import describe_rejected, open_sources
 from modeling_chromagan.training.teacher import load_teacher
 from modeling_chromagan.training.updates import Updates
 
-DEFAULT_RECIPE = Path(__file__).parent / "recipes" / "chromagan_tiny.yaml"
+DEFAULT_RECIPE = Path(__file__).parent / "recipes" / "chromagan_lite.yaml"
 # How many batches' and pictures' colors are counted, at most, where a term weighs them by how rare they are.
 COUNTED_BATCHES = 40
 COUNTED_PICTURES = 1280

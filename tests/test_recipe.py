@@ -22,7 +22,7 @@ def refusal(*settings: str, recipe: Path = DEBUG) -> str:
 
 def test_there_are_recipes():
     published = {"basic", "labnet", "pix2pix_unet", "preincep", "preres", "resnet_unet_gan", "resnet_unet_pretrain"}
-    assert {path.stem for path in RECIPES} >= published | {"chromagan", "chromagan_tiny", "chromagan_tiny224", "debug"}
+    assert {path.stem for path in RECIPES} >= published | {"chromagan", "chromagan_lite", "chromagan_tiny224", "debug"}
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)

@@ -374,7 +374,7 @@ def test_dry_run_prints_the_resolved_recipe_and_does_nothing(tmp_path, capsys, m
     assert "seed: 7" in capsys.readouterr().out
     assert list(tmp_path.iterdir()) == []
     assert train.main(["seed=8", "--dry-run"]) == 0
-    assert "name: chromagan_tiny" in capsys.readouterr().out
+    assert "name: chromagan_lite" in capsys.readouterr().out
 
 
 @pytest.mark.slow
