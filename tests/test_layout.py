@@ -2,6 +2,7 @@
 
 import ast
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -104,3 +105,11 @@ def test_packaged_weights_are_safetensors_and_small():
     assert {"config.json", "model.safetensors", "preprocessor_config.json", "README.md"} <= files
     assert (PACKAGE / "pretrained" / "model.safetensors").stat().st_size <= 25_000_000
     assert not [name for name in files if name.endswith((".bin", ".pt", ".pth", ".pkl", ".ckpt"))]
+
+
+def test_notice_of_the_weights_ancestor_travels_with_the_package():
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    assert set(settings["project"]["license-files"]) == {"LICENSE", "NOTICE"}
+    notice = (ROOT / "NOTICE").read_text(encoding="utf-8")
+    assert "EfficientNet-Lite" in notice
+    assert "Apache License" in notice
