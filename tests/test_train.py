@@ -393,7 +393,9 @@ def test_packaged_weights_are_half_as_large_and_give_the_same_colors(finished, t
     weights = ["critic/model.safetensors", "model.safetensors"]
     assert files == sorted(["config.json", "critic/config.json", "preprocessor_config.json", *weights])
     for file in weights:
-        assert {tensor.dtype for tensor in load_file(tmp_path / "out" / file).values()} <= {torch.float16, torch.int64}
+        for name, tensor in load_file(tmp_path / "out" / file).items():
+            exact = name.endswith(("running_mean", "running_var"))
+            assert tensor.dtype in ({torch.float32} if exact else {torch.float16, torch.int64}), name
     assert ChromaGANImageProcessor.from_pretrained(tmp_path / "out").working_size == 96
     luminance = torch.rand(1, 1, 32, 32)
     models = [
