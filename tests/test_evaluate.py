@@ -25,6 +25,7 @@ from modeling_chromagan.training.candidates import (
     imagenet_labels,
     load_candidates,
     match_classes,
+    predict,
 )
 from modeling_chromagan.training.contact_sheet import picture_grid, sample_grid
 from modeling_chromagan.training.evaluation_pictures import open_source
@@ -392,9 +393,26 @@ def test_native_takes_another_working_size(model_folder, tmp_path, capsys):
     expected = psnr(as_batch([pipe(photograph(1, 96), working_size=32)])["rgb"], as_batch([photograph(1, 96)])["rgb"])
     assert f"| {model_folder.name} | {expected.item():.2f} |" in printed
     assert "Working size: 32." in printed
-    assert "--working-size 32 with --protocol tiny64" in refuse(
-        capsys, *arguments, "--working-size", "32", "--protocol", "tiny64"
+
+
+def test_networks_see_another_working_size_than_what_is_compared(model_folder, data_folder, capsys, monkeypatch):
+    seen = []
+    forward = ChromaGANGenerator.forward
+    monkeypatch.setattr(ChromaGANGenerator, "forward", lambda self, x: seen.append(tuple(x.shape)) or forward(self, x))
+    printed = run(capsys, "--model", model_folder, "--data", data_folder, "--working-size", "96")
+    assert seen == [(4, 1, 96, 96)]
+    assert "Working size: 96." in printed
+    assert printed.splitlines()[6].endswith(" | - |")  # no loss of its own: the network saw other pictures
+
+
+def test_chroma_of_another_working_size_is_brought_back():
+    ab = torch.tensor([40.0, -30.0]).view(1, 2, 1, 1) * torch.linspace(0, 1, 96).view(1, 1, 1, 96).expand(
+        1, 2, 128, 96
     )
+    generator = PromptedGenerator(tiny_config()).prompt(ab)
+    chroma, _ = predict(generator, torch.full((1, 1, 64, 48), 50.0), working_size=96)
+    assert chroma.shape == (1, 2, 64, 48)
+    torch.testing.assert_close(chroma, (ab[..., ::2, ::2] + ab[..., ::2, 1::2]) / 2, atol=0.2, rtol=0)
 
 
 def test_what_the_network_gives_in_rgb_counts_for_its_chroma():

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from PIL import Image
 from safetensors import SafetensorError
 
@@ -66,12 +67,26 @@ def colorize(generator: ChromaGANGenerator, lightness: torch.Tensor) -> tuple[to
 
 
 @torch.no_grad()
-def predict(generator: ChromaGANGenerator, lightness: torch.Tensor) -> tuple[torch.Tensor, ColorizationOutput]:
-    """The chroma of pictures given as for `colorize`, (B, 2, H, W) in Lab units, and the generator's own output."""
-    encoding = generator.config.encoding
-    pixel_values = encode_luminance(lightness, encoding).to(generator.device, generator.dtype)  # (B, 1, H, W)
+def predict(
+    generator: ChromaGANGenerator, lightness: torch.Tensor, working_size: int | None = None
+) -> tuple[torch.Tensor, ColorizationOutput]:
+    """The chroma of pictures given as for `colorize`, (B, 2, H, W) in Lab units, and the generator's own output.
+
+    With a `working_size` the network sees the pictures with their short side of so many pixels, and its chroma is
+    brought back; both bilinearly, averaging where pixels become fewer.
+    """
+    encoding, size = generator.config.encoding, lightness.shape[-2:]
+    seen = lightness
+    if working_size is not None:
+        seen = _resize(lightness, [round(side * working_size / min(size)) for side in size])
+    pixel_values = encode_luminance(seen, encoding).to(generator.device, generator.dtype)  # (B, 1, h, w)
     output = generator(pixel_values)
-    return reconstruction_to_ab(output.reconstruction.float(), encoding).to(lightness.device), output
+    ab = reconstruction_to_ab(output.reconstruction.float(), encoding).to(lightness.device)  # (B, 2, h, w)
+    return (ab if working_size is None else _resize(ab, size)), output
+
+
+def _resize(planes: torch.Tensor, size: Sequence[int]) -> torch.Tensor:
+    return F.interpolate(planes, tuple(size), mode="bilinear", antialias=True)
 
 
 class GreyCandidate:
@@ -102,7 +117,7 @@ class ModelCandidate:
         image_processor: for protocols that use the pipeline.
         saturations: factors on the predicted ab, each of which makes a row; 1 is as predicted, whatever the image
             processor's own.
-        working_size: instead of the image processor's own, for protocols that use the pipeline.
+        working_size: short side of what the network sees, instead of the image processor's own or the picture's.
 
     Raises:
         CandidateError: if the protocol's pictures are too small for the generator, or a processor does not fit it.
@@ -121,10 +136,8 @@ class ModelCandidate:
         self.name, self.place, self.generator, self.protocol = name, place, generator.eval(), protocol
         self.saturations = tuple(saturations)
         minimum = generator.network.minimum_size
-        if protocol.network == "direct" and protocol.size is not None and protocol.size < minimum:
-            raise CandidateError(
-                f"{place}: takes {minimum} pixels a side or more; {protocol.name} has {protocol.size}"
-            )
+        if protocol.network == "direct" and (seen := working_size or protocol.size) is not None and seen < minimum:
+            raise CandidateError(f"{place}: takes {minimum} pixels a side or more; {protocol.name} has {seen}")
         self.pipeline = None
         self.working_size = working_size
         if protocol.network == "pipeline":
@@ -157,12 +170,9 @@ class ModelCandidate:
 
     @torch.no_grad()
     def color_directly(self, rgb: torch.Tensor, lab: torch.Tensor) -> list[Colored]:
-        """`color` by the network alone, at the size that the pictures have."""
-        ab, output = predict(self.generator, lab[:, :1])
-        truth = rgb.float() / 255 if output.reconstruction.shape[1] == 3 else None
-        if truth is None:
-            truth = encode_ab(lab[:, 1:], self.generator.config.encoding)
-        error = (output.reconstruction.float().cpu() - truth.cpu()).square().flatten(1).double().mean(1)  # (B,)
+        """`color` by the network alone, at the size that the pictures have if no other was asked for."""
+        ab, output = predict(self.generator, lab[:, :1], self.working_size)
+        error = None if self.working_size is not None else self.own_error(output.reconstruction, rgb, lab)
         return [
             Colored(
                 lab_to_rgb8(torch.cat((lab[:, :1], saturation * ab), dim=1)),
@@ -171,6 +181,12 @@ class ModelCandidate:
             )
             for saturation in self.saturations
         ]
+
+    def own_error(self, reconstruction: torch.Tensor, rgb: torch.Tensor, lab: torch.Tensor) -> torch.Tensor:
+        """Mean squared error of what the network gives, in its own units, (B,)."""
+        in_rgb = reconstruction.shape[1] == 3
+        truth = rgb.float() / 255 if in_rgb else encode_ab(lab[:, 1:], self.generator.config.encoding)
+        return (reconstruction.float().cpu() - truth.cpu()).square().flatten(1).double().mean(1)
 
 
 def load_candidates(

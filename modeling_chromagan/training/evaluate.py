@@ -65,7 +65,8 @@ def add_evaluate_arguments(parser: argparse.ArgumentParser) -> None:
         "--working-size",
         type=_number_between(*RANGES["working_size"]),
         metavar="PIXELS",
-        help="short side of what the network sees, with --protocol native (default: the model's)",
+        help="short side of what the network sees (default: the model's with --protocol native, else that of the "
+        "compared picture)",
     )
     add(
         "--classifier",
@@ -114,11 +115,6 @@ def _run(options: argparse.Namespace) -> None:
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError) as error:
         raise EvaluationError(f"--device {options.device}: {first_line(error)}") from error
-    if options.working_size is not None and protocol.network != "pipeline":
-        raise EvaluationError(
-            f"--working-size {options.working_size} with --protocol {protocol.name}, whose networks see the compared "
-            f"picture; accepted with: --protocol native"
-        )
     candidates = load_candidates(
         options.model or [str(PACKAGED_MODEL)],
         protocol,
