@@ -85,7 +85,7 @@ class Trainer:
         for frozen in (self.teacher, self.features):
             if frozen is not None:
                 frozen.to(accelerator.device, memory_format=torch.channels_last)
-        self.folder = RunFolder(recipe.folder)
+        self.folder = RunFolder(recipe.folder, Path(recipe.init_from) if recipe.init_from else None)
         self.skipped = Counter()  # steps that were not made, by network
         self.step = 0  # over all phases
 

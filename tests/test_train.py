@@ -177,7 +177,11 @@ def test_learns_from_the_adversarial_phase(finished):
 
 def test_start_from_another_run(pictures, finished, tmp_path):
     standstill = [f"phases.{i}.generator_optimizer.learning_rate=1e-12" for i in range(2)]
-    assert run(pictures, tmp_path / "next", f"init_from={finished}", "ema_decay=0", *standstill) == 0
+    shutil.copytree(finished / "model", tmp_path / "first" / "model")
+    encoding = ChromaGANGenerator.from_pretrained(finished / "model").config.encoding
+    ChromaGANImageProcessor(encoding=encoding, working_size=96).save_pretrained(tmp_path / "first" / "model")
+    assert run(pictures, tmp_path / "next", f"init_from={tmp_path / 'first'}", "ema_decay=0", *standstill) == 0
+    assert ChromaGANImageProcessor.from_pretrained(tmp_path / "next" / "model").working_size == 96
     start = load_file(finished / "model" / "model.safetensors")
     end = load_file(tmp_path / "next" / "model" / "model.safetensors")
     for name in ("network.chroma.weight", "network.trunk.0.conv1_1.conv.weight"):

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 from PIL import Image
+from transformers.utils import IMAGE_PROCESSOR_NAME
 
 from ..image_processing_chromagan import ChromaGANImageProcessor
 from ..modeling_chromagan import ChromaGANCritic, ChromaGANGenerator
@@ -31,10 +32,13 @@ class RunFolder:
 
     Args:
         path: made when it is first needed.
+        start: run or model folder that the training starts from, whose settings of the image processor are kept.
     """
 
-    def __init__(self, path: Path):
+    def __init__(self, path: Path, start: Path | None = None):
         self.path = path
+        places = [start / "model", start] if start else []
+        self.start = next((place for place in places if (place / IMAGE_PROCESSOR_NAME).is_file()), None)
         self.log = RunLog(path / "log.jsonl")
 
     def open(self, recipe: str, step: int) -> None:
@@ -52,7 +56,11 @@ class RunFolder:
         """Generator, image processor and their code as a `from_pretrained` folder, the critic in its `critic`."""
         folder, partial = self.path / name, self.path / f".partial-{name}"
         shutil.rmtree(partial, ignore_errors=True)
-        processor = ChromaGANImageProcessor(encoding=generator.config.encoding)
+        encoding = generator.config.encoding
+        if self.start is None:
+            processor = ChromaGANImageProcessor(encoding=encoding)
+        else:
+            processor = ChromaGANImageProcessor.from_pretrained(self.start, encoding=encoding)
         ChromaGANPipeline(generator, processor).save_pretrained(partial)
         critic.save_pretrained(partial / "critic")
         shutil.rmtree(folder, ignore_errors=True)
