@@ -18,21 +18,15 @@ from modeling_chromagan import ChromaGANConfig, ChromaGANGenerator, ChromaGANIma
 from modeling_chromagan.color import encode_ab, rgb_to_lab
 from modeling_chromagan.modeling_chromagan import ColorizationOutput
 from modeling_chromagan.training import evaluate
-from modeling_chromagan.training.candidates import (
-    CLASS_TABLE,
-    GREY,
-    colorize,
-    imagenet_labels,
-    load_candidates,
-    match_classes,
-    predict,
-)
+from modeling_chromagan.training.candidates import GREY, colorize, load_candidates, predict
 from modeling_chromagan.training.contact_sheet import picture_grid, sample_grid
 from modeling_chromagan.training.evaluation_pictures import open_source
+from modeling_chromagan.training.label_mapping import imagenet_labels, match_classes
 from modeling_chromagan.training.measurement import Evaluation, EvaluationError, evaluate_model
 from modeling_chromagan.training.metrics import ColorMetrics, lab_from_rgb8, psnr, ssim
 from modeling_chromagan.training.protocols import PROTOCOLS
 from modeling_chromagan.training.recognition import Recognized
+from modeling_chromagan.training.teacher import read_classes
 
 CLASS_NAMES = ["n01443537", "n01629819", "n01641577"]  # goldfish, salamander, bullfrog: 1, 25 and 30 in ImageNet-1k
 
@@ -189,14 +183,13 @@ def test_a_head_of_a_thousand_classes_chooses_among_those_of_the_data_set():
 def test_labels_of_imagenet_are_known_by_id_and_in_words():
     assert imagenet_labels(CLASS_NAMES).tolist() == [1, 25, 30]
     assert imagenet_labels(["cat", "dog"]) is None
-    with CLASS_TABLE.open(encoding="utf-8", newline="") as file:
-        known = list(csv.DictReader(file))
-    for column in ("wnid", "words"):
-        names = [f"something {number}" for number in range(1000)]
-        for row in known:
-            names[int(row["imagenet1k_label"])] = row[column]
-        assert imagenet_labels(names).tolist() == list(range(1000))
-        assert imagenet_labels(names[::-1]) is None
+    classes = read_classes("imagenet_classes.csv")
+    names = [row["name"] for row in classes]
+    assert imagenet_labels([row["wnid"] for row in classes]).tolist() == list(range(1000))
+    assert imagenet_labels(["great white shark", "tench"]).tolist() == [2, 0]
+    in_words = [f"{name}, and more" if number % 3 else "something else" for number, name in enumerate(names)]
+    assert imagenet_labels(in_words).tolist() == list(range(1000))
+    assert imagenet_labels(in_words[::-1]) is None
 
 
 def test_grid_places_every_picture():

@@ -1,6 +1,5 @@
 """What an evaluation measures: models as they are loaded and run, and the plain gray picture they have to beat."""
 
-import csv
 import os
 import re
 from collections.abc import Sequence
@@ -16,7 +15,6 @@ from safetensors import SafetensorError
 
 from ..color import encode_ab, encode_luminance, lab_to_rgb8, reconstruction_to_ab
 from ..composition import compose
-from ..configuration_chromagan import ChromaGANConfig
 from ..image_loading import load_image
 from ..image_processing_chromagan import ChromaGANImageProcessor
 from ..messages import first_line
@@ -24,7 +22,6 @@ from ..modeling_chromagan import ChromaGANGenerator, ColorizationOutput
 from ..pipeline_chromagan import ChromaGANPipeline
 from .protocols import Protocol
 
-CLASS_TABLE = Path(__file__).with_name("tiny_imagenet_classes.csv")
 GREY = "grey (ab = 0)"
 
 
@@ -244,58 +241,6 @@ def load_generator(model: str | Path) -> ChromaGANGenerator:
     return generator.eval()
 
 
-def match_classes(config: ChromaGANConfig, class_names: Sequence[str] | None) -> tuple[torch.Tensor | None, str]:
-    """Finds for every label of the data set the class of the head that means the same.
-
-    Args:
-        config: of the generator.
-        class_names: the data set's labels in their order; for Tiny ImageNet WordNet ids.
-
-    Returns:
-        (number of labels,) int64, or `None` where there is no such class; and among which classes the head chooses,
-        or why they cannot be compared.
-    """
-    if not config.class_head:
-        return None, "the generator has no class head"
-    if class_names is None:
-        return None, "the data set has no named labels"
-    head_names = [str(config.id2label[index]) for index in range(config.num_labels)]
-    unnamed = [f"LABEL_{index}" for index in range(config.num_labels)]  # transformers' names where none are given
-    if len(class_names) == config.num_labels and head_names in (list(class_names), unnamed):
-        return torch.arange(config.num_labels), f"among the {config.num_labels:,} classes of the data set"
-    if config.num_labels == 1000 and (mapping := imagenet_labels(class_names)) is not None:
-        return mapping, f"ImageNet-1k's, choosing among the {len(class_names):,} of the data set"
-    return None, f"its {config.num_labels:,} classes are not the {len(class_names):,} labels of the data set"
-
-
-def imagenet_labels(class_names: Sequence[str]) -> torch.Tensor | None:
-    """The class of ImageNet-1k, 0 to 999 in its order, that each label of a data set means.
-
-    Args:
-        class_names: WordNet ids of Tiny ImageNet's classes, any of them; or the thousand of ImageNet-1k in its order,
-            as ids or in words.
-
-    Returns:
-        (number of labels,) int64, or `None` if they are neither.
-    """
-    with CLASS_TABLE.open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
-    of_id = {row["wnid"]: int(row["imagenet1k_label"]) for row in rows}
-    if all(name in of_id for name in class_names):
-        return torch.tensor([of_id[name] for name in class_names])
-    if len(class_names) == 1000:
-        # The table knows two hundred of the names. Words are written in more than one way, ids are not.
-        named = [(class_names[int(row["imagenet1k_label"])], row) for row in rows]
-        in_place = sum(name == row["wnid"] or _first_word(name) == _first_word(row["words"]) for name, row in named)
-        if in_place > len(rows) / 2:
-            return torch.arange(1000)
-    return None
-
-
-def _first_word(names: str) -> str:
-    return names.partition(",")[0].strip().casefold()
-
-
 def to_picture(rgb: torch.Tensor) -> Image.Image:
     """(3, H, W) uint8 as a picture."""
     return Image.fromarray(rgb.permute(1, 2, 0).contiguous().cpu().numpy())
@@ -313,8 +258,6 @@ __all__ = [
     "GreyCandidate",
     "ModelCandidate",
     "colorize",
-    "imagenet_labels",
     "load_candidates",
     "load_generator",
-    "match_classes",
 ]

@@ -11,7 +11,8 @@ from ..color import lab_to_rgb8
 from ..modeling_chromagan import ChromaGANGenerator
 from .candidates import colorize
 from .evaluation_pictures import evenly_spaced, read_pictures
-from .measurement import Evaluation, color_batch
+from .evaluation_rows import color_batch
+from .measurement import Evaluation
 from .metrics import lab_from_rgb8
 
 CELL = 192  # long side of a picture on a captioned sheet, in pixels
