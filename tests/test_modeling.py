@@ -25,6 +25,7 @@ TINY = {
     "class_hidden_sizes": (8,),
     "num_labels": 5,
     "trunk_batch_norm": True,
+    "trunk": "lite0",
 }
 MODELS = {name: (ChromaGANGenerator, {"generator": name}) for name in GENERATORS} | {"critic": (ChromaGANCritic, {})}
 
