@@ -476,4 +476,4 @@ print(faults[-1] - faults[-3])  # where blocks lie settles in the first steps
 """
     environment = os.environ | {"PYTHONPATH": str(ROOT), "THP_MEM_ALLOC_ENABLE": "0"}
     ran = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
-    assert int(ran.stdout) < 4096  # 65,536 otherwise; a kernel that reclaims pages of its own accord takes some hundreds
+    assert int(ran.stdout) < 4096  # 65,536 otherwise; kernels that reclaim pages of their own accord take hundreds
