@@ -73,7 +73,11 @@ def save_checkpoint(
             except SafetensorError as error:  # how safetensors reports a full disk
                 raise OSError(f"{partial / name}.safetensors: {error}") from error
         with open(partial / OPTIMIZERS, "wb") as file:
-            torch.save(states, file)
+            try:
+                torch.save(states, file)
+            except RuntimeError as error:  # how torch's zip writer ends after a write that failed, on a full disk too
+                full = error.__context__ if isinstance(error.__context__, OSError) else error
+                raise OSError(f"{partial / OPTIMIZERS}: {full}") from error
         (partial / POSITION).write_text(json.dumps(position | {"step": step}), encoding="utf-8")
         (partial / RECIPE).write_text(recipe, encoding="utf-8")
         files = {path.name: describe(path) for path in sorted(partial.iterdir())}
