@@ -1,7 +1,7 @@
 #!/bin/sh
 # Memory and time of the whole `chromagan colorize` command, start-up included, on generated pictures:
 #   start-up      a 64 x 64 picture, so almost only imports and loading the model
-#   12 megapixel  4,000 x 3,000 JPEG, 8-bit gray; limit 6 s of wall clock on two cores
+#   12 megapixel  4,000 x 3,000 JPEG, 8-bit gray; limit 5 s of wall clock on two cores
 #   100 megapixel 10,000 x 10,000 PNG, 8-bit gray; limit 2.5 GiB resident
 # Usage: benchmarks/colorize.sh [more options of chromagan colorize, such as --model FOLDER]
 # Needs `chromagan` on the PATH and GNU time as /usr/bin/time. Each command runs twice, so that the second has its
