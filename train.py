@@ -21,31 +21,32 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from modeling_chromagan.color import decode_ab
+from modeling_chromagan.commands.evaluate import evaluate_model, sample_grid
+from modeling_chromagan.errors import SettingError, one_line
+from modeling_chromagan.evaluation.ab_histogram import ab_histogram
 from modeling_chromagan.training import objectives
-from modeling_chromagan.training.checkpoint import (
+from modeling_chromagan.training.color_bins import bin_rarity, bin_shares
+from modeling_chromagan.training.data.augmentation import to_network_units
+from modeling_chromagan.training.data.batches import BatchPlan
+from modeling_chromagan.training.data.crops import center_crop
+from modeling_chromagan.training.data.parquet_files import StreamError
+from modeling_chromagan.training.data.sources import describe_rejected, open_sources
+from modeling_chromagan.training.frozen_features import load_picture_features
+from modeling_chromagan.training.networks import Networks
+from modeling_chromagan.training.recipe import Phase, Recipe, dump_recipe, load_recipe
+from modeling_chromagan.training.run.checkpoint import (
     CheckpointError,
     find_training_state,
     load_checkpoint,
     newest_valid,
     save_checkpoint,
 )
-from modeling_chromagan.training.chroma_histogram import ab_histogram
-from modeling_chromagan.training.color_bins import bin_rarity, bin_shares
-from modeling_chromagan.training.crops import center_crop
-from modeling_chromagan.training.data import BatchPlan
-from modeling_chromagan.training.doctor import color_statistics, diagnose
-from modeling_chromagan.training.evaluate import evaluate_model, sample_grid
-from modeling_chromagan.training.frozen_features import load_picture_features
-from modeling_chromagan.training.interruption import Interrupted, Interruption, leave_signals_to_the_parent
-from modeling_chromagan.training.networks import Networks
-from modeling_chromagan.training.parquet_files import StreamError
-from modeling_chromagan.training.pixels import to_network_units
-from modeling_chromagan.training.processes import count_data_workers, make_accelerator
-from modeling_chromagan.training.recipe import Phase, Recipe, RecipeError, dump_recipe, load_recipe
-from modeling_chromagan.training.run_folder import RunFolder
-from modeling_chromagan.training.sources import describe_rejected, open_sources
+from modeling_chromagan.training.run.diagnosis import color_statistics, diagnose
+from modeling_chromagan.training.run.folder import RunFolder
+from modeling_chromagan.training.run.interruption import Interrupted, Interruption, leave_signals_to_the_parent
+from modeling_chromagan.training.run.processes import count_data_workers, make_accelerator
+from modeling_chromagan.training.step import Updates
 from modeling_chromagan.training.teacher import load_teacher
-from modeling_chromagan.training.updates import Updates
 
 DEFAULT_RECIPE = Path(__file__).parent / "recipes" / "chromagan_lite.yaml"
 # How many batches' and pictures' colors are counted, at most, where a term weighs them by how rare they are.
@@ -124,7 +125,7 @@ class Trainer:
             interruption: asked after every step.
 
         Raises:
-            RecipeError: if there is nothing to resume from, or something where a fresh start is wanted.
+            SettingError: if there is nothing to resume from, or something where a fresh start is wanted.
             CheckpointError: if checkpoints are there and none of them is undamaged or fits.
             FloatingPointError: if a loss, gradient or weight is not finite.
             Interrupted: after saving.
@@ -156,7 +157,7 @@ class Trainer:
         folder = self.recipe.folder
         checkpoint, damaged = newest_valid(folder)
         if checkpoint is not None and resume == "none":
-            raise RecipeError(f"--resume is none and {folder} holds checkpoints; accepted: an empty run folder")
+            raise SettingError(f"--resume is none and {folder} holds checkpoints; accepted: an empty run folder")
         for line in damaged:
             self.say(f"warning: {line}; the checkpoint before it is taken")
         if checkpoint is None and resume not in ("auto", "none"):
@@ -323,11 +324,11 @@ def main(arguments: list[str] | None = None) -> int:
         accelerator = make_accelerator(recipe)
         with Interruption() as interruption:
             Trainer(recipe, accelerator).run(options.resume, interruption)
-    except (RecipeError, CheckpointError, FloatingPointError) as error:
+    except (SettingError, CheckpointError, FloatingPointError) as error:
         print(f"train.py: {error}", file=sys.stderr)
         return 1 if isinstance(error, FloatingPointError) else 2
     except OSError as error:
-        print(f"train.py: {' '.join(str(error).split())}; the last checkpoint stands", file=sys.stderr)
+        print(f"train.py: {one_line(error)}; the last checkpoint stands", file=sys.stderr)
         return 1
     except Interrupted as stop:
         print(f"train.py: {stop}; saved, go on with the same command", file=sys.stderr)

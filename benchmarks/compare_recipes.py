@@ -41,9 +41,9 @@ if BESIDE_CPU_TORCH:
     declare_torchvision_operators()
 
 from modeling_chromagan import ChromaGANPipeline
+from modeling_chromagan.evaluation.colorizers import from_picture
+from modeling_chromagan.evaluation.contact_sheet import captioned_sheet, thumbnail
 from modeling_chromagan.image_loading import PICTURE_SUFFIXES
-from modeling_chromagan.training.candidates import from_picture
-from modeling_chromagan.training.contact_sheet import captioned_sheet, thumbnail
 
 PLAN = Path(__file__).with_suffix(".yaml")
 VALIDATION_MEASURE = "validation_psnr_mean"
@@ -174,7 +174,7 @@ def evaluate(rows: list[dict], protocol: str, data: str, samples: int | None, ou
 
     A measurement that was made of the same models is not made again.
     """
-    command = [*PYTHON, "-m", "modeling_chromagan.training.evaluate", "--protocol", protocol]
+    command = [*PYTHON, "-m", "modeling_chromagan.commands.evaluate", "--protocol", protocol]
     command += ["--model", *(row["model"] for row in rows), "--data", data, "--output", str(output)]
     command += ["--samples", str(samples)] if samples else []
     done, asked = output / "done.json", {"command": command, "models": [newest_change(row["model"]) for row in rows]}

@@ -21,10 +21,10 @@ sys.path.insert(0, str(ROOT))
 
 from modeling_chromagan import ChromaGANCritic, ChromaGANGenerator
 from modeling_chromagan.training.adversarial import adversarial_term, critic_loss, gradient_penalty, lab_picture
-from modeling_chromagan.training.data import BatchPlan
-from modeling_chromagan.training.pixels import RowRandom, to_network_units
+from modeling_chromagan.training.data.augmentation import RowRandom, to_network_units
+from modeling_chromagan.training.data.batches import BatchPlan
+from modeling_chromagan.training.data.sources import open_sources
 from modeling_chromagan.training.recipe import Batches, Data, Source, load_recipe
-from modeling_chromagan.training.sources import open_sources
 
 PRETRAINED = ROOT / "modeling_chromagan" / "pretrained"
 BATCHES, REPEATS = 3, 3

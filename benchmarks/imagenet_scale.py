@@ -27,12 +27,12 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))  # of this checkout, installed or not
 
 from modeling_chromagan import ChromaGANCritic, ChromaGANGenerator
+from modeling_chromagan.sources.picture_files import decode_picture
 from modeling_chromagan.training.adversarial import critic_loss
-from modeling_chromagan.training.crops import DRAWN, RandomCrops
-from modeling_chromagan.training.flaws import find_flaws
-from modeling_chromagan.training.picture_files import decode_picture
+from modeling_chromagan.training.data.crops import DRAWN, RandomCrops
+from modeling_chromagan.training.data.filters import find_flaws
+from modeling_chromagan.training.data.shuffled_stream import StreamedRows, open_stream
 from modeling_chromagan.training.recipe import Data, Source, load_recipe
-from modeling_chromagan.training.stream import StreamedRows, open_stream
 
 PICTURES, SHARDS = 1_281_167, 294  # of ILSVRC/imagenet-1k's training split
 MEBIBYTES_PER_SHARD = 470  # 138 GB in 294 files

@@ -18,10 +18,10 @@ import pyarrow.parquet as pq
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))  # of this checkout, installed or not
 
-from modeling_chromagan.training.flaws import find_flaw
-from modeling_chromagan.training.picture_files import decode_picture
+from modeling_chromagan.sources.picture_files import decode_picture
+from modeling_chromagan.training.data.filters import find_flaw
+from modeling_chromagan.training.data.shuffled_stream import StreamedRows, open_stream
 from modeling_chromagan.training.recipe import Data, Source
-from modeling_chromagan.training.stream import StreamedRows, open_stream
 
 BATCH = 128
 UNIFORM = 94.7  # distinct classes of 200 among 128 drawn uniformly: 200 (1 - (1 - 1/200)^128)

@@ -40,19 +40,20 @@ sys.path.insert(0, str(ROOT))  # of this checkout, installed or not
 import train
 from modeling_chromagan import ChromaGANCritic, ChromaGANGenerator
 from modeling_chromagan.color import ab_bins, decode_ab, rgb8_to_lab
+from modeling_chromagan.sources.imagenet_classes import imagenet_class_names
+from modeling_chromagan.sources.picture_files import decode_picture
 from modeling_chromagan.training import objectives
 from modeling_chromagan.training.adversarial import critic_loss
 from modeling_chromagan.training.batch_norm import fix_batch_norms
 from modeling_chromagan.training.color_bins import bins_loss
-from modeling_chromagan.training.data import BatchPlan
-from modeling_chromagan.training.interruption import Interruption
-from modeling_chromagan.training.picture_files import decode_picture
-from modeling_chromagan.training.pixels import RowRandom, to_network_units
-from modeling_chromagan.training.processes import keep_freed_memory
+from modeling_chromagan.training.data.augmentation import RowRandom, to_network_units
+from modeling_chromagan.training.data.batches import BatchPlan
+from modeling_chromagan.training.data.sources import open_sources
 from modeling_chromagan.training.recipe import Data, Recipe, Teacher, load_recipe
-from modeling_chromagan.training.sources import open_sources
-from modeling_chromagan.training.teacher import ClassTeacher, VGG16Classifier, imagenet_class_names
-from modeling_chromagan.training.updates import OPTIMIZERS, Updates
+from modeling_chromagan.training.run.interruption import Interruption
+from modeling_chromagan.training.run.processes import keep_freed_memory
+from modeling_chromagan.training.step import OPTIMIZERS, Updates
+from modeling_chromagan.training.teacher import ClassTeacher, VGG16Classifier
 
 
 class Case(NamedTuple):

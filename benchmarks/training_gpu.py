@@ -18,7 +18,7 @@ from torch.utils.flop_counter import FlopCounterMode
 # Puts this checkout on the path, too.
 from training import PHASES, Case, add_data_argument, make_recipe, make_trainer
 
-from modeling_chromagan.training.updates import Updates
+from modeling_chromagan.training.step import Updates
 
 WARM_UP = 5  # steps that do not count: kernels are chosen, data workers start
 

@@ -7,6 +7,8 @@ Importing it registers config, generator and image processor with transformers' 
 import gc
 from pathlib import Path
 
+from .errors import ImageLoadError
+
 # These imports make half a million objects that all stay; looking for garbage among them takes a tenth of their time.
 collecting = gc.isenabled()
 gc.disable()
@@ -14,7 +16,7 @@ try:
     from transformers import AutoConfig, AutoImageProcessor, AutoModelForImageToImage
 
     from .configuration_chromagan import ChromaGANConfig
-    from .image_loading import ImageLoadError, LoadedImage, load_image
+    from .image_loading import LoadedImage, load_image
     from .image_processing_chromagan import ChromaGANImageProcessor
     from .modeling_chromagan import GENERATORS, ChromaGANCritic, ChromaGANGenerator, ColorizationOutput, CriticOutput
     from .pipeline_chromagan import ChromaGANPipeline

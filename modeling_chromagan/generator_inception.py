@@ -15,6 +15,7 @@ from torch import nn
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from .color import luminance_to_unit
+from .errors import one_line
 from .generator_chromagan import IMAGENET_DEVIATION, IMAGENET_MEAN, reflect_to_multiple, scale_width
 from .generator_resnet_unet import torchvision_names
 
@@ -33,7 +34,7 @@ def build_extractor(architecture: str) -> nn.Module:
 
         backbone = TimmBackbone(TimmBackboneConfig(backbone=architecture, out_indices=[-1]))
     except (ImportError, RuntimeError, AttributeError) as error:
-        reason = " ".join(str(error).split())[:160]
+        reason = one_line(error, 160)
         raise ImportError(
             f"generators preincep and preres need timm, which cannot be used here ({reason}); "
             "accepted: timm 1.0 with a torchvision that fits torch"

@@ -16,9 +16,10 @@ from typing import TypeVar
 import numpy as np
 from PIL import Image
 
-from .pixel_blocks import ImageLoadError, check_size, too_large
-from .stored_arrays import array_luminance
-from .stored_pictures import StoredPicture, one_line
+from .array_decoding import array_luminance
+from .errors import ImageLoadError
+from .image_decoding import StoredPicture, pillow_reason
+from .pixel_blocks import check_size, too_large
 from .strict_pillow import strict_pillow
 
 # Formats that Pillow may try. Others it knows run programs (EPS starts Ghostscript) or are rarely tested parsers.
@@ -203,7 +204,7 @@ def _open(stream: io.BufferedIOBase, name: str) -> Image.Image:
                     stream.seek(0)
                     factory(stream, name)
                 except Exception as detail:
-                    reason = f"damaged or unsupported {format_name} file ({one_line(detail)})"
+                    reason = f"damaged or unsupported {format_name} file ({pillow_reason(detail)})"
                     raise ImageLoadError(name, reason) from error
         kinds = [kind for offset, mark, kind in OTHER_FORMATS if head.startswith(mark, offset)]
         found = kinds[0] if kinds else "not a picture"
@@ -235,7 +236,7 @@ def _decode(
     except Exception as error:
         # Damaged files make the plug-ins raise nearly everything: OSError, SyntaxError, ValueError, struct.error,
         # EOFError, zlib.error, IndexError, KeyError, TypeError, OverflowError, AssertionError, RuntimeError ...
-        raise ImageLoadError(name, f"damaged or truncated file ({one_line(error)})") from error
+        raise ImageLoadError(name, f"damaged or truncated file ({pillow_reason(error)})") from error
 
 
 def _raw_mode(image: Image.Image) -> str:

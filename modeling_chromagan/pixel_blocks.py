@@ -1,27 +1,16 @@
-"""Pictures read block by block, so that a large one is held only once; and the error for those that cannot be used."""
+"""Pictures read block by block, so that a large one is held only once."""
 
 import math
 from collections.abc import Callable, Iterator
 
 import numpy as np
 
+from .errors import ImageLoadError
+
 BLOCK_PIXELS = 1 << 20  # pixels converted at a time: what is held besides the decoded picture and the result
 
 Box = tuple[int, int, int, int]  # left, top, right, bottom
 Reader = Callable[[Box], np.ndarray]  # stored pixels of one box
-
-
-class ImageLoadError(ValueError):
-    """A picture that cannot be used; `str` is one line, "NAME: reason"."""
-
-    def __init__(self, name: str, reason: str):
-        super().__init__(name, reason)
-        self.name = name
-        self.reason = reason
-
-    def __str__(self) -> str:
-        line = f"{self.name}: {self.reason}"
-        return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in line)
 
 
 def check_size(width: int, height: int, name: str, max_pixels: int) -> None:

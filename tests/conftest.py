@@ -17,6 +17,7 @@ if os.environ.get("CHROMAGAN_TORCHVISION_SCHEMAS") == "1":
 
     declare_torchvision_operators()
 
+ROOT = Path(__file__).parents[1]
 HAS_TIMM = importlib.util.find_spec("timm") is not None
 
 

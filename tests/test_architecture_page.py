@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from conftest import ROOT
 from torch import nn
 
 from modeling_chromagan import ChromaGANConfig
@@ -13,7 +14,6 @@ from modeling_chromagan.critic_patchgan import CRITICS
 from modeling_chromagan.modeling_chromagan import GENERATORS, build_generator, build_network
 from modeling_chromagan.training.recipe import Recipe, load_recipe
 
-ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
 RECIPES = sorted(path for path in (ROOT / "recipes").glob("*.yaml") if path.stem != "debug")
 FIGURES = sorted((ROOT / "docs" / "figures").glob("*.svg"))

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from conftest import ROOT
 from PIL import Image
 from torch import nn
 
@@ -14,7 +15,7 @@ from modeling_chromagan import PACKAGED_WEIGHTS, ChromaGANConfig, ChromaGANGener
 from modeling_chromagan.color import ab_bins, decode_ab, rgb_to_lab
 from modeling_chromagan.generator_lite import LiteGenerator
 
-EXAMPLES = Path(__file__).parents[1] / "examples"
+EXAMPLES = ROOT / "examples"
 # What the code that trained the packaged weights gave for two pictures, at some places: ab of half size in Lab units,
 # logits over bins, logits over classes.
 PARITY = json.loads(Path(__file__).with_name("lite_parity.json").read_text())

@@ -18,7 +18,8 @@ from skimage.color import rgb2lab
 
 from modeling_chromagan import LoadedImage, pixel_blocks
 from modeling_chromagan.color_profiles import reduce_8_bit
-from modeling_chromagan.image_loading import PICTURE_SUFFIXES, ImageLoadError, load_color, load_image
+from modeling_chromagan.errors import ImageLoadError
+from modeling_chromagan.image_loading import PICTURE_SUFFIXES, load_color, load_image
 
 HEIGHT, WIDTH = 18, 24
 SHAPE = (HEIGHT, WIDTH)

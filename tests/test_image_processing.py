@@ -13,7 +13,8 @@ from transformers.modeling_outputs import ImageSuperResolutionOutput
 
 from modeling_chromagan import image_processing_chromagan
 from modeling_chromagan.color import encode_ab, gray_to_lightness, lightness_to_gray, rgb_to_lab
-from modeling_chromagan.image_loading import ImageLoadError, load_image
+from modeling_chromagan.errors import ImageLoadError
+from modeling_chromagan.image_loading import load_image
 from modeling_chromagan.image_processing_chromagan import ChromaGANImageProcessor, network_size, resize_gray
 
 

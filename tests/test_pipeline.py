@@ -13,7 +13,8 @@ from transformers.pipelines.pt_utils import KeyDataset
 
 from modeling_chromagan import pipeline_chromagan
 from modeling_chromagan.configuration_chromagan import ChromaGANConfig
-from modeling_chromagan.image_loading import ImageLoadError, load_image
+from modeling_chromagan.errors import ImageLoadError
+from modeling_chromagan.image_loading import load_image
 from modeling_chromagan.image_processing_chromagan import ChromaGANImageProcessor
 from modeling_chromagan.modeling_chromagan import ChromaGANGenerator
 from modeling_chromagan.pipeline_chromagan import ChromaGANPipeline

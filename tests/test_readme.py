@@ -1,15 +1,14 @@
 """What the README shows works: its Python blocks run, on the packaged weights, and give color."""
 
 import re
-from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import ROOT
 from PIL import Image
 
 from modeling_chromagan import PACKAGED_WEIGHTS, ChromaGANPipeline
 
-ROOT = Path(__file__).parents[1]
 BLOCKS = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), flags=re.DOTALL)
 
 

@@ -20,6 +20,7 @@ import gradio
 import numpy as np
 import pytest
 import torch
+from conftest import ROOT
 from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 from huggingface_hub import metadata_load
@@ -27,7 +28,6 @@ from PIL import Image
 
 from modeling_chromagan import ChromaGANConfig, ChromaGANGenerator, ChromaGANImageProcessor, ChromaGANPipeline
 
-ROOT = Path(__file__).resolve().parent.parent
 SPACE = ROOT / "space"
 
 

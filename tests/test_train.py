@@ -12,19 +12,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from conftest import ROOT
 from PIL import Image
 from safetensors.torch import load_file
 
 import train
 from modeling_chromagan import ChromaGANCritic, ChromaGANGenerator, ChromaGANImageProcessor
-from modeling_chromagan.training import networks, package, updates
-from modeling_chromagan.training import processes as training_processes
-from modeling_chromagan.training.checkpoint import list_checkpoints
-from modeling_chromagan.training.parquet_files import StreamError
-from modeling_chromagan.training.processes import MOST_DATA_WORKERS, count_data_workers
+from modeling_chromagan.training import networks
+from modeling_chromagan.training import step as training_step
+from modeling_chromagan.training.data.parquet_files import StreamError
 from modeling_chromagan.training.recipe import Data
+from modeling_chromagan.training.run import processes as training_processes
+from modeling_chromagan.training.run import release
+from modeling_chromagan.training.run.checkpoint import list_checkpoints
+from modeling_chromagan.training.run.processes import MOST_DATA_WORKERS, count_data_workers
 
-ROOT = Path(__file__).parents[1]
 DEBUG = str(ROOT / "recipes" / "debug.yaml")
 
 GOLDEN = [  # step, loss, value
@@ -139,7 +141,7 @@ def test_first_losses_are_golden(finished):
 def test_resumed_run_ends_with_the_weights_of_an_uninterrupted_one(pictures, finished, tmp_path):
     folder = tmp_path / "cut"
     # The first phase's schedule is its own, so a run cut at its end or inside the second phase must continue exactly.
-    original = updates.Updates.update
+    original = training_step.Updates.update
     for cut in (2, 3):
 
         def stop_at(self, step, batch, cut=cut):
@@ -147,12 +149,12 @@ def test_resumed_run_ends_with_the_weights_of_an_uninterrupted_one(pictures, fin
                 raise Killed
             return original(self, step, batch)
 
-        updates.Updates.update = stop_at
+        training_step.Updates.update = stop_at
         try:
             with pytest.raises(Killed):
                 run(pictures, folder)
         finally:
-            updates.Updates.update = original
+            training_step.Updates.update = original
         assert json.loads((list_checkpoints(folder)[-1] / "position.json").read_text())["step"] == cut
     assert run(pictures, folder) == 0
     for name in ("generator", "critic", "average"):
@@ -272,7 +274,7 @@ def test_a_published_training_state_is_gone_on_with(pictures, finished, tmp_path
         asked.append((repository, allow_patterns))
         return str(tmp_path / "published")
 
-    monkeypatch.setattr("modeling_chromagan.training.checkpoint.snapshot_download", download)
+    monkeypatch.setattr("modeling_chromagan.training.run.checkpoint.snapshot_download", download)
     assert run(pictures, tmp_path / "further", "phases.1.steps=4", "--resume", "someone/chromagan") == 0
     assert "resumed from" in capsys.readouterr().out
     ((repository, patterns),) = asked
@@ -323,7 +325,7 @@ def test_weights_that_overflow_are_named(pictures, tmp_path, capsys):
 
 def fail_at_step(monkeypatch, step: int, network: str, wrong: str) -> None:
     """Makes the loss of a network, or only its gradient, not a number in one step."""
-    original = updates.Updates.descend
+    original = training_step.Updates.descend
 
     class GradientOfNothing(torch.autograd.Function):
         @staticmethod
@@ -339,7 +341,7 @@ def fail_at_step(monkeypatch, step: int, network: str, wrong: str) -> None:
             total = total * float("nan") if wrong == "loss" else GradientOfNothing.apply(total)
         return original(self, name, total, *arguments)
 
-    monkeypatch.setattr(updates.Updates, "descend", descend)
+    monkeypatch.setattr(training_step.Updates, "descend", descend)
 
 
 def test_accumulated_parts_update_both_networks_once_and_as_the_whole_batch_does(pictures, tmp_path, monkeypatch):
@@ -357,7 +359,7 @@ def test_accumulated_parts_update_both_networks_once_and_as_the_whole_batch_does
             return super().step(*arguments, **options)
 
     # Adam divides by its gradient and would make differences of rounding as large as any other.
-    monkeypatch.setattr(updates, "OPTIMIZERS", {"adam": SGD, "adamw": SGD})
+    monkeypatch.setattr(training_step, "OPTIMIZERS", {"adam": SGD, "adamw": SGD})
     monkeypatch.setattr(ChromaGANGenerator, "train", lambda self, mode=True: torch.nn.Module.train(self, False))
     assert run(pictures, tmp_path / "parts", *settings, "accumulation=2") == 0
     assert len(steps) == 6, "one of the generator in each of four steps, one of the critic in each of two"
@@ -392,7 +394,7 @@ def test_accelerate_launch_runs_the_script(pictures, tmp_path):
 
 
 def test_packaged_weights_are_half_as_large_and_give_the_same_colors(finished, tmp_path):
-    assert package.main([str(finished / "model"), str(tmp_path / "out"), "--working-size", "96"]) == 0
+    assert release.main([str(finished / "model"), str(tmp_path / "out"), "--working-size", "96"]) == 0
     files = sorted(str(path.relative_to(tmp_path / "out")) for path in (tmp_path / "out").rglob("*") if path.is_file())
     weights = ["critic/model.safetensors", "model.safetensors"]
     assert files == sorted(["config.json", "critic/config.json", "preprocessor_config.json", *weights])
@@ -410,13 +412,13 @@ def test_packaged_weights_are_half_as_large_and_give_the_same_colors(finished, t
 
 
 def test_packaging_a_folder_without_a_model_is_one_line(tmp_path, capsys):
-    assert package.main([str(tmp_path), str(tmp_path / "out")]) == 1
+    assert release.main([str(tmp_path), str(tmp_path / "out")]) == 1
     assert capsys.readouterr().err.count("\n") == 1
 
 
 def test_blending_moves_the_weights_the_given_share_of_the_way(finished, tmp_path, capsys):
     source, other = finished / "model", finished / "model-color"
-    assert package.main([str(source), str(tmp_path / "out"), "--blend", str(other), "0.25"]) == 0
+    assert release.main([str(source), str(tmp_path / "out"), "--blend", str(other), "0.25"]) == 0
     ours, theirs = (load_file(folder / "model.safetensors") for folder in (source, other))
     blended = load_file(tmp_path / "out" / "model.safetensors")
     for name in ("network.chroma.weight", "network.trunk.0.conv1_1.norm.running_var"):
@@ -425,10 +427,10 @@ def test_blending_moves_the_weights_the_given_share_of_the_way(finished, tmp_pat
             blended[name].float(), 0.75 * ours[name] + 0.25 * theirs[name], atol=1e-3, rtol=1e-3
         )
     halves = ["--blend", str(other), "0.125", "--blend", str(other), "0.125"]
-    assert package.main([str(source), str(tmp_path / "twice"), *halves]) == 0
+    assert release.main([str(source), str(tmp_path / "twice"), *halves]) == 0
     twice = load_file(tmp_path / "twice" / "model.safetensors")
     torch.testing.assert_close(twice["network.chroma.weight"], blended["network.chroma.weight"], atol=1e-3, rtol=1e-3)
-    assert package.main([str(source), str(tmp_path / "out"), "--blend", str(other), "1.5"]) == 1
+    assert release.main([str(source), str(tmp_path / "out"), "--blend", str(other), "1.5"]) == 1
     assert "share is 1.5" in capsys.readouterr().err
 
 
@@ -464,7 +466,7 @@ def test_a_step_gets_the_memory_of_the_step_before():
     code = """
 import resource
 import torch
-from modeling_chromagan.training.processes import keep_freed_memory
+from modeling_chromagan.training.run.processes import keep_freed_memory
 
 keep_freed_memory()
 faults = []

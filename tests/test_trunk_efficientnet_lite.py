@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from modeling_chromagan.training.pretrained_weights import load_pretrained_tensors
+from modeling_chromagan.sources.pretrained_weights import load_pretrained_tensors
 from modeling_chromagan.trunk_efficientnet_lite import (
     PACKAGE_LAYERS,
     TIMM_FIRST_LAYERS,

@@ -1,1 +1,1 @@
-"""Training of the models one level above, which import nothing from here."""
+"""How the models learn; nothing outside of this room but `train.py` imports it."""

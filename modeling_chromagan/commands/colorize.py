@@ -1,0 +1,218 @@
+"""`chromagan colorize`: pictures and folders in, color pictures out.
+
+The model is loaded only once the arguments and every output's name were checked, and only if there is something left
+to do.
+"""
+
+import argparse
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import Image
+
+from ..errors import ImageLoadError, first_line
+from ..image_loading import LoadedImage
+from ..image_saving import OUTPUT_FORMATS, ImageSaveError, save_image
+from ..sources.models import FLOAT16_ON_CPU, UsageError, find_model, load_colorizer
+from .arguments import device_name, number, whole_number
+from .messages import Report, only_own_output
+from .output_plan import Task, make_plan
+
+if TYPE_CHECKING:
+    from ..pipeline_chromagan import ChromaGANPipeline
+
+DTYPES = ("auto", "float32", "bfloat16", "float16")
+# As in image_processing_chromagan, which imports torch; a test compares them.
+CHOICES = {"borders": ("auto", "keep")}
+RANGES = {"working_size": (16, 2048), "saturation": (0.0, 2.0), "max_pixels": (1, 10**11)}
+
+# A batch is also closed when its originals have this many pixels together, however many pictures it may hold.
+PIXELS_AT_ONCE = 100_000_000
+
+# What a picture can do wrong: unreadable, unwritable, too small, too large for the memory of the machine or the GPU
+# (torch raises RuntimeError). Anything else is a mistake of this program and keeps its traceback.
+PICTURE_ERRORS = (OSError, ValueError, MemoryError, RuntimeError)
+
+
+def add_colorize_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the options of `chromagan colorize`."""
+    parser.description = (
+        "Turns pictures, and all pictures in folders, into color pictures of the same size. Each output keeps the "
+        "luminance of its input; only the colors are invented."
+    )
+    parser.epilog = (
+        "Hidden files and folders inside a folder are skipped, and so is OUT. Exit code: 0 all done, 1 something "
+        "failed (named on stderr, everything else is finished), 2 wrong usage, 130 interrupted."
+    )
+    add = parser.add_argument
+    add("inputs", nargs="+", type=Path, metavar="INPUT", help="a picture, or a folder with pictures at any depth")
+    add("-o", "--out", type=Path, required=True, metavar="OUT", help="folder for the results; made if it is missing")
+    add(
+        "--format",
+        choices=OUTPUT_FORMATS,
+        help="format of the results (default: the input's own if it is one of these, else png); every gray value "
+        "survives in png, tiff and webp, which is written lossless",
+    )
+    add("--compare", action="store_true", help="also write NAME.compare.SUFFIX, before and after side by side")
+    add("--overwrite", action="store_true", help="replace results that exist (default: they are kept)")
+    add("--quiet", action="store_true", help="print errors only")
+    add("--model", help="folder or Hub id (default: $CHROMAGAN_MODEL, else the weights that come with the package)")
+    add(
+        "--device",
+        type=device_name,
+        default="auto",
+        help="auto, cpu, cuda, cuda:N or mps (default: auto, the best there is)",
+    )
+    add(
+        "--dtype",
+        choices=DTYPES,
+        default="auto",
+        help="precision of the network (default: auto, which is float32); float16 needs a GPU",
+    )
+    add(
+        "--batch-size",
+        type=whole_number(1),
+        metavar="N",
+        help="most pictures to hold and to send through the network at once (default: 1 on the CPU, 8 elsewhere)",
+    )
+    add(
+        "--working-size",
+        type=whole_number(*RANGES["working_size"]),
+        metavar="PIXELS",
+        help="short side of what the network sees (default: the model's)",
+    )
+    add(
+        "--saturation",
+        type=number(*RANGES["saturation"]),
+        metavar="FACTOR",
+        help="strength of the colors: 1 as predicted, 0 gray, up to 2 (default: the model's)",
+    )
+    add(
+        "--borders",
+        choices=CHOICES["borders"],
+        help="auto: margins (film rebates, mounts, paper) stay neutral and unseen by the network; keep: they are "
+        "picture (default: the model's)",
+    )
+    add(
+        "--max-pixels",
+        type=whole_number(*RANGES["max_pixels"]),
+        metavar="N",
+        help="refuse larger pictures before they are decoded (default: the model's, usually 200000000)",
+    )
+
+
+def run_colorize(options: argparse.Namespace) -> int:
+    """Runs `chromagan colorize` and returns its exit code."""
+    if options.dtype == "float16" and options.device == "cpu":
+        raise UsageError(FLOAT16_ON_CPU)
+    model = find_model(options.model)
+    plan = make_plan(options.inputs, options.out, options.format, options.compare)
+    tasks = [task for task in plan.tasks if options.overwrite or not all(map(os.path.isfile, task.outputs))]
+    report = Report(options.quiet)
+    for failure in plan.failures:
+        report.fail(failure)
+    if tasks:
+        make_folder(options.out)
+        with only_own_output(options.quiet), report.progress(len(tasks)):
+            colorize_tasks(tasks, load_colorizer(model, options), options, report)
+    report.summarize(kept=len(plan.tasks) - len(tasks), not_pictures=plan.not_pictures)
+    return 1 if report.failed else 0
+
+
+def make_folder(folder: Path) -> None:
+    """Makes the folder for the results; a place that cannot be written is refused before the model is loaded."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"-o {folder} cannot be made: {error.strerror}") from error
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise UsageError(f"-o {folder} cannot be written: permission denied")
+
+
+def colorize_tasks(
+    tasks: Sequence[Task], colorizer: "ChromaGANPipeline", options: argparse.Namespace, report: Report
+) -> None:
+    """Reads, colorizes and writes the pictures of `tasks`, holding one batch of them at a time."""
+    batch_size = options.batch_size or (1 if colorizer.device.type == "cpu" else 8)
+    batch, pixels = [], 0
+    for task in tasks:
+        try:
+            inputs = colorizer.preprocess(str(task.source), name=str(task.source))
+        except PICTURE_ERRORS as error:
+            report.fail(describe(error, task.source))
+            continue
+        original = inputs["originals"][0].original
+        for note in original.notes:
+            report.note(f"{task.source}: {note}")
+        batch.append((task, inputs))
+        pixels += original.gray.size
+        del inputs, original  # or the picture would live on while the next one is read
+        if len(batch) == batch_size or pixels >= PIXELS_AT_ONCE:
+            colorize_batch(batch, colorizer, batch_size, options.overwrite, report)
+            batch, pixels = [], 0
+    colorize_batch(batch, colorizer, batch_size, options.overwrite, report)
+
+
+def colorize_batch(
+    batch: list[tuple[Task, dict]],
+    colorizer: "ChromaGANPipeline",
+    batch_size: int,
+    overwrite: bool,
+    report: Report,
+) -> None:
+    """Colorizes prepared pictures and writes each as soon as it is done; empties `batch`."""
+    while batch:
+        results = colorizer.colorize_window([inputs for _, inputs in batch], batch_size, {}, {})
+        try:
+            for picture in results:
+                task, inputs = batch.pop(0)
+                write_outputs(task, inputs["originals"][0].original, picture, overwrite, report)
+                del task, inputs, picture  # full-size pictures, while the next one is composed
+        except PICTURE_ERRORS as error:
+            if batch_size > 1:  # the fault of one of them, or of their number: the rest of the batch one by one
+                batch_size = 1
+            else:
+                task, _ = batch.pop(0)
+                report.fail(describe(error, task.source))
+
+
+def write_outputs(task: Task, original: LoadedImage, picture: Image.Image, overwrite: bool, report: Report) -> None:
+    """Writes those outputs of a task that are missing, or all."""
+    notes = ()
+    try:
+        if overwrite or not os.path.isfile(task.target):
+            notes = save_image(picture, task.target)
+        if task.compare is not None and (overwrite or not os.path.isfile(task.compare)):
+            save_image(side_by_side(original, picture), task.compare)
+    except PICTURE_ERRORS as error:
+        report.fail(describe(error, task.source))
+        return
+    for note in notes:
+        report.note(f"{task.target}: {note}")
+    report.finish()
+
+
+def describe(error: BaseException, source: Path) -> str:
+    """An error as "NAME: reason"."""
+    if isinstance(error, ImageLoadError | ImageSaveError):
+        return str(error)
+    if isinstance(error, MemoryError):
+        return f"{source}: too large for the memory that is free"
+    return f"{source}: {first_line(error)}"
+
+
+def side_by_side(original: LoadedImage, picture: Image.Image) -> Image.Image:
+    """The original in 8-bit gray on the left, its colorization on the right."""
+    gray = original.gray
+    if gray.dtype != np.uint8:
+        gray = np.rint(gray * np.float32(255 / np.iinfo(gray.dtype).max if gray.dtype.kind == "u" else 255))
+    before = Image.fromarray(gray.astype(np.uint8)).convert(picture.mode)
+    if original.alpha is not None:
+        before.putalpha(picture.getchannel("A"))
+    both = Image.new(picture.mode, (2 * picture.width, picture.height))
+    both.paste(before, (0, 0))
+    both.paste(picture, (picture.width, 0))
+    return both

@@ -1,0 +1,138 @@
+"""Which picture becomes which file: every output is named, and every clash refused, before any work is done.
+
+No picture is opened here and torch is not imported, so a refusal takes no time.
+"""
+
+import os
+import unicodedata
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ..image_loading import PICTURE_SUFFIXES
+from ..image_saving import FORMAT_OF_SUFFIX, output_name
+
+
+class PlanError(ValueError):
+    """Inputs and outputs contradict each other; the text is one line."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """One picture and the files that its colorization is written to; `compare` is `None` if none is wanted."""
+
+    source: Path
+    target: Path
+    compare: Path | None
+
+    @property
+    def outputs(self) -> tuple[Path, ...]:
+        return (self.target,) if self.compare is None else (self.target, self.compare)
+
+
+@dataclass
+class Plan:
+    """Everything a run reads and writes, in order, and what was found on the way: failures, and other files."""
+
+    tasks: list[Task] = field(default_factory=list)
+    failures: list[str] = field(default_factory=list)
+    not_pictures: int = 0
+
+
+def make_plan(inputs: Sequence[Path], out: Path, output_format: str | None, compare: bool) -> Plan:
+    """Decides what `inputs` become: nothing is written, and nothing is read but folders.
+
+    A picture named in `inputs` comes to lie in `out` itself, one found in a folder at the same place as in that
+    folder. Two that would share an output keep their suffixes ("a.jpg.png").
+
+    Raises:
+        PlanError: if two pictures would still share an output, or an output would be an input.
+    """
+    if os.path.exists(out) and not os.path.isdir(out):
+        raise PlanError(f"-o {out} is a file; accepted: a folder")
+    if out.suffix.lower() in FORMAT_OF_SUFFIX and not os.path.isdir(out):
+        raise PlanError(f"-o {out} is named like a picture; accepted: a folder, results keep their names in it")
+
+    plan = Plan()
+    places = {}  # (real path, place below `out`) -> path as given; naming a picture twice makes no second output
+    for path in inputs:
+        if os.path.isdir(path):
+            if os.path.isdir(out) and path.samefile(out):
+                raise PlanError(f"{path} is both INPUT and OUT; choose another OUT")
+            for picture in find_pictures(path, out, plan):
+                places.setdefault((os.path.realpath(picture), picture.relative_to(path)), picture)
+        elif os.path.exists(path):
+            places.setdefault((os.path.realpath(path), Path(path.name)), path)
+        else:
+            plan.failures.append(f"{path}: there is no such file or folder")
+
+    key = comparison_key(out)
+    names = [place.with_name(output_name(place.name, output_format)) for _, place in places]
+    uses = Counter(key(name) for name in names)
+    for (_, place), name, source in zip(places, names, places.values(), strict=True):
+        if uses[key(name)] > 1:
+            name = place.with_name(output_name(place.name, output_format, keep_suffix=True))
+        target = out / name
+        plan.tasks.append(Task(source, target, target.with_suffix(f".compare{target.suffix}") if compare else None))
+
+    read = {key(location): task.source for task in plan.tasks for location in locations(task.source)}
+    written = {}
+    for task in plan.tasks:
+        for output in task.outputs:
+            first = written.setdefault(key(output), task.source)
+            if first is not task.source:
+                raise PlanError(f"{first} and {task.source} would both become {output}; colorize them separately")
+            for location in locations(output):
+                if key(location) in read:
+                    raise PlanError(f"{output} would replace the input {read[key(location)]}; choose another OUT")
+    return plan
+
+
+def find_pictures(folder: Path, out: Path, plan: Plan, above: tuple[os.stat_result, ...] = ()) -> Iterator[Path]:
+    """All pictures by name in `folder`, at any depth, sorted; `plan` notes what else is there.
+
+    Hidden entries are skipped. Links to folders are followed, except to `out` or back up.
+    """
+    try:
+        status = folder.stat()
+        if os.path.isdir(out) and os.path.samestat(status, out.stat()):
+            return
+        if any(os.path.samestat(status, other) for other in above):
+            return
+        entries = sorted(folder.iterdir(), key=lambda entry: entry.name)
+    except OSError as error:
+        plan.failures.append(f"{folder}: cannot be read: {error.strerror}")
+        return
+    for entry in entries:
+        if entry.name.startswith("."):
+            continue
+        if os.path.isdir(entry):  # unlike Path's, False where it cannot be told
+            yield from find_pictures(entry, out, plan, (*above, status))
+        elif entry.suffix.lower() in PICTURE_SUFFIXES:
+            yield entry
+        else:
+            plan.not_pictures += 1
+
+
+def locations(path: Path) -> set[Path]:
+    """Where `path` itself lies once links to folders are followed, and where it leads if it is a link."""
+    return {Path(os.path.realpath(path.parent)) / path.name, Path(os.path.realpath(path))}
+
+
+def comparison_key(folder: Path) -> Callable[[Path], str]:
+    """What makes two paths one file where `folder` is or will be: on many file systems case does not count."""
+    for existing in (folder.absolute(), *folder.absolute().parents):
+        twin = existing.with_name(existing.name.swapcase()) if existing.name else existing
+        if os.path.isdir(existing) and twin != existing:
+            ignores_case = os.path.isdir(twin) and twin.samefile(existing)
+            return fold_case if ignores_case else str
+    return str
+
+
+def fold_case(path: Path) -> str:
+    """Equal for paths that differ in case or in how accents are composed."""
+    return unicodedata.normalize("NFC", str(path)).casefold()
+
+
+__all__ = ["Plan", "PlanError", "Task", "make_plan"]

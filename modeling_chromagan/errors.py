@@ -1,0 +1,44 @@
+"""Errors that a user can mend: one line that names the file or setting, what was found and what is accepted."""
+
+
+class UserError(Exception):
+    """Something that whoever runs a command can mend; `str` is one line, and commands end with `exit_code`."""
+
+    exit_code = 1
+
+
+class SettingError(UserError, ValueError):
+    """A setting of a recipe or of the command line that is not accepted, found before any work is done."""
+
+    exit_code = 2
+
+
+class ImageLoadError(UserError, ValueError):
+    """A picture that cannot be used; `str` is one line, "NAME: reason"."""
+
+    def __init__(self, name: str, reason: str):
+        super().__init__(name, reason)
+        self.name = name
+        self.reason = reason
+
+    def __str__(self) -> str:
+        line = f"{self.name}: {self.reason}"
+        return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in line)
+
+
+def one_line(error: object, length: int | None = None) -> str:
+    """All that an error or a text says, on one line, shortened to `length` characters; an error's type if nothing."""
+    text = " ".join(str(error).split())
+    if isinstance(error, BaseException):
+        text = text.rstrip(".") or type(error).__name__
+    if isinstance(error, KeyError):  # of tensors by their names
+        text = f"has no tensor {text}"
+    return text if length is None or len(text) <= length else text[: length - 3] + "..."
+
+
+def first_line(error: BaseException) -> str:
+    """What an error says first; libraries go on with advice for programmers."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+__all__ = ["ImageLoadError", "SettingError", "UserError", "first_line", "one_line"]

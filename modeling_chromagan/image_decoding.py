@@ -1,0 +1,257 @@
+"""What Pillow has decoded -> luminance, opacity or color, whatever the mode, depth and profile.
+
+What Pillow gets wrong for archives (16-bit gray turned white, inverted or byte-swapped TIFFs, ignored profiles) is put
+right here.
+"""
+
+import io
+import re
+import struct
+import sys
+from collections.abc import Callable
+from typing import TypeVar
+
+import numpy as np
+from PIL import Image, ImageCms
+
+from .color import LAB_ROOT_JOINT, LAB_SLOPE
+from .color_profiles import gray_curve, lab_transform, linear_to_srgb, reduce_8_bit, rgb_transform
+from .errors import ImageLoadError, one_line
+from .pixel_blocks import Box, Reader, all_gray, assemble, check_range
+
+Conversion = TypeVar("Conversion")
+
+TURNS = {  # what displays a picture of each EXIF orientation
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+def pillow_reason(error: Exception) -> str:
+    """What went wrong in Pillow, on one line."""
+    cause = error.__cause__ or error  # Pillow wraps what its parsers run into as SyntaxError
+    if isinstance(cause, (struct.error, IndexError, EOFError)):
+        return "it ends too early"
+    return one_line(error)
+
+
+class StoredPicture:
+    """A decoded Pillow image, read block by block."""
+
+    def __init__(self, image: Image.Image, raw_mode: str, orientation: int, name: str, notes: list[str]):
+        premultiplied = {"La": "LA", "RGBa": "RGBA"}
+        self.image = image.convert(premultiplied[image.mode]) if image.mode in premultiplied else image
+        self.raw_mode, self.orientation, self.name, self.notes = raw_mode, orientation, name, notes
+        self.tags = getattr(image, "tag_v2", {})  # of a TIFF
+
+    def luminance(self) -> tuple[np.ndarray, bool]:
+        """Displayed sRGB-coded luminance, and whether the picture had color."""
+        self._refuse_misread()
+        mode = self.image.mode
+        if mode in ("1", "L", "LA"):
+            return self._eight_bit_gray(), False
+        if mode in ("P", "PA"):
+            return self._palette()
+        if mode.startswith("I;16"):
+            return self._sixteen_bit_gray(), False
+        if mode in ("I", "F"):
+            return self._thirty_two_bit_gray(), False
+        if mode == "LAB":
+            return self._lab()
+        return self._color()
+
+    def alpha(self) -> np.ndarray | None:
+        """Displayed opacity, (H, W) uint8, from an alpha channel, a palette with opacities or a transparent color."""
+        image, key = self.image, self.image.info.get("transparency")
+        if "A" in image.getbands() and image.mode != "LAB":
+            return self._assemble(np.uint8, lambda box: np.asarray(image.crop(box).getchannel("A")))
+        if image.mode == "P":
+            table = np.full(256, 255, np.uint8)
+            if image.palette is not None and image.palette.mode == "RGBA":
+                opacities = image.getpalette("RGBA")[3::4]
+                table[: len(opacities)] = opacities
+            elif isinstance(key, bytes):
+                table[: len(key)] = np.frombuffer(key, np.uint8)[:256]
+            elif isinstance(key, int):
+                table[key] = 0
+            else:
+                return None
+            return self._assemble(np.uint8, lambda box: table[np.asarray(image.crop(box))])
+        if key is None or image.mode not in ("1", "L", "RGB", "I;16"):
+            return None
+        # PNG gives the transparent color in the file's own depth, Pillow the pixels in 8 bits.
+        if image.mode == "RGB":
+            color = np.array(key) >> 8 if self._is_16_bit_color() else np.array(key)
+            return self._assemble(
+                np.uint8, lambda box: np.where((np.asarray(image.crop(box)) == color).all(-1), 0, 255)
+            )
+        level = key * {"L;2": 85, "L;4": 17}.get(self.raw_mode, 1)
+        if image.mode == "1":
+            level = key > 0
+        return self._assemble(np.uint8, lambda box: np.where(np.asarray(image.crop(box)) == level, 0, 255))
+
+    def color(self) -> Image.Image:
+        """Displayed sRGB colors, mode RGB, without opacity and without metadata."""
+        image = self.image
+        if image.mode in ("1", "L", "LA", "I", "F") or image.mode.startswith("I;16"):
+            gray, _ = self.luminance()
+            if gray.dtype != np.uint8:
+                white = 65535 if gray.dtype == np.uint16 else 1
+                gray = np.rint(gray * np.float32(255 / white)).astype(np.uint8)
+            return Image.fromarray(gray).convert("RGB")
+        self._refuse_misread()
+        space = {"CMYK": "CMYK", "LAB": "LAB"}.get(image.mode, "RGB")
+        transform = lab_transform() if space == "LAB" else self._rgb_transform(space)
+        if space == "RGB" or transform is None:
+            image = image.convert("RGB")
+        if transform is not None:
+            image = transform.apply(image)
+        if self.orientation != 1:
+            image = image.transpose(TURNS[self.orientation])
+        image.info = {}
+        return image
+
+    def _assemble(self, dtype: type, read: Reader) -> np.ndarray:
+        return assemble(*self.image.size, self.orientation, dtype, read)
+
+    def _is_16_bit_color(self) -> bool:
+        return re.search(r";16[LBN]$", self.raw_mode) is not None and not self.image.mode.startswith("I")
+
+    def _refuse_misread(self) -> None:
+        if self._is_16_bit_color():
+            self.notes.append("16 bits per color channel are read as 8, which is all that Pillow gives")
+        elif self.raw_mode and max(self.tags.get(258, (8,))) == 16 and self.image.mode in ("RGB", "RGBA", "CMYK"):
+            # Uncompressed planes of 16 bits: Pillow reads every byte as a sample and returns noise.
+            raise ImageLoadError(self.name, "uncompressed 16-bit color TIFFs in separate planes cannot be read")
+
+    def _white_is_zero(self) -> bool:
+        """Whether the TIFF says so and Pillow has not inverted it, which it does up to 8 bits only."""
+        return self.tags.get(262) == 0 and self.raw_mode in ("I;16", "I;16N", "F;32F", "F;32BF")
+
+    def _from_profile(self, wanted: str, build: Callable[[ImageCms.ImageCmsProfile], Conversion]) -> Conversion | None:
+        """What `build` makes of the embedded profile; None, with a note, if it is unusable or for another space."""
+        if "icc_profile" not in self.image.info:
+            return None
+        try:
+            profile = ImageCms.ImageCmsProfile(io.BytesIO(self.image.info["icc_profile"]))
+            space = profile.profile.xcolor_space.strip()
+            if space == wanted:
+                return build(profile)
+            if (wanted, space) == ("GRAY", "RGB") and gray_curve(profile) is None:
+                return None  # sRGB, which many programs embed in gray pictures too
+            reason = f"it is for {space}, the picture is {wanted}"
+        except Exception as error:  # profiles are damaged in as many ways as files
+            reason = pillow_reason(error)
+        self.notes.append(f"its embedded color profile is unusable ({reason}) and was ignored")
+        return None
+
+    def _rgb_transform(self, space: str) -> ImageCms.ImageCmsTransform | None:
+        return self._from_profile(space, lambda profile: rgb_transform(self.image.info["icc_profile"], space))
+
+    def _eight_bit_gray(self) -> np.ndarray:
+        image = self.image
+
+        def read(box: Box) -> np.ndarray:
+            block = image.crop(box)
+            return np.asarray(block.getchannel("L") if image.mode == "LA" else block.convert("L"))
+
+        curve = self._from_profile("GRAY", gray_curve)
+        if curve is None:
+            return self._assemble(np.uint8, read)
+        levels = curve[::257]
+        return self._assemble(np.uint16, lambda box: levels[read(box)])
+
+    def _palette(self) -> tuple[np.ndarray, bool]:
+        """Reduces the colors that are used, as a picture of 256 pixels, and looks the pixels up in the result."""
+        image = self.image
+        entries = np.zeros((256, 3), np.uint8)
+        palette = np.array(image.getpalette("RGB") or [], np.uint8).reshape(-1, 3)[:256]
+        entries[: len(palette)] = palette
+        used = np.array((image.getchannel("P") if image.mode == "PA" else image).histogram()[:256]) > 0
+        entries[~used] = entries[used][0]  # colors that no pixel has do not make a gray picture a colored one
+        colors = Image.fromarray(entries[np.newaxis])
+        if "icc_profile" in image.info:
+            colors.info["icc_profile"] = image.info["icc_profile"]
+        table, was_color = StoredPicture(colors, "", 1, self.name, self.notes).luminance()
+        table = table[0]
+
+        def read(box: Box) -> np.ndarray:
+            block = image.crop(box)
+            return table[np.asarray(block.getchannel("P") if image.mode == "PA" else block)]
+
+        return self._assemble(table.dtype, read), was_color
+
+    def _sixteen_bit_gray(self) -> np.ndarray:
+        curve = self._from_profile("GRAY", gray_curve)
+
+        def read(box: Box) -> np.ndarray:
+            values = np.asarray(self.image.crop(box)).astype(np.uint16)
+            if self.raw_mode == "I;12":  # Pillow leaves 12-bit samples at 0..4095
+                values = (values << 4) | (values >> 8)
+            if self._white_is_zero():
+                values = 65535 - values
+            return values if curve is None else curve[values]
+
+        return self._assemble(np.uint16, read)
+
+    def _thirty_two_bit_gray(self) -> np.ndarray:
+        is_float = self.image.mode == "F"
+        # Pillow swaps the bytes of big-endian compressed TIFFs twice: libtiff has done it already.
+        compressed = self.image.info.get("compression", "raw") != "raw"
+        swapped = compressed and sys.byteorder == "little" and self.raw_mode in ("I;16BS", "I;32BS", "F;32BF")
+
+        def read(box: Box) -> np.ndarray:
+            values = np.asarray(self.image.crop(box))
+            if swapped:
+                values = values.astype(np.int16) if self.raw_mode == "I;16BS" else values
+                values = values.byteswap()
+            return values.view(np.uint32) if self.raw_mode == "I;32N" else values
+
+        check_range(*self.image.size, read, 1 if is_float else 65535, self.name)
+        curve = self._from_profile("GRAY", gray_curve)
+        if not is_float:
+            return self._assemble(np.uint16, read if curve is None else lambda box: curve[read(box)])
+
+        def read_unit(box: Box) -> np.ndarray:
+            values = 1 - read(box) if self._white_is_zero() else read(box)
+            return values if curve is None else np.interp(values, np.linspace(0, 1, 65536), curve / 65535)
+
+        return self._assemble(np.float32, read_unit)
+
+    def _lab(self) -> tuple[np.ndarray, bool]:
+        """L is a function of luminance alone: Lab pictures hold what we look for."""
+        root = (np.arange(256) / 255 * 100 + 16) / 116
+        luminance = np.where(root > LAB_ROOT_JOINT, root**3, (root - 16 / 116) / LAB_SLOPE)
+        table = np.rint(linear_to_srgb(luminance) * 65535).astype(np.uint16)
+        gray = self._assemble(np.uint16, lambda box: table[np.asarray(self.image.crop(box).getchannel("L"))])
+        return gray, self.image.getextrema()[1:] != ((128, 128), (128, 128))
+
+    def _color(self) -> tuple[np.ndarray, bool]:
+        image = self.image
+        space = "CMYK" if image.mode == "CMYK" else "RGB"
+        transform = self._rgb_transform(space)
+
+        def read_stored(box: Box) -> np.ndarray:
+            """RGB before the profile; CMYK, which has no gray axis of its own, after it."""
+            block = image.crop(box)
+            if space == "CMYK" and transform is not None:
+                return np.asarray(transform.apply(block))
+            return np.asarray(block if block.mode == "RGB" else block.convert("RGB"))
+
+        def read_srgb(box: Box) -> np.ndarray:
+            stored = read_stored(box)
+            if space == "CMYK" or transform is None:
+                return stored
+            return np.asarray(transform.apply(Image.fromarray(stored)))
+
+        if not all_gray(*image.size, read_stored):
+            return self._assemble(np.uint16, lambda box: reduce_8_bit(read_srgb(box))), True
+        curve = self._from_profile("RGB", gray_curve) if space == "RGB" else None
+        if curve is None:
+            return self._assemble(np.uint8, lambda box: read_stored(box)[..., 0]), False
+        return self._assemble(np.uint16, lambda box: curve[read_stored(box)[..., 0]]), False

@@ -1,0 +1,1 @@
+"""The published Keras weights as a model folder."""

@@ -1,0 +1,1 @@
+"""What is read from a folder, the Hub or an installed package."""

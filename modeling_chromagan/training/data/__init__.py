@@ -1,0 +1,1 @@
+"""Pictures of data sets and folders as batches."""

@@ -1,0 +1,1 @@
+"""A training run on the disk and in the machine."""

@@ -1,0 +1,624 @@
+"""Conversion of Keras files: against a Keras network at 1e-4, and with every mistake of ports put back.
+
+The files are written here as Keras 2.2.4 wrote them: arbitrary starting numbers, the trunk nested as one model, groups
+under `model_weights` or not. Random weights as they come would prove nothing (ab would stay at one half), so they are
+scaled until ab spans 0.2 to 0.8 and the class logits have a deviation of 1.
+"""
+
+import argparse
+import shutil
+import sys
+import tempfile
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from safetensors import SafetensorError
+from torch import nn
+
+from modeling_chromagan import (
+    ChromaGANConfig,
+    ChromaGANCritic,
+    ChromaGANGenerator,
+    ChromaGANImageProcessor,
+    ChromaGANPipeline,
+    critic_patchgan,
+    generator_chromagan,
+)
+from modeling_chromagan.commands.convert import add_convert_arguments, run_convert
+from modeling_chromagan.keras_import import conversion
+from modeling_chromagan.keras_import.conversion import convert
+from modeling_chromagan.keras_import.file import open_layers
+from modeling_chromagan.keras_import.parity import evaluate_in_numpy
+
+h5py = pytest.importorskip("h5py", reason="h5py is not installed: no HDF5 files to convert")
+
+TOLERANCE = 1e-4
+WIDTHS = {"trunk": (64, 128, 256, 512), "global": 512, "mid": (512, 256), "fusion": 256, "decoder": (128, 64, 64, 32)}
+# As published, and reduced: 64 pixels (a 2x2 grid, so that the order of the flattened grid matters), 1/8 of the width.
+PUBLISHED = {"scale": 1, "size": 224, "global_dense": (1024, 512, 256), "class_dense": (4096, 4096), "classes": 1000}
+REDUCED = {"scale": 1 / 8, "size": 64, "global_dense": (40, 24, 16), "class_dense": (48, 48), "classes": 12}
+PUBLISHED_CONFIG = {
+    "image_size": 224,
+    "width_multiplier": 1,
+    "global_hidden_sizes": (1024, 512, 256),
+    "class_hidden_sizes": (4096, 4096),
+    "num_labels": 1000,
+}
+
+
+@pytest.fixture(scope="module")
+def keras():
+    """Keras 3 on torch; skips where it is not installed."""
+    with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
+        patch.setenv("KERAS_BACKEND", "torch")
+        warnings.simplefilter("ignore")  # of its own imports
+        module = pytest.importorskip("keras", reason="keras is not installed: nothing to compare with")
+    if module.backend.backend() != "torch":
+        pytest.skip("keras was imported with another backend than torch")
+    return module
+
+
+# ------------------------------------------------------------------------------------------- the network, in Keras
+
+
+def build_keras(keras, scale, size, global_dense, class_dense, classes, first=5, class_head=True, mid_first=False):
+    """The published network in Keras with random weights; class logits instead of probabilities.
+
+    The numbers of the layers start at `first`, so that 9 is followed by 10, which comes before it in the alphabet.
+    """
+    layers, counts = keras.layers, {}
+
+    def name(kind: str) -> str:
+        counts[kind] = counts.get(kind, first - 1) + 1
+        return f"{kind}_{counts[kind]}"
+
+    def conv(x, width, stride=1, norm=True, kernel=3, activation="relu"):
+        width = width if width == 2 else int(width * scale)
+        x = layers.Conv2D(width, kernel, stride, "same", activation=activation, name=name("conv2d"))(x)
+        return layers.BatchNormalization(name=name("batch_normalization"))(x) if norm else x
+
+    def enlarge(x):
+        return layers.UpSampling2D(2, name=name("up_sampling2d"))(x)
+
+    picture = x = keras.Input((size, size, 3), name=name("input"))
+    for stage, width in enumerate(WIDTHS["trunk"]):
+        if stage:
+            x = layers.MaxPooling2D(2, name=f"block{stage}_pool")(x)
+        for i in range(2 if stage < 2 else 3):
+            convolution = layers.Conv2D(
+                int(width * scale), 3, 1, "same", activation="relu", name=f"block{stage + 1}_conv{i + 1}"
+            )
+            x = convolution(x)
+    trunk = keras.Model(picture, x, name="model_1")
+    picture = keras.Input((size, size, 3), name=name("input"))
+    features = trunk(picture)
+
+    def make_mid():
+        mid = features
+        for width in WIDTHS["mid"]:
+            mid = conv(mid, width)
+        return mid
+
+    mid = make_mid() if mid_first else None
+    deep = features
+    for stride in (2, 1, 2, 1):
+        deep = conv(deep, WIDTHS["global"], stride)
+    x = layers.Flatten(name=name("flatten"))(deep)
+    for width in global_dense:
+        x = layers.Dense(width, name=name("dense"))(x)
+    grid = layers.RepeatVector((size // 8) ** 2, name=name("repeat_vector"))(x)
+    grid = layers.Reshape((size // 8, size // 8, global_dense[-1]), name=name("reshape"))(grid)
+    outputs = []
+    if class_head:
+        x = layers.Flatten(name=name("flatten"))(deep)
+        for width in (*class_dense, classes):
+            x = layers.Dense(width, name=name("dense"))(x)
+        outputs = [x]
+    mid = make_mid() if mid is None else mid
+    x = layers.Concatenate(name=name("concatenate"))([mid, grid])
+    x = conv(x, WIDTHS["fusion"], norm=False, kernel=1)
+    first_width, *middle, last = WIDTHS["decoder"]
+    x = enlarge(conv(x, first_width, norm=False))
+    for width in middle:
+        x = conv(x, width, norm=False)
+    x = conv(enlarge(x), last, norm=False)
+    x = enlarge(conv(x, 2, norm=False, activation="sigmoid"))
+    model = keras.Model(picture, [x, *outputs], name="model_2")
+    randomize(keras, model)
+    return model
+
+
+def randomize(keras, model) -> None:
+    """Weights at which signals keep their size, and batch norm statistics that are not those of a new network."""
+    random = np.random.default_rng(0)
+
+    def normal(shape, deviation):
+        return (random.standard_normal(shape, dtype=np.float32) * deviation).astype(np.float32)
+
+    for layer in every_layer(keras, model):
+        if isinstance(layer, keras.layers.BatchNormalization):
+            channels = layer.gamma.shape
+            variance = random.uniform(0.02, 0.3, channels).astype(np.float32)
+            gamma = np.sqrt(variance) * random.uniform(0.7, 1.6, channels).astype(np.float32)
+            layer.set_weights([gamma, normal(channels, 0.3), normal(channels, 0.3), variance])
+        elif layer.weights:
+            shape = layer.kernel.shape
+            gain = {"relu": 2, "linear": 1, "sigmoid": 16}[layer.activation.__name__]
+            deviation = np.sqrt(gain / np.prod(shape[:-1]))
+            layer.set_weights([normal(shape, deviation), normal(shape[-1:], 0.1)])
+
+
+def every_layer(keras, model):
+    for layer in model.layers:
+        if isinstance(layer, keras.Model):
+            yield from every_layer(keras, layer)
+        else:
+            yield layer
+
+
+def write_keras_224(keras, model, path: Path, weights_only: bool = False, edit=None) -> Path:
+    """Writes a model in the layout of Keras 2.2.4; `edit` changes the tensors of a layer, given its name, before."""
+    with h5py.File(path, "w") as file:
+        root = file if weights_only else file.create_group("model_weights")
+        root.attrs["layer_names"] = [layer.name.encode() for layer in model.layers]
+        root.attrs["backend"], root.attrs["keras_version"] = b"tensorflow", b"2.2.4"
+        if not weights_only:
+            file.attrs["keras_version"], file.attrs["backend"] = b"2.2.4", b"tensorflow"
+            file.attrs["model_config"] = model.to_json().encode()
+            file.create_group("optimizer_weights").create_dataset("Adam/iterations:0", data=np.int64(3))
+        for layer in model.layers:
+            tensors = {}
+            for part in every_layer(keras, layer) if isinstance(layer, keras.Model) else [layer]:
+                own = {f"{weight.name}:0": weight.value.detach().numpy() for weight in part.weights}
+                own = edit(part.name, own) if edit else own
+                tensors |= {f"{part.name}/{name}": array for name, array in own.items()}
+            group = root.create_group(layer.name)
+            group.attrs["weight_names"] = [name.encode() for name in tensors]
+            for name, array in tensors.items():
+                group.create_dataset(name, data=array)
+    return path
+
+
+def run_keras(model, luminance: np.ndarray) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """ab, (B, 2, H, W), and class logits of luminance (B, H, W)."""
+    with torch.no_grad():
+        outputs = model(torch.from_numpy(luminance)[..., None].expand(-1, -1, -1, 3), training=False)
+    outputs = [output.cpu() for output in (outputs if isinstance(outputs, list | tuple) else [outputs])]
+    return outputs[0].permute(0, 3, 1, 2), outputs[1] if len(outputs) > 1 else None
+
+
+def run_ours(generator: ChromaGANGenerator, luminance: np.ndarray) -> tuple[torch.Tensor, torch.Tensor | None]:
+    with torch.no_grad():
+        output = generator.eval()(torch.from_numpy(luminance)[:, None])
+    return output.reconstruction, output.logits
+
+
+def pictures(count: int, size: int) -> np.ndarray:
+    return np.random.default_rng(7).random((count, size, size), dtype=np.float32)
+
+
+def difference(found: tuple, expected: tuple) -> float:
+    return max((a - b).abs().max().item() for a, b in zip(found, expected, strict=True) if b is not None)
+
+
+@pytest.fixture(scope="module")
+def reduced(keras, tmp_path_factory):
+    """The reduced Keras network, its file, and what it makes of two pictures."""
+    model = build_keras(keras, **REDUCED)
+    path = write_keras_224(keras, model, tmp_path_factory.mktemp("keras") / "my_model_colorization.h5")
+    luminance = pictures(2, REDUCED["size"])
+    expected = run_keras(model, luminance)
+    check_that_this_proves_something(*expected)
+    return model, path, luminance, expected
+
+
+def check_that_this_proves_something(ab: torch.Tensor, logits: torch.Tensor) -> None:
+    assert ab.min() < 0.2
+    assert ab.max() > 0.8
+    assert logits.std() > 1
+
+
+# ------------------------------------------------------------------------------------------------------------ parity
+
+
+def test_ab_and_class_logits_are_those_of_keras(reduced, tmp_path):
+    _, path, luminance, expected = reduced
+    convert(path, tmp_path / "model")
+    generator = ChromaGANGenerator.from_pretrained(tmp_path / "model")
+    assert difference(run_ours(generator, luminance), expected) < TOLERANCE
+
+
+def test_the_layer_numbers_may_start_anywhere_and_the_mid_level_may_come_first(keras, reduced, tmp_path):
+    for i, (first, mid_first) in enumerate([(1, True), (97, False)]):
+        model = build_keras(keras, **REDUCED, first=first, mid_first=mid_first)
+        path = write_keras_224(keras, model, tmp_path / f"{first}.h5", weights_only=True)
+        generator, _ = convert(path, tmp_path / f"model{i}")
+        assert difference(run_ours(generator, reduced[2]), run_keras(model, reduced[2])) < TOLERANCE
+
+
+@pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")
+def test_what_keras_itself_writes_as_hdf5_is_read(keras, reduced, tmp_path):
+    """An independent writer of nearly the same layout: names without `:0`, one more group, sizes of attributes."""
+    model, _, luminance, expected = reduced
+    model.save(tmp_path / "keras3.h5")
+    generator, _ = convert(tmp_path / "keras3.h5", tmp_path / "model")
+    assert difference(run_ours(generator, luminance), expected) < TOLERANCE
+
+
+def test_names_that_tensorflow_made_unique_are_read(reduced, tmp_path):
+    """Where a name was taken TensorFlow appended a number to that of the tensor, not to that of the layer."""
+
+    def rename(root):
+        for name in list(root["model_1"]):
+            root["model_1"].move(name, f"{name}_1")
+        root["conv2d_9"].move("conv2d_9", "conv2d_9_2")
+
+    generator, _ = convert(edited(reduced[1], tmp_path, rename), tmp_path / "model")
+    assert difference(run_ours(generator, reduced[2]), reduced[3]) < TOLERANCE
+
+
+def test_a_network_that_is_nested_as_a_whole_is_read(reduced, tmp_path):
+    def nest(root):
+        for outer in list(root):
+            for inner in list(root[outer]):
+                root.move(f"{outer}/{inner}", f"model_9/{inner}")
+
+    generator, _ = convert(edited(reduced[1], tmp_path, nest), tmp_path / "model")
+    assert difference(run_ours(generator, reduced[2]), reduced[3]) < TOLERANCE
+
+
+def test_a_file_without_class_head_and_one_left_out(keras, reduced, tmp_path):
+    headless = build_keras(keras, **REDUCED, class_head=False)
+    path = write_keras_224(keras, headless, tmp_path / "headless.h5")
+    generator, _ = convert(path, tmp_path / "headless")
+    ab, logits = run_ours(generator, reduced[2])
+    assert logits is None
+    torch.testing.assert_close(ab, run_keras(headless, reduced[2])[0], atol=TOLERANCE, rtol=0)
+
+    generator, differences = convert(reduced[1], tmp_path / "left out", class_head=False, report=True)
+    ab, logits = run_ours(generator, reduced[2])
+    assert logits is None
+    assert differences.class_logits is None
+    torch.testing.assert_close(ab, reduced[3][0], atol=TOLERANCE, rtol=0)
+
+
+def test_the_folder_is_one_that_colorizes(reduced, tmp_path):
+    convert(reduced[1], tmp_path / "model")
+    pipeline = ChromaGANPipeline.from_pretrained(tmp_path / "model")
+    config = pipeline.model.config
+    assert (config.encoding, config.norm_order, config.trunk_input) == ("unit8", "relu_norm", "raw")
+    assert (config.image_size, config.width_multiplier, config.num_labels) == (64, 1 / 8, 12)
+    processor = ChromaGANImageProcessor.from_pretrained(tmp_path / "model")
+    assert (processor.encoding, processor.working_size) == ("unit8", 64)
+    norms = [module for module in pipeline.model.modules() if isinstance(module, nn.BatchNorm2d)]
+    assert {(norm.eps, norm.momentum) for norm in norms} == {(1e-3, 0.01)}
+    assert pipeline(np.tile(np.arange(96, dtype=np.uint8), (80, 1))).size == (96, 80)
+
+
+@pytest.mark.slow
+def test_parity_at_full_size(keras):
+    """Takes 3 GB of memory and 1.4 GB on disk, which are given back."""
+    model = build_keras(keras, **PUBLISHED)
+    luminance = pictures(1, PUBLISHED["size"])
+    expected = run_keras(model, luminance)
+    check_that_this_proves_something(*expected)
+    with tempfile.TemporaryDirectory() as folder:
+        path = write_keras_224(keras, model, Path(folder) / "my_model_colorization.h5")
+        del model
+        _, differences = convert(path, Path(folder) / "model", report=True)
+        generator = ChromaGANGenerator.from_pretrained(Path(folder) / "model")
+        assert differences.small
+        assert sum(tensor.numel() for tensor in generator.state_dict().values() if tensor.ndim) == 171_171_722
+        config = generator.config
+        assert {name: getattr(config, name) for name in PUBLISHED_CONFIG} == PUBLISHED_CONFIG
+        assert difference(run_ours(generator, luminance), expected) < TOLERANCE
+
+
+# ------------------------------------------------------------------------------------------------- classic mistakes
+
+
+def flatten_channels_first(monkeypatch):
+    monkeypatch.setattr(conversion, "from_channels_last", lambda kernel, grid: np.ascontiguousarray(kernel.T))
+
+
+def pad_as_torch_does(monkeypatch):
+    monkeypatch.setattr(generator_chromagan, "same_padding", lambda size, kernel, stride: (kernel // 2, kernel // 2))
+
+
+def epsilon_of_torch(monkeypatch):
+    monkeypatch.setattr(generator_chromagan, "BATCH_NORM_EPSILON", 1e-5)
+
+
+def upsample_bilinearly(monkeypatch):
+    right = F.interpolate
+    monkeypatch.setattr(F, "interpolate", lambda x, scale_factor: right(x, scale_factor=scale_factor, mode="bilinear"))
+
+
+def leave_kernels_unflipped(monkeypatch):
+    right = conversion.to_torch
+    monkeypatch.setattr(
+        conversion,
+        "to_torch",
+        lambda array, *rest: right(array.swapaxes(0, 1) if array.ndim == 4 else array, *rest),
+    )
+
+
+MISTAKES = [
+    flatten_channels_first,
+    pad_as_torch_does,
+    epsilon_of_torch,
+    upsample_bilinearly,
+    leave_kernels_unflipped,
+]
+
+
+@pytest.mark.parametrize("mistake", MISTAKES, ids=lambda mistake: mistake.__name__)
+def test_every_classic_mistake_breaks_parity_and_the_report_sees_it(mistake, reduced, tmp_path, monkeypatch):
+    _, path, luminance, expected = reduced
+    mistake(monkeypatch)
+    generator, _ = convert(path, tmp_path / "wrong")
+    assert difference(run_ours(generator, luminance), expected) > 100 * TOLERANCE
+    with pytest.raises(conversion.ConversionError, match="largest differences"):
+        convert(path, tmp_path / "model", report=True)
+    assert [entry.name for entry in tmp_path.iterdir()] == ["wrong"]
+
+
+def build_keras_critic(keras, scale: float, size: tuple[int, int]):
+    """The published critic: five 4x4 convolutions with "same" padding."""
+    x = picture = keras.Input((*size, 3))
+    for width, stride in ((64, 2), (128, 2), (256, 2), (512, 1)):
+        x = keras.layers.Conv2D(int(width * scale), 4, stride, "same")(x)
+        x = keras.layers.LeakyReLU(negative_slope=0.3)(x)
+    critic = keras.Model(picture, keras.layers.Conv2D(1, 4, 1, "same")(x))
+    random = np.random.default_rng(1)
+    for layer in critic.layers:
+        if layer.weights:
+            shape = layer.kernel.shape
+            kernel = random.normal(0, np.sqrt(2 / np.prod(shape[:-1])), shape).astype(np.float32)
+            layer.set_weights([kernel, random.normal(0, 0.1, shape[-1:]).astype(np.float32)])
+    return critic
+
+
+@pytest.mark.parametrize("size", [(64, 64), (41, 54)], ids=["even", "odd"])
+def test_the_critic_is_that_of_keras_and_its_padding_matters(keras, size, monkeypatch):
+    keras_critic = build_keras_critic(keras, 1 / 8, size)
+    critic = ChromaGANCritic(ChromaGANConfig(critic_width_multiplier=1 / 8))
+    convolutions = [module for module in critic.modules() if isinstance(module, nn.Conv2d)]
+    published = [layer for layer in keras_critic.layers if layer.weights]
+    with torch.no_grad():
+        for ours, theirs in zip(convolutions, published, strict=True):
+            kernel, bias = (weight.value for weight in theirs.weights)
+            ours.weight.copy_(kernel.permute(3, 2, 0, 1))
+            ours.bias.copy_(bias)
+        picture = torch.rand(2, *size, 3, generator=torch.Generator().manual_seed(2))
+        expected = keras_critic(picture).permute(0, 3, 1, 2)
+        assert expected.std() > 0.1
+        assert difference((critic(picture.permute(0, 3, 1, 2)).scores,), (expected,)) < TOLERANCE
+        right = critic_patchgan.same_padding
+        monkeypatch.setattr(critic_patchgan, "same_padding", lambda *side: right(*side)[::-1])
+        assert difference((critic(picture.permute(0, 3, 1, 2)).scores,), (expected,)) > 100 * TOLERANCE
+
+
+# -------------------------------------------------------------------------------------- the report and the refusals
+
+
+def test_the_numpy_evaluation_is_keras_own_function(reduced):
+    model, path, _, _ = reduced
+    luminance = pictures(1, REDUCED["size"])
+    with open_layers(path) as layers:
+        config = conversion.infer_config(layers)
+        roles = conversion.find_roles(layers, ChromaGANGenerator(config).network)
+        ab, logits = evaluate_in_numpy(roles, luminance[0])
+    found = torch.from_numpy(ab).permute(2, 0, 1)[None], torch.from_numpy(logits)[None]
+    assert difference(found, run_keras(model, luminance)) < TOLERANCE
+
+
+def edited(path: Path, folder: Path, edit) -> Path:
+    """A copy of a file, its groups of layers changed by `edit`, without what Keras says of its architecture."""
+    copy = folder / "edited.h5"
+    shutil.copy(path, copy)
+    with h5py.File(copy, "r+") as file:
+        del file.attrs["model_config"]
+        edit(file["model_weights"])
+    return copy
+
+
+def replace(layer: str, tensor: str, change):
+    """An edit of one tensor of one layer."""
+
+    def edit(root):
+        group = root["model_1" if layer.startswith("block") else layer][layer]
+        array = change(group[tensor][()])
+        del group[tensor]
+        group[tensor] = array
+
+    return edit
+
+
+def remove(layer: str):
+    return lambda root: root.__delitem__(layer)
+
+
+def add(layer: str, **tensors):
+    def edit(root):
+        for name, array in tensors.items():
+            root[f"{layer}/{layer}/{name}:0"] = array
+
+    return edit
+
+
+REFUSALS = {
+    "trunk too wide": (
+        replace("block3_conv2", "kernel:0", lambda kernel: kernel[..., :-4]),
+        "block3_conv2 has kernel 3x3x32x28, bias 32; accepted: the convolution trunk.2.conv3_2, "
+        "kernel 3x3x32x32, bias 32",
+    ),
+    "5x5 convolution": (
+        replace("conv2d_12", "kernel:0", lambda kernel: np.zeros((5, 5, *kernel.shape[2:]), np.float32)),
+        "conv2d_12 has kernel 5x5x32x16, bias 16; accepted: the convolution decoder1.conv1, kernel 3x3x32x16, bias 16",
+    ),
+    "a convolution is missing": (remove("conv2d_10"), "conv2d_11 has kernel 1x1x48x32, bias 32; accepted: the convol"),
+    "last convolution is missing": (remove("conv2d_16"), "no layer left for the convolution chroma, kernel 3x3x4x2"),
+    "a batch norm too many": (
+        add(
+            "batch_normalization_99", **dict.fromkeys(("gamma", "beta", "moving_mean", "moving_variance"), np.ones(4))
+        ),
+        "batch_normalization_99 has gamma 4, beta 4, moving_mean 4, moving_variance 4; accepted: no further layer",
+    ),
+    "a layer of another kind": (
+        add("p_re_lu_1", alpha=np.zeros(4)),
+        "p_re_lu_1 has alpha 4; accepted: no further layer",
+    ),
+    "dense layers that do not follow": (
+        replace("dense_7", "kernel:0", lambda kernel: kernel[:-1]),
+        "dense_7 takes 23 features; accepted: 24, what the layer before it gives",
+    ),
+    "a grid that is no square": (
+        lambda root: [replace(f"dense_{n}", "kernel:0", lambda kernel: kernel[:-64])(root) for n in (5, 8)],
+        "dense_5 takes 192 features; accepted: 64 times a square",
+    ),
+    "no trunk": (remove("model_1"), "no convolution block1_conv1, the first of the VGG-16 trunk (layers: batch_norm"),
+    "no dense layers": (
+        lambda root: [remove(f"dense_{n}")(root) for n in range(5, 11)],
+        "no dense layer, where the global features have three",
+    ),
+    "numbers that are none": (
+        replace("conv2d_8", "bias:0", lambda bias: bias * np.nan),
+        "conv2d_8 has a bias with values that are no finite numbers",
+    ),
+    "integers": (
+        replace("conv2d_8", "kernel:0", lambda kernel: kernel.astype(np.int8)),
+        "conv2d_8 has a kernel of type int8; accepted: floats inside the file",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", REFUSALS)
+def test_a_file_that_does_not_fit_is_refused_with_the_first_layer_that_differs(case, reduced, tmp_path, capsys):
+    edit, message = REFUSALS[case]
+    path = edited(reduced[1], tmp_path, edit)
+    assert run("convert", path, "-o", tmp_path / "model") == 1
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith(f"chromagan convert: error: {path}: {message}")
+    assert err.count("\n") == 1
+    assert [entry.name for entry in tmp_path.iterdir()] == ["edited.h5"]
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "message"),
+    [
+        ('"epsilon": 0.001', '"epsilon": 1e-05', "batch_normalization_5 has epsilon 1e-05; accepted: 0.001"),
+        ('"nearest"', '"bilinear"', "up_sampling2d_5 has interpolation 'bilinear'; accepted: 'nearest'"),
+        ('"padding": "same"', '"padding": "valid"', "conv2d_5 has padding 'valid'; accepted: 'same'"),
+    ],
+)
+def test_settings_that_no_shape_shows_are_checked_in_whole_models(right, wrong, message, reduced, tmp_path):
+    path = tmp_path / "edited.h5"
+    shutil.copy(reduced[1], path)
+    with h5py.File(path, "r+") as file:
+        assert right in str(file.attrs["model_config"])
+        file.attrs["model_config"] = str(file.attrs["model_config"]).replace(right, wrong)
+    with pytest.raises(conversion.ConversionError) as refused:
+        convert(path, tmp_path / "model")
+    assert str(refused.value) == f"{path}: {message}"
+
+
+def run(*arguments) -> int:
+    """`chromagan convert` with arguments, after its own name."""
+    parser = argparse.ArgumentParser()
+    add_convert_arguments(parser)
+    return run_convert(parser.parse_args([str(argument) for argument in arguments[1:]]))
+
+
+def test_the_command_says_what_it_wrote_and_reports(reduced, tmp_path, capsys):
+    assert run("convert", reduced[1], "-o", tmp_path / "new" / "model", "--report") == 0
+    out, err = capsys.readouterr()
+    first, second = out.splitlines()
+    assert first == f"{tmp_path / 'new' / 'model'}: 359,538 weights, 64 pixels, class head of 12 classes"
+    assert second.startswith("largest differences from NumPy on the file's own tensors, random 64x64 picture: ab ")
+    assert "class logits" in second
+    assert err == ""
+
+
+def test_wrong_usage_is_one_line_and_code_2(reduced, tmp_path, monkeypatch, capsys):
+    occupied, current = tmp_path / "occupied", tmp_path / "current"
+    occupied.mkdir()
+    (occupied / "file").touch()
+    current.mkdir()
+    monkeypatch.chdir(current)
+    for source, folder, message in [
+        (tmp_path / "missing.h5", tmp_path / "model", f"{tmp_path / 'missing.h5'}: no such file"),
+        (tmp_path, tmp_path / "model", f"{tmp_path}: not a file; accepted: an HDF5 file"),
+        (reduced[1], occupied, f"-o {occupied} exists; accepted: a new folder, or an empty one that is not the curr"),
+        (reduced[1], current, f"-o {current} exists; accepted: a new folder, or an empty one that is not the curr"),
+        (reduced[1], reduced[1] / "model", f"-o {reduced[1] / 'model'} cannot be made in {reduced[1]}; accepted: a p"),
+    ]:
+        assert run("convert", source, "-o", folder) == 2
+        err = capsys.readouterr().err
+        assert err.startswith(f"chromagan convert: error: {message}")
+        assert err.count("\n") == 1
+    assert not (tmp_path / "model").exists()
+
+
+def test_files_that_are_no_such_hdf5(reduced, tmp_path, capsys):
+    whole = reduced[1].read_bytes()
+    with h5py.File(tmp_path / "other.h5", "w") as file:
+        file["layers/conv2d/vars/0"] = np.zeros(3)
+    (tmp_path / "text.h5").write_text("version https://git-lfs.github.com/spec/v1")
+    (tmp_path / "half.h5").write_bytes(whole[: len(whole) // 2])
+    for name, message in [
+        ("text.h5", "not an HDF5 file"),
+        ("half.h5", "damaged HDF5 file: "),
+        ("other.h5", "no convolution block1_conv1, the first of the VGG-16 trunk (layers: layers ...)"),
+    ]:
+        assert run("convert", tmp_path / name, "-o", tmp_path / "model") == 1
+        err = capsys.readouterr().err
+        assert err.startswith(f"chromagan convert: error: {tmp_path / name}: {message}")
+        assert err.count("\n") == 1
+    assert not (tmp_path / "model").exists()
+
+
+def test_without_h5py_one_line_says_where_it_comes_from(tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "h5py", None)
+    assert run("convert", tmp_path / "a.h5", "-o", tmp_path / "model") == 2
+    assert capsys.readouterr().err == (
+        'chromagan convert: error: h5py is missing; it comes with pip install "chromagan[convert]"\n'
+    )
+
+
+def test_a_class_head_that_is_not_there_cannot_be_demanded(keras, tmp_path, capsys):
+    path = write_keras_224(keras, build_keras(keras, **REDUCED, class_head=False), tmp_path / "headless.h5")
+    assert run("convert", path, "-o", tmp_path / "model", "--class-head") == 1
+    assert capsys.readouterr().err == (
+        f"chromagan convert: error: {path}: no class head; accepted without --class-head\n"
+    )
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), SafetensorError("No space left on device")])
+def test_a_full_disk_is_one_line_and_leaves_nothing_behind(error, reduced, tmp_path, monkeypatch, capsys):
+    def full(self, folder):
+        Path(folder).mkdir()
+        raise error
+
+    monkeypatch.setattr(ChromaGANPipeline, "save_pretrained", full)
+    assert run("convert", reduced[1], "-o", tmp_path / "model") == 1
+    expected = f"chromagan convert: error: -o {tmp_path / 'model'} cannot be written: No space left on device\n"
+    assert capsys.readouterr().err == expected
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_interruption_leaves_nothing_behind(reduced, tmp_path, monkeypatch):
+    def interrupted(self, folder):
+        Path(folder).mkdir()
+        (Path(folder) / "config.json").touch()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(ChromaGANPipeline, "save_pretrained", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        convert(reduced[1], tmp_path / "model")
+    assert list(tmp_path.iterdir()) == []

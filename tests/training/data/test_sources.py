@@ -1,0 +1,244 @@
+"""Sources are found, opened and described: tables, streams and folders of pictures."""
+
+import io
+
+import numpy as np
+import pytest
+import torch
+from datasets import Image
+from drawn_pictures import make_dataset, picture_bytes, write_parquet
+from PIL import Image as PillowImage
+from PIL import ImageCms
+
+from modeling_chromagan.errors import SettingError
+from modeling_chromagan.evaluation.pictures import open_source, read_pictures
+from modeling_chromagan.evaluation.protocols import PROTOCOLS
+from modeling_chromagan.sources.picture_files import decode_picture
+from modeling_chromagan.training.data.batches import BatchPlan
+from modeling_chromagan.training.data.sources import open_sources
+from modeling_chromagan.training.recipe import Batches, Data, Source
+
+
+def settings_for(path, **source) -> Data:
+    return Data(sources={"pictures": Source(path=str(path), **source)}, validation={"fraction": 0.25, "samples": 4})
+
+
+def test_parquet_and_streamed_parquet_and_folder_are_equal_inputs(tmp_path):
+    contents = [picture_bytes(i) for i in range(8)]
+    write_parquet(tmp_path / "table", contents, labels=[0, 1, 2, 0, 1, 2, 0, 1])
+    write_parquet(tmp_path / "table", contents[:3], labels=[0, 1, 2], split="valid")
+    (tmp_path / "folder").mkdir()
+    for i, content in enumerate(contents):
+        (tmp_path / "folder" / f"{i}.png").write_bytes(content)
+
+    photographs, validation, names = open_sources(settings_for(tmp_path / "table", use_labels=True), seed=0)
+    assert names == ["first", "second", "third"]
+    assert len(validation) == 2
+    assert photographs["pictures"].picture(0)[1] in (0, 1, 2)
+
+    _, validation, names = open_sources(settings_for(tmp_path / "folder"), seed=0)
+    assert names is None
+    assert len(validation) == 2
+
+    streamed = settings_for(tmp_path / "table", streaming=True, use_labels=True)
+    streamed.validation.split = "valid"
+    photographs, validation, _ = open_sources(streamed, seed=0)
+    assert len(validation) == 3
+    seen = {photographs["pictures"].picture(i)[0].tobytes() for i in range(8)}
+    assert len(seen) == 8, "a whole pass of the stream"
+    photographs["pictures"].picture(8)  # and on into the next
+
+
+def sunset() -> PillowImage.Image:
+    """Blue above, orange below, 48 wide and 40 high: it shows which way is up, and what was done to its colors."""
+    pixels = np.zeros((40, 48, 3), dtype=np.uint8)
+    pixels[:20], pixels[20:] = (60, 110, 200), (200, 130, 60)
+    return PillowImage.fromarray(pixels)
+
+
+def sideways(picture: PillowImage.Image) -> dict:
+    """What a camera saves that was held upright: the picture turned, and how to turn it back."""
+    exif = PillowImage.Exif()
+    exif[0x0112] = 6
+    file = io.BytesIO()
+    picture.transpose(PillowImage.Transpose.ROTATE_90).save(file, "JPEG", quality=95, exif=exif)
+    return {"bytes": file.getvalue(), "path": None}
+
+
+def swapped(picture: PillowImage.Image) -> dict:
+    """What a program saves whose working space is not sRGB; here red and blue of sRGB changed places."""
+    srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    profile = srgb.replace(b"rXYZ", b"?XYZ").replace(b"bXYZ", b"rXYZ").replace(b"?XYZ", b"bXYZ")
+    red, green, blue = picture.split()
+    file = io.BytesIO()
+    PillowImage.merge("RGB", (blue, green, red)).save(file, "JPEG", quality=95, icc_profile=profile)
+    return {"bytes": file.getvalue(), "path": None}
+
+
+@pytest.mark.parametrize("save", [sideways, swapped])
+def test_pictures_are_upright_and_in_srgb_wherever_they_are_read(tmp_path, save):
+    """In training, among the validation pictures and in an evaluation: the file says how its pixels are meant."""
+    for i in range(2):
+        (tmp_path / f"{i}.jpg").write_bytes(save(sunset())["bytes"])
+    photographs, validation, _ = open_sources(settings_for(tmp_path), seed=0)
+    batch = BatchPlan(photographs, [Batches(size=40, batch_size=1, weights={"pictures": 1})], 1, 0, 0, 1)[0]
+    evaluated = [picture.rgb for picture in read_pictures(open_source(str(tmp_path), "valid"), PROTOCOLS["native"])]
+    for shown in (batch["rgb"][0], torch.from_numpy(np.array(validation[0])).permute(2, 0, 1), *evaluated):
+        above, below = shown[:, 4, 20].tolist(), shown[:, -4, 20].tolist()
+        assert above == pytest.approx((60, 110, 200), abs=8)
+        assert below == pytest.approx((200, 130, 60), abs=8)
+
+
+def test_a_folder_is_all_of_its_pictures(tmp_path, capsys):
+    """Whatever they are called: `datasets` takes names like these for splits, and then there is no other."""
+    names = [
+        "test_01.png",
+        "ADE_val_1.jpg",
+        "deep/er/validation.png",
+        "train/2.PNG",
+        "x.png",
+        ".hidden/y.png",
+        ".z.png",
+    ]
+    for i, name in enumerate(names):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(picture_bytes(i))
+    (tmp_path / "notes.txt").write_text("no picture")
+    settings = settings_for(tmp_path)
+    settings.validation.fraction = 0.01
+    photographs, validation, _ = open_sources(settings, seed=0)
+    assert photographs["pictures"].size == 4
+    assert len(validation) == 1
+    seen = {photographs["pictures"].picture(i)[0].tobytes() for i in range(4)} | {validation[0].tobytes()}
+    assert seen == {decode_picture(picture_bytes(i)).tobytes() for i in range(5)}
+    assert "data: pictures: all 5 pictures" in capsys.readouterr().out
+
+
+def test_a_split_of_a_folder_is_one_of_its_sub_folders(tmp_path):
+    for i, name in enumerate(["a.png", "train/b.png", "held/c.png", "held/deep/d.png"]):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(picture_bytes(i))
+    settings = settings_for(tmp_path)
+    settings.validation.split = "held"
+    photographs, validation, _ = open_sources(settings, seed=0)
+    assert {photographs["pictures"].picture(i)[0].tobytes() for i in range(9)} == {
+        decode_picture(picture_bytes(i)).tobytes() for i in range(2)
+    }
+    assert len(validation) == 2
+    settings.validation.split = "none"
+    with pytest.raises(SettingError, match="no sub-folder 'none'; accepted: train, which is all of its pictures"):
+        open_sources(settings, seed=0)
+
+
+def test_folders_name_classes_only_where_they_are_asked_to(tmp_path):
+    for i, name in enumerate(["cat/1.png", "dog/1.png", "dog/2.png"]):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(picture_bytes(i))
+    photographs, _, names = open_sources(settings_for(tmp_path, use_labels=True), seed=0)
+    assert names == ["cat", "dog"]
+    assert {photographs["pictures"].picture(i)[1] for i in range(2)} <= {0, 1}
+    assert open_sources(settings_for(tmp_path), seed=0)[2] is None
+    (tmp_path / "loose.png").write_bytes(picture_bytes(3))
+    with pytest.raises(SettingError, match=r"loose\.png lies in no sub-folder"):
+        open_sources(settings_for(tmp_path, use_labels=True), seed=0)
+
+
+def test_a_folder_without_a_picture_or_that_is_not_there_is_one_line(tmp_path):
+    (tmp_path / "notes.txt").write_text("no picture")
+    with pytest.raises(SettingError, match="holds no pictures; accepted: parquet files or pictures"):
+        open_sources(settings_for(tmp_path), seed=0)
+    with pytest.raises(SettingError, match=r"path is '.*none'; accepted: a folder that is there, or a Hub id"):
+        open_sources(settings_for(tmp_path / "none"), seed=0)
+
+
+def test_what_is_unfit_in_a_folder_is_said_before_the_training(tmp_path, capsys):
+    files = [("gray.png", picture_bytes(0, "L")), ("small.png", picture_bytes(1, size=(48, 20)))]
+    files += [(f"{i}.jpg", b"no picture") for i in range(4)]
+    files += [(f"good{i}.png", picture_bytes(10 + i)) for i in range(6)]
+    for name, content in files:
+        (tmp_path / name).write_bytes(content)
+    open_sources(settings_for(tmp_path), seed=0)
+    assert (
+        "data: pictures: 6 of 12 pictures; left out: 4 broken (0.jpg, 1.jpg, 2.jpg, ...), 1 tiny (small.png), "
+        "1 grayscale (gray.png)\n"
+    ) in capsys.readouterr().out
+    open_sources(settings_for(tmp_path), seed=0, say=None)
+    assert not capsys.readouterr().out
+
+
+def test_every_table_of_a_folder_without_a_card_is_read(tmp_path):
+    """`datasets` itself takes those that follow its pattern, and passes over the others."""
+    write_parquet(tmp_path, [picture_bytes(i) for i in range(4)])
+    for i, name in enumerate(("train-things", "more")):
+        make_dataset([picture_bytes(10 + i)]).cast_column("image", Image()).to_parquet(
+            tmp_path / "data" / f"{name}.parquet"
+        )
+    write_parquet(tmp_path, [picture_bytes(20)], split="valid")
+    for streaming in (False, True):
+        settings = settings_for(tmp_path, streaming=streaming)
+        settings.validation.split = "valid"
+        photographs, validation, _ = open_sources(settings, seed=0)
+        assert photographs["pictures"].size == 6
+        assert len(validation) == 1
+    assert open_source(str(tmp_path), "train").count() == 6
+
+
+def test_held_out_pictures_are_not_trained_on(tmp_path):
+    write_parquet(tmp_path / "table", [picture_bytes(i) for i in range(8)])
+    photographs, validation, _ = open_sources(settings_for(tmp_path / "table"), seed=0)
+    trained = {photographs["pictures"].picture(i)[0].tobytes() for i in range(6)}
+    assert len(trained) == 6
+    assert not trained & {picture.tobytes() for picture in validation}
+
+
+def test_missing_data_is_named(tmp_path, monkeypatch):
+    monkeypatch.delenv("CHROMAGAN_DATA", raising=False)
+    with pytest.raises(
+        SettingError, match=r"data\.sources\.pictures: no folder 'nowhere' in CHROMAGAN_DATA \(unset\)"
+    ):
+        open_sources(Data(sources={"pictures": Source(local="nowhere")}), seed=0)
+    write_parquet(tmp_path / "table", [picture_bytes(i) for i in range(4)])
+    with pytest.raises(SettingError, match="image_column is 'photo'; accepted: one of image"):
+        open_sources(settings_for(tmp_path / "table", image_column="photo"), seed=0)
+    with pytest.raises(SettingError, match="label_column is 'label'; accepted: one of image"):
+        open_sources(settings_for(tmp_path / "table", use_labels=True), seed=0)
+    with pytest.raises(SettingError, match="split 'test'"):
+        open_sources(settings_for(tmp_path / "table", split="test"), seed=0)
+    wrong_split = settings_for(tmp_path / "table")
+    wrong_split.validation.split = "val"
+    with pytest.raises(SettingError, match=r"data\.validation\.split is 'val'; accepted: train"):
+        open_sources(wrong_split, seed=0)
+
+
+def test_optional_sources_are_left_out_with_a_line(tmp_path, capsys, monkeypatch):
+    monkeypatch.delenv("CHROMAGAN_DATA", raising=False)
+    write_parquet(tmp_path / "table", [picture_bytes(i) for i in range(4)])
+    settings = Data(
+        sources={"pictures": Source(path=str(tmp_path / "table")), "more": Source(local="more", optional=True)},
+        validation={"fraction": 0.25, "samples": 1},
+    )
+    photographs, _, _ = open_sources(settings, seed=0)
+    assert list(photographs) == ["pictures"]
+    assert "more left out" in capsys.readouterr().out
+
+
+def test_local_copy_comes_before_the_hub(tmp_path, monkeypatch):
+    monkeypatch.setenv("CHROMAGAN_DATA", str(tmp_path))
+    write_parquet(tmp_path / "pictures", [picture_bytes(i) for i in range(4)])
+    settings = Data(
+        sources={"pictures": Source(path="someone/on-the-hub", local="pictures")},
+        validation={"fraction": 0.25, "samples": 1},
+    )
+    photographs, _, _ = open_sources(settings, seed=0)
+    assert photographs["pictures"].picture(0)[0].size == (48, 40)
+
+
+def test_shared_data_sets_open(data_root, monkeypatch):
+    settings = Data(
+        sources={"tiny": Source(path=str(data_root / "tiny-imagenet"), streaming=True, use_labels=True)},
+        validation={"split": "valid", "samples": 2},
+    )
+    photographs, validation, names = open_sources(settings, seed=0)
+    assert len(names) == 200
+    assert [picture.size for picture in validation] == [(64, 64)] * 2
+    assert photographs["tiny"].picture(0)[0].size == (64, 64)

@@ -1,0 +1,117 @@
+"""What a step of training leaves alone, and at which rate the rest moves."""
+
+from collections import Counter
+
+import pytest
+import torch
+from conftest import ROOT
+
+from modeling_chromagan.color import rgb8_to_lab
+from modeling_chromagan.training.frozen_features import PictureFeatures
+from modeling_chromagan.training.networks import Networks
+from modeling_chromagan.training.recipe import Recipe, load_recipe
+from modeling_chromagan.training.run.processes import make_accelerator
+from modeling_chromagan.training.step import Updates
+from modeling_chromagan.trunk_efficientnet_lite import EfficientNetLite
+
+DEBUG = ROOT / "recipes" / "debug.yaml"
+MODEL = "trunk: lite0, width_multiplier: 0.25, decoder_widths: [32, 32, 32, 32, 32], num_labels: 2"
+LITE = [f"model={{generator: chromagan_lite, {MODEL}}}", "threads=1", "phases.0.generator_optimizer.warmup_steps=0"]
+
+
+def prepare(*settings: str, features: PictureFeatures | None = None) -> tuple[Recipe, Networks, Updates]:
+    recipe = load_recipe(DEBUG, [*LITE, "phases.0.objective.bins_weight=0.1", *settings])
+    accelerator = make_accelerator(recipe)
+    networks = Networks(recipe, accelerator, None)
+    updates = Updates(recipe, 0, networks, None, None, torch.ones(260), features, accelerator, Counter(), print)
+    return recipe, networks, updates
+
+
+def batch() -> dict:
+    rgb = torch.randint(0, 256, (4, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    return {"rgb": rgb, "label": torch.full((4,), -1), "kind": 0, "rows": torch.arange(4)}
+
+
+@pytest.mark.parametrize("fixed", [True, False])
+def test_fixed_batch_norms_keep_their_statistics_and_train_their_weights(fixed):
+    _, networks, updates = prepare(f"phases.0.fixed_batch_norm={str(fixed).lower()}")
+    before = {name: tensor.clone() for name, tensor in networks.generator.state_dict().items()}
+    updates.update(0, batch())
+    after = networks.generator.state_dict()
+    moved = {name for name, tensor in after.items() if not torch.equal(tensor, before[name])}
+    statistics = {name for name in before if "running" in name or "tracked" in name}
+    norms = {name.replace("running_mean", "weight") for name in statistics if name.endswith("running_mean")}
+    assert len(norms) > 40
+    assert moved & statistics == (set() if fixed else statistics)
+    # The head of the trunk and the classes have nothing to learn from here but through the fusion.
+    assert moved & norms == norms
+
+
+def test_backbone_moves_at_its_share_of_the_rate():
+    # Adam's first step is as long as the learning rate, whatever the gradient.
+    _, networks, updates = prepare("phases.0.generator_optimizer.backbone_learning_rate_share=0.25")
+    updates.phase.generator_optimizer.weight_decay = 0
+    before = {name: tensor.clone() for name, tensor in networks.generator.named_parameters()}
+    updates.update(0, batch())
+    lengths = {name: (p - before[name]).abs().median().item() for name, p in networks.generator.named_parameters()}
+    assert lengths["network.trunk.stem.conv.weight"] == pytest.approx(0.25e-3, rel=1e-2)
+    assert lengths["network.up2.conv1.weight"] == pytest.approx(1e-3, rel=1e-2)
+    assert updates.optimizers["generator"].param_groups[0]["lr"] == pytest.approx(1e-3), "what the log shows"
+
+
+def test_every_parameter_is_trained_once_whatever_the_share():
+    for share in (1, 0.25):
+        _, networks, updates = prepare(f"phases.0.generator_optimizer.backbone_learning_rate_share={share}")
+        trained = [id(p) for group in updates.optimizers["generator"].param_groups for p in group["params"]]
+        assert sorted(trained) == sorted(id(p) for p in networks.generator.parameters())
+
+
+class Watched(PictureFeatures):
+    """Remembers the luminance of the pictures that it saw."""
+
+    def forward(self, picture: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        self.luminances.append(picture[:, :1].detach().clone())
+        return super().forward(picture)
+
+
+@pytest.mark.parametrize("reuse", [True, False])
+def test_a_projected_critic_and_the_perceptual_term_teach_both_networks(reuse):
+    torch.manual_seed(0)
+    features = Watched(EfficientNetLite("lite0", head=False), "unit8")
+    features.luminances = []
+    frozen = {name: tensor.clone() for name, tensor in features.state_dict().items()}
+    objective = "class_weight: 0, perceptual_weight: 0.5, adversarial: hinge, adversarial_gradient_ratio: 2"
+    _, networks, updates = prepare(
+        "model.critic=projected",
+        "model.critic_width_multiplier=0.125",
+        f"phases.0.objective={{{objective}, reuse_forward: {str(reuse).lower()}, adversarial_ramp_steps: 4}}",
+        "phases.0.batches.0.degradation={gamma: 1, grain: 1}",
+        "phases.1.objective.adversarial=hinge",
+        features=features,
+    )
+    before = {
+        name: {k: t.clone() for k, t in networks.by_name[name].state_dict().items()} for name in networks.by_name
+    }
+    losses = [updates.update(step, batch()) for step in range(2)]
+    assert [loss["adversarial_gradient_ratio"].item() for loss in losses] == pytest.approx([0.5, 1.0], rel=1e-3)
+    assert losses[0]["critic"].item() == pytest.approx(2, abs=0.5), "hinge of scores around zero"
+    for name in ("generator", "critic"):
+        for key, parameter in networks.by_name[name].named_parameters():
+            if parameter.shape == (1,):  # of a critic's last bias, which photographs and fakes move as much
+                continue
+            learns = not key.startswith(("network.bins", "network.class_head"))  # neither has a term here
+            assert torch.equal(parameter, before[name][key]) != learns, key
+    assert all(torch.equal(tensor, frozen[name]) for name, tensor in features.state_dict().items())
+    # Truth, prediction and the critic's fakes, all under the clean luminance, whatever the generator was given.
+    assert len(features.luminances) == 6
+    for seen in features.luminances:
+        torch.testing.assert_close(seen, rgb8_to_lab(batch()["rgb"])[:, :1] / 100)
+
+
+def test_a_patch_critic_takes_no_features_beside_a_perceptual_term():
+    torch.manual_seed(0)
+    features = PictureFeatures(EfficientNetLite("lite0", head=False), "unit8")
+    objective = "class_weight: 0, perceptual_weight: 0.5, adversarial_weight: 0.1"
+    _, _, updates = prepare(f"phases.0.objective={{{objective}}}", features=features)
+    losses = updates.update(0, batch())
+    assert {"perceptual", "adversarial", "penalty"} < set(losses)

@@ -1,0 +1,69 @@
+"""Run by test_distributed.py under torchrun and alone: train.py, with the first gradients of both networks saved.
+
+    two_processes.py GRADIENTS.safetensors [plain] [float64] TRAIN_ARGUMENTS...
+
+`plain` leaves batch norm to each process: the control, which must not agree. `float64` is the precision of both
+networks: in float32 the rounding of two orders of summation turns a few ReLUs the other way.
+"""
+
+import sys
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+import train
+from modeling_chromagan.training import networks
+from modeling_chromagan.training import step as training_step
+
+seen = {}
+original = training_step.Updates.descend
+
+
+def descend(self, name, total, settings):
+    optimizer, network = self.optimizers[name], self.networks.by_name[name]
+    step = optimizer.step
+
+    def remember(*args, **kwargs):
+        if name not in seen:
+            seen[name] = {
+                key: p.grad.clone(memory_format=torch.contiguous_format)
+                for key, p in network.named_parameters()
+                if p.grad is not None
+            }
+        return step(*args, **kwargs)
+
+    optimizer.step = remember
+    try:
+        return original(self, name, total, settings)
+    finally:
+        optimizer.step = step
+
+
+class Generator64(networks.ChromaGANGenerator):
+    def __init__(self, config):
+        super().__init__(config)
+        self.double()
+
+
+class Critic64(networks.ChromaGANCritic):
+    def __init__(self, config):
+        super().__init__(config)
+        self.double()
+
+
+if __name__ == "__main__":
+    target, *arguments = sys.argv[1:]
+    if "plain" in arguments:
+        networks.use_global_batch_norm = lambda network: None
+        arguments.remove("plain")
+    if "float64" in arguments:
+        networks.ChromaGANGenerator, networks.ChromaGANCritic = Generator64, Critic64
+        arguments.remove("float64")
+    training_step.Updates.descend = descend
+    code = train.main(arguments)
+    if not torch.distributed.is_initialized() or torch.distributed.get_rank() == 0:
+        save_file({f"{name}.{key}": value for name, grads in seen.items() for key, value in grads.items()}, target)
+    sys.exit(code)
