@@ -7,11 +7,10 @@ import torch
 import torch.nn.functional as F
 from PIL import Image, ImageDraw, ImageFont
 
-from ..color import lab_to_rgb8
+from ..color import lab_to_rgb8, rgb8_to_lab
 from ..modeling_chromagan import ChromaGANGenerator
 from .colorizers import colorize
 from .measurement import Evaluation
-from .metrics import lab_from_rgb8
 from .pictures import evenly_spaced, read_pictures
 from .rows import color_batch
 
@@ -49,7 +48,7 @@ def picture_grid(stacks: Sequence[torch.Tensor], columns: int = 4, enlarge: int 
 
 def sample_grid(generator: ChromaGANGenerator, rgb: torch.Tensor, **layout: int) -> Image.Image:
     """Draws input, prediction and truth of photographs, (N, 3, H, W) uint8; `layout` is passed to `picture_grid`."""
-    lab = lab_from_rgb8(rgb)
+    lab = rgb8_to_lab(rgb)
     was_training = generator.training
     generator.eval()
     try:
@@ -131,7 +130,7 @@ def _draw(evaluation: Evaluation, positions: Sequence[int]) -> dict[int, tuple[s
     drawn = {}
     for picture in read_pictures(evaluation.source, evaluation.protocol, sorted(position_of)):
         rgb = picture.rgb[None]
-        lab = lab_from_rgb8(rgb)
+        lab = rgb8_to_lab(rgb)
         colored = [result.rgb[0] for result in color_batch(evaluation.rows, rgb, lab)]
         drawn[position_of[picture.index]] = (picture.name, [thumbnail(rgb) for rgb in (*colored, picture.rgb)])
     return drawn

@@ -17,10 +17,11 @@ from ..modeling_chromagan import ChromaGANGenerator
 from .bootstrap import interval
 from .colorizers import GreyCandidate, ModelCandidate
 from .label_mapping import match_classes
+from .metrics import METRICS
 from .pictures import Picture, PictureSource, evenly_spaced, read_pictures
 from .protocols import MIN_COLORFULNESS, Protocol
 from .recognition import Recognizer
-from .report import GAINS, PictureTable
+from .report import PictureTable
 from .rows import Row, Spectator, measure_batch
 
 AS_GIVEN = Protocol("as-given", "batches as they are")
@@ -48,7 +49,7 @@ def evaluate_model(
         label_mapping: (labels of the data set,), the class of the head for each; without it top-1 is not measured.
 
     Returns:
-        `grey` and `model`: `Row.figures()` of either; `gain`: model minus grey for PSNR, SSIM and AuC;
+        `grey` and `model`: `Row.figures()` of either; `gain`: model minus grey where that says something;
         `counts`: `pictures` measured out of `pictures_seen`; with `label_mapping`, labels and a class head also
         `classes`: `top1` in percent over `pictures`.
 
@@ -68,16 +69,21 @@ def evaluate_model(
     if not model.metrics.values["psnr"]:
         raise EvaluationError(f"none of {seen:,} pictures has a colorfulness of {min_colorfulness:g} or more")
     grey_figures, model_figures = (row.figures() for row in rows)
-    gains = ("psnr_mean", "psnr_median", "ssim", "auc", "rebalanced_auc")
     result = {
         "grey": grey_figures,
         "model": model_figures,
-        "gain": {name: model_figures[name] - grey_figures[name] for name in gains},
+        "gain": gain(model_figures, grey_figures),
         "counts": {"pictures": model_figures["pictures"], "pictures_seen": seen},
     }
     if "top1" in model_figures:
         result["classes"] = {"top1": model_figures.pop("top1"), "pictures": model.labeled}
     return result
+
+
+def gain(figures: dict[str, Any], grey_figures: dict[str, Any]) -> dict[str, Any]:
+    """A row's figures minus the grey row's, of the metrics for which that says something."""
+    names = [name for name, metric in METRICS.items() if metric.gain and name in figures]
+    return {name: figures[name] - grey_figures[name] for name in names}
 
 
 @dataclass
@@ -197,7 +203,7 @@ class Evaluation:
         for table, of_model in zip(tables, values[1:], strict=False):
             for number, picture in enumerate(kept):
                 label = "" if picture.label < 0 else self.source.class_names[picture.label]
-                written = {name: of_model[name][number] for name in of_model if name != "colorfulness_difference"}
+                written = {name: values_of[number] for name, values_of in of_model.items()}
                 grey = values[0]["psnr"][number]
                 table.write(row=picture.index, picture=picture.name, label=label, psnr_grey=grey, **written)
 
@@ -224,11 +230,11 @@ class Evaluation:
             if row is self.rows[0]:
                 grey_figures, grey_replicates = figures, replicates
             else:
-                gains = [name for name in GAINS if name in figures]
                 entry |= describe_model(row.candidate, self.classes[row.candidate][1])
                 entry["saturation"] = row.saturation
-                entry["gain"] = {name: figures[name] - grey_figures[name] for name in gains}
-                entry["gain_intervals"] = {name: interval(replicates[name] - grey_replicates[name]) for name in gains}
+                entry["gain"] = gain(figures, grey_figures)
+                differences = gain(replicates, grey_replicates)
+                entry["gain_intervals"] = {name: interval(values) for name, values in differences.items()}
             rows.append(entry)
         return {
             "protocol": asdict(self.protocol),

@@ -1,19 +1,16 @@
-"""Measures of a colorized picture against the photograph: closeness (PSNR, SSIM, CIEDE2000, AuC) and colorfulness."""
+"""The table of metrics, what each measures of a colorized picture against its photograph."""
 
-import statistics
-from array import array
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
 
 from ..color import rgb8_to_lab
-from .ab_histogram import BINS_PER_AXIS, ab_squares
-from .bootstrap import Bootstrap
-from .protocols import PROTOCOLS, Protocol
+from .protocols import Protocol
 
-LARGEST_THRESHOLD = 150  # Lab units; thresholds are 0, 1, ..., 150
-PLAIN_MEASURES = ("psnr", "ssim", "colorfulness", "colorfulness_truth", "colorfulness_difference")  # of every picture
-FULL_MEASURES = ("ciede2000",)
 CIEDE2000_ROWS = 256  # of a picture worked on at a time
 
 
@@ -130,204 +127,6 @@ def colorfulness(rgb: torch.Tensor) -> torch.Tensor:
     return variances.sum(1).sqrt() + 0.3 * means.square().sum(1).sqrt()
 
 
-class AucAccumulator:
-    """Area under the curve "share of pixels whose ab error is at most t", t = 0, 1, ..., 150 Lab units.
-
-    Zhang, Isola, Efros, "Colorful Image Colorization" (2016), section 3.1: raw accuracy, and class-balanced, where a
-    pixel weighs the inverse of how often the 10 x 10 bin of its true ab occurs (their equation 4 with lambda = 0), so
-    that the many nearly gray pixels of photographs do not decide alone. Bins are centered on multiples of 10, as
-    theirs; how often they occur is counted on the measured pictures, where the paper took the ImageNet training set.
-    """
-
-    def __init__(self):
-        bins = BINS_PER_AXIS**2
-        self.pixels = torch.zeros(bins, dtype=torch.float64)  # per bin of the true ab
-        self.thresholds_met = torch.zeros(bins, dtype=torch.float64)  # of 151 per pixel, summed per bin
-
-    def update(self, ab_prediction: torch.Tensor, ab_truth: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Adds a batch.
-
-        Args:
-            ab_prediction: (B, 2, H, W), Lab units.
-            ab_truth: the same shape.
-
-        Returns:
-            What was added of every picture, (B, bins) each: pixels, and thresholds that they met.
-
-        Raises:
-            ValueError: if the shapes differ or are not of that kind.
-        """
-        if ab_truth.ndim != 4 or ab_truth.shape[1] != 2 or ab_prediction.shape != ab_truth.shape:
-            raise ValueError(
-                f"ab has shapes {tuple(ab_prediction.shape)} and {tuple(ab_truth.shape)}; accepted: (B, 2, H, W) twice"
-            )
-        error = (ab_prediction - ab_truth).square().sum(dim=1).sqrt()  # (B, H, W)
-        thresholds_met = (LARGEST_THRESHOLD + 1 - error.ceil()).clamp(min=0)  # (B, H, W), whole numbers 0..151
-        count, bins = len(ab_truth), BINS_PER_AXIS**2
-        picture = torch.arange(count, device=ab_truth.device).view(-1, 1, 1)
-        index = (picture * bins + ab_squares(ab_truth)).flatten()  # (B*H*W,)
-        weights = thresholds_met.flatten().double()
-        pixels = torch.bincount(index, minlength=count * bins).view(count, bins).double().cpu()
-        met = torch.bincount(index, weights, minlength=count * bins).view(count, bins).cpu()
-        self.pixels += pixels.sum(0)
-        self.thresholds_met += met.sum(0)
-        return pixels, met
-
-    def result(self) -> tuple[float, float]:
-        """Plain and rebalanced area in percent; 100 is no error anywhere.
-
-        Raises:
-            ValueError: if nothing was added.
-        """
-        if not self.pixels.any():
-            raise ValueError("no pixels were added")
-        plain, rebalanced = areas_under_curve(self.pixels, self.thresholds_met, self.pixels)
-        return plain.item(), rebalanced.item()
-
-
-def areas_under_curve(
-    pixels: torch.Tensor, thresholds_met: torch.Tensor, frequencies: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Plain and rebalanced area in percent.
-
-    Args:
-        pixels: per bin of the true ab, (..., bins).
-        thresholds_met: by these pixels together, (..., bins).
-        frequencies: how often a bin occurs, (bins,); a pixel weighs the inverse. Given those of all pictures, a
-            resampling that misses rare bins is not mistaken for an easier set of pictures.
-
-    Returns:
-        (...) twice.
-    """
-    percent = 100 / (LARGEST_THRESHOLD + 1)
-    weights = torch.where(frequencies > 0, 1 / frequencies, 0.0)
-    plain = thresholds_met.sum(-1) / pixels.sum(-1)
-    rebalanced = (thresholds_met * weights).sum(-1) / (pixels * weights).sum(-1)
-    return percent * plain, percent * rebalanced
-
-
-class ColorMetrics:
-    """All measures of 8-bit colorized pictures against their photographs, gathered over batches.
-
-    Args:
-        protocol: how the PSNR is taken; by default with a peak of 255, averaged over pictures.
-        full: also CIEDE2000, and 95 % intervals: several times the work.
-    """
-
-    def __init__(self, protocol: Protocol = PROTOCOLS["tiny64"], full: bool = False):
-        self.protocol, self.full = protocol, full
-        self.measures = PLAIN_MEASURES + (FULL_MEASURES if full else ())
-        # Eight bytes a picture and measure are all that grows with their number.
-        self.values = {name: array("d") for name in self.measures}
-        self.batch_means = array("d")  # of the PSNR
-        self.auc = AucAccumulator()
-        self.bootstrap = Bootstrap() if full else None
-
-    def update(
-        self, rgb_prediction: torch.Tensor, rgb_truth: torch.Tensor, lab_truth: torch.Tensor | None = None
-    ) -> dict[str, list[float]]:
-        """Adds a batch. The ab error is that of the 8-bit picture: what is seen, not what the network asked for.
-
-        Args:
-            rgb_prediction: (B, 3, H, W), uint8.
-            rgb_truth: the same shape and type.
-            lab_truth: (B, 3, H, W), `rgb_truth` in Lab units where the caller has it already.
-
-        Returns:
-            Of every picture `psnr`, `ssim`, `colorfulness`, `colorfulness_truth`, `colorfulness_difference` (absolute)
-            and its own `auc`; with `full` also `ciede2000`.
-
-        Raises:
-            ValueError: for other shapes or types.
-        """
-        if lab_truth is None:
-            lab_truth = lab_from_rgb8(rgb_truth)
-        lab_prediction = lab_from_rgb8(rgb_prediction)
-        pixels, thresholds_met = self.auc.update(lab_prediction[:, 1:], lab_truth[:, 1:])
-        measured = {
-            "psnr": psnr(rgb_prediction, rgb_truth, self.protocol.peak, self.protocol.least_mean_square),
-            "ssim": ssim(rgb_prediction, rgb_truth),
-            "colorfulness": colorfulness(rgb_prediction),
-            "colorfulness_truth": colorfulness(rgb_truth),
-        }
-        measured["colorfulness_difference"] = (measured["colorfulness"] - measured["colorfulness_truth"]).abs()
-        if self.full:
-            measured["ciede2000"] = ciede2000(lab_prediction, lab_truth)
-            scalars = torch.stack([measured[name] for name in self.measures], dim=1)  # (B, measures)
-            self.bootstrap.update(torch.cat((scalars, pixels, thresholds_met), dim=1))
-        values = {name: measured[name].tolist() for name in self.measures}
-        for name in self.measures:
-            self.values[name].extend(values[name])
-        self.batch_means.append(statistics.fmean(values["psnr"]))
-        return values | {"auc": areas_under_curve(pixels, thresholds_met, self.auc.pixels)[0].tolist()}
-
-    def result(self) -> dict[str, float]:
-        """Everything measured so far.
-
-        Returns:
-            `pictures`: how many; `psnr_mean`, `psnr_median`: decibels (the mean as the protocol averages);
-            `ssim`: its mean; `colorfulness`, `colorfulness_truth`: means over predictions and truths; of these two
-            `colorfulness_ratio`, the first divided by the second, and `colorfulness_difference_of_means`, absolute;
-            `colorfulness_mean_difference`: mean of the absolute differences picture by picture; `auc`,
-            `rebalanced_auc`: percent (see `AucAccumulator`); with `full` the mean `ciede2000`.
-
-        Raises:
-            ValueError: if nothing was added.
-        """
-        if not self.values["psnr"]:
-            raise ValueError("no pictures were added")
-        means = {name: statistics.fmean(values) for name, values in self.values.items()}
-        auc, rebalanced_auc = self.auc.result()
-        result = self._summary(means) | {"auc": auc, "rebalanced_auc": rebalanced_auc}
-        if self.protocol.averaging == "batches":
-            result["psnr_mean"] = statistics.fmean(self.batch_means)
-        median = statistics.median(self.values["psnr"])
-        return {
-            "pictures": len(self.values["psnr"]),
-            "psnr_mean": result.pop("psnr_mean"),
-            "psnr_median": median,
-        } | result
-
-    def replicates(self) -> dict[str, np.ndarray]:
-        """Every figure of `result` but `pictures` for each resampling of the pictures, (resamplings,); needs `full`.
-
-        Two objects that were given the same pictures in the same order resample them alike, so that the difference of
-        two models has its own, narrower interval. Batches are not resampled: the PSNR is averaged over pictures here.
-        """
-        means = torch.from_numpy(self.bootstrap.means())  # (resamplings, measures + bins + bins)
-        count, bins = len(self.measures), BINS_PER_AXIS**2
-        scalars = {name: means[:, number].numpy() for number, name in enumerate(self.measures)}
-        # Means are as good as sums here, since a ratio is taken.
-        auc, rebalanced_auc = areas_under_curve(*means[:, count:].split(bins, dim=1), self.auc.pixels)
-        medians = self.bootstrap.medians(np.asarray(self.values["psnr"]))
-        return self._summary(scalars) | {
-            "psnr_median": medians,
-            "auc": auc.numpy(),
-            "rebalanced_auc": rebalanced_auc.numpy(),
-        }
-
-    def _summary(self, means: dict) -> dict:
-        """From means over pictures, of numbers or of arrays, the figures that are made of them alone."""
-        prediction, truth = means["colorfulness"], means["colorfulness_truth"]
-        with np.errstate(divide="ignore", invalid="ignore"):
-            ratio = prediction / truth if np.ndim(truth) or truth else float("nan")
-        summary = {
-            "psnr_mean": means["psnr"],
-            "ssim": means["ssim"],
-            "colorfulness": prediction,
-            "colorfulness_truth": truth,
-            "colorfulness_ratio": ratio,
-            "colorfulness_difference_of_means": abs(prediction - truth),
-            "colorfulness_mean_difference": means["colorfulness_difference"],
-        }
-        return summary | {name: means[name] for name in FULL_MEASURES if name in means}
-
-
-def lab_from_rgb8(rgb: torch.Tensor) -> torch.Tensor:
-    """CIE Lab (float32, L 0..100) of 8-bit pictures, (B, 3, H, W) both."""
-    return rgb8_to_lab(rgb)
-
-
 def _check_pictures(*pictures: torch.Tensor) -> None:
     for picture in pictures:
         if picture.dtype != torch.uint8 or picture.ndim != 4 or picture.shape != pictures[0].shape:
@@ -335,4 +134,143 @@ def _check_pictures(*pictures: torch.Tensor) -> None:
             raise ValueError(f"pictures are {found}; accepted: uint8 of one shape (B, C, H, W)")
 
 
-__all__ = ["AucAccumulator", "ColorMetrics", "ciede2000", "colorfulness", "lab_from_rgb8", "psnr", "ssim"]
+class Comparison:
+    """Colorized pictures beside their photographs; what several metrics need is computed once.
+
+    Args:
+        prediction: (B, 3, H, W), uint8.
+        truth: the same shape and type.
+        protocol: says how the PSNR is taken.
+        lab_truth: (B, 3, H, W), `truth` in Lab units where the caller has it already.
+    """
+
+    def __init__(
+        self,
+        prediction: torch.Tensor,
+        truth: torch.Tensor,
+        protocol: Protocol,
+        lab_truth: torch.Tensor | None = None,
+    ):
+        self.prediction, self.truth, self.protocol = prediction, truth, protocol
+        self.lab_truth = rgb8_to_lab(truth) if lab_truth is None else lab_truth
+
+    @cached_property
+    def lab_prediction(self) -> torch.Tensor:
+        """(B, 3, H, W), Lab units of the 8-bit picture: what is seen, not what the network asked for."""
+        return rgb8_to_lab(self.prediction)
+
+    @cached_property
+    def colorfulness(self) -> torch.Tensor:
+        """(B,)"""
+        return colorfulness(self.prediction)
+
+    @cached_property
+    def colorfulness_truth(self) -> torch.Tensor:
+        """(B,)"""
+        return colorfulness(self.truth)
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One figure of an evaluation: what is measured of a picture, how pictures are summed up, how it is shown.
+
+    Args:
+        title: heading of its columns, with the unit; without one it stands in results.json alone.
+        decimals: of its columns.
+        measure: the pictures' values, (B,) float64 on the CPU; the figure is their mean. `None` where the figure is
+            made of other metrics' values, or comes from elsewhere (`AucAccumulator`, `Row`, `RecognitionMetrics`).
+        values: name of the pictures' values, by default the metric's own; metrics can share what is measured once.
+        in_csv: whether the pictures' values are a column of the CSV files.
+        median: the figure is the median of the values.
+        of_means: the figure from the means of all values by name, each a number or one of every resampling.
+        gain: whether its difference from the gray row is shown.
+        full: whether it is too slow for the evaluations of a training.
+        curve: whether it is shown beside the PSNR at each saturation.
+        optional: whether its column is left out where no row has the figure.
+    """
+
+    title: str = ""
+    decimals: int = 2
+    measure: Callable[[Comparison], torch.Tensor] | None = None
+    values: str | None = None
+    in_csv: bool = True
+    median: bool = False
+    of_means: Callable[[Mapping[str, Any]], Any] | None = None
+    gain: bool = False
+    full: bool = False
+    curve: bool = False
+    optional: bool = False
+
+
+def _psnr(pictures: Comparison) -> torch.Tensor:
+    return psnr(pictures.prediction, pictures.truth, pictures.protocol.peak, pictures.protocol.least_mean_square)
+
+
+def _colorfulness_ratio(means: Mapping[str, Any]) -> Any:
+    prediction, truth = means["colorfulness"], means["colorfulness_truth"]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return prediction / truth if np.ndim(truth) or truth else float("nan")
+
+
+# In the order of their columns, by their keys in results.json. A further metric is a function and a line.
+METRICS = {
+    "psnr_mean": Metric("PSNR mean (dB)", 2, _psnr, values="psnr", gain=True),
+    "psnr_median": Metric("PSNR median (dB)", 2, _psnr, values="psnr", median=True, gain=True),
+    "ssim": Metric("SSIM", 4, lambda pictures: ssim(pictures.prediction, pictures.truth), gain=True),
+    "ciede2000": Metric(
+        "CIEDE2000", 2, lambda pictures: ciede2000(pictures.lab_prediction, pictures.lab_truth), gain=True, full=True
+    ),
+    "colorfulness": Metric("colorfulness", 2, lambda pictures: pictures.colorfulness),
+    "colorfulness_truth": Metric(measure=lambda pictures: pictures.colorfulness_truth),
+    "colorfulness_ratio": Metric("colorfulness ratio", 3, of_means=_colorfulness_ratio, curve=True),
+    "colorfulness_difference_of_means": Metric(
+        "Δ colorfulness, of the means",
+        of_means=lambda means: abs(means["colorfulness"] - means["colorfulness_truth"]),
+    ),
+    "colorfulness_mean_difference": Metric(
+        "Δ colorfulness, mean of pictures",
+        measure=lambda pictures: (pictures.colorfulness - pictures.colorfulness_truth).abs(),
+        in_csv=False,
+    ),
+    "rebalanced_auc": Metric("rebalanced AuC (%)", gain=True),
+    "auc": Metric("AuC (%)", values="auc", gain=True),
+    "lpips": Metric("LPIPS", 4, optional=True),
+    "fid": Metric("FID", optional=True),
+    "lite2_top1": Metric("Lite2 top-1 (%)", 1, gain=True, curve=True, optional=True),
+    "lite2_agreement": Metric("Lite2 agreement (%)", 1, gain=True, curve=True, optional=True),
+    "fd_lite2": Metric("FD-Lite2", curve=True, optional=True),
+    "top1": Metric("top-1 of the class head (%)"),
+    "own_loss": Metric("own validation loss (not comparable between losses or color spaces)", 5),
+}
+
+
+def measured_values(full: bool) -> dict[str, Callable[[Comparison], torch.Tensor]]:
+    """What is measured of every picture, by name."""
+    return {
+        metric.values or name: metric.measure
+        for name, metric in METRICS.items()
+        if metric.measure is not None and (full or not metric.full)
+    }
+
+
+def csv_values() -> list[str]:
+    """Names of the pictures' values that are columns of the CSV files."""
+    names = (
+        metric.values or name
+        for name, metric in METRICS.items()
+        if metric.in_csv and (metric.measure is not None or metric.values)
+    )
+    return list(dict.fromkeys(names))
+
+
+__all__ = [
+    "METRICS",
+    "Comparison",
+    "Metric",
+    "ciede2000",
+    "colorfulness",
+    "csv_values",
+    "measured_values",
+    "psnr",
+    "ssim",
+]

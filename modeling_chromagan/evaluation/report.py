@@ -8,45 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from ..trunk_efficientnet_lite import HEAD_CHANNELS
+from .metrics import METRICS, csv_values
 
-FIGURES = {  # of the tables: key of the figure, heading, decimals
-    "psnr_mean": ("PSNR mean (dB)", 2),
-    "psnr_median": ("PSNR median (dB)", 2),
-    "ssim": ("SSIM", 4),
-    "ciede2000": ("CIEDE2000", 2),
-    "colorfulness": ("colorfulness", 2),
-    "colorfulness_ratio": ("colorfulness ratio", 3),
-    "colorfulness_difference_of_means": ("Δ colorfulness, of the means", 2),
-    "colorfulness_mean_difference": ("Δ colorfulness, mean of pictures", 2),
-    "rebalanced_auc": ("rebalanced AuC (%)", 2),
-    "auc": ("AuC (%)", 2),
-    "lpips": ("LPIPS", 4),
-    "fid": ("FID", 2),
-    "lite2_top1": ("Lite2 top-1 (%)", 1),
-    "lite2_agreement": ("Lite2 agreement (%)", 1),
-    "fd_lite2": ("FD-Lite2", 2),
-    "top1": ("top-1 of the class head (%)", 2),
-    "own_loss": ("own validation loss (not comparable between losses or color spaces)", 5),
-}
-OPTIONAL_FIGURES = ("lpips", "fid", "lite2_top1", "lite2_agreement", "fd_lite2")
-CURVE_FIGURES = ("colorfulness_ratio", "lite2_top1", "lite2_agreement", "fd_lite2")
-GAINS = ("psnr_mean", "psnr_median", "ssim", "ciede2000", "rebalanced_auc", "auc", "lite2_top1", "lite2_agreement")
-CSV_COLUMNS = (
-    "row",
-    "picture",
-    "label",
-    "psnr",
-    "psnr_grey",
-    "ssim",
-    "ciede2000",
-    "colorfulness",
-    "colorfulness_truth",
-    "auc",
-    "own_loss",
-    "predicted_label_is_right",
-    "lite2_label_is_right",
-    "lite2_agrees",
-)
+OF_ROWS = ("own_loss", "predicted_label_is_right", "lite2_label_is_right", "lite2_agrees")
+
+
+def csv_columns() -> list[str]:
+    """Columns of the CSV files: the picture, its values in the order of `METRICS`, what rows measure besides."""
+    first, *others = csv_values()
+    return ["row", "picture", "label", first, "psnr_grey", *others, *OF_ROWS]
 
 
 def markdown_report(results: dict[str, Any]) -> str:
@@ -59,27 +29,31 @@ def markdown_report(results: dict[str, Any]) -> str:
     ]
     if protocol["averaging"] == "batches":
         lines.append(f"PSNR is averaged within batches of {results['batch_size']}, then over batches.")
-    names = [name for name in FIGURES if name not in OPTIONAL_FIGURES or any(name in row["figures"] for row in rows)]
-    lines += ["", *_table(["", *(FIGURES[name][0] for name in names)], [_figures(row, names) for row in rows])]
+    names = [
+        name
+        for name, metric in METRICS.items()
+        if metric.title and (not metric.optional or any(name in row["figures"] for row in rows))
+    ]
+    lines += ["", *_table(_heading(names), [_figures(row, names) for row in rows])]
 
     with_interval = [name for name in names if any(row["intervals"].get(name) for row in rows)]
     if with_interval:
         lines += ["", "95 % intervals (bootstrap over pictures):", ""]
         cells = [
-            [row["name"], *(_interval(row["intervals"].get(name), FIGURES[name][1]) for name in with_interval)]
+            [row["name"], *(_interval(row["intervals"].get(name), METRICS[name].decimals) for name in with_interval)]
             for row in rows
         ]
-        lines += _table(["", *(FIGURES[name][0] for name in with_interval)], cells)
+        lines += _table(_heading(with_interval), cells)
 
     lines += ["", f"Minus {rows[0]['name']}, with 95 % intervals:", ""]
-    gains = [name for name in GAINS if name in names]
+    gains = [name for name in names if METRICS[name].gain]
     cells = [[row["name"], *(_gain(row, name) for name in gains)] for row in rows[1:]]
-    lines += _table(["", *(FIGURES[name][0] for name in gains)], cells)
+    lines += _table(_heading(gains), cells)
     if any(row["name"] != row["model"] for row in rows[1:]):
         lines += ["", f"PSNR over {rows[0]['name']} and color at each saturation:", ""]
-        names = [name for name in CURVE_FIGURES if name in names]
+        names = [name for name in names if METRICS[name].curve]
         cells = [[row["name"], _gain(row, "psnr_mean"), *_figures(row, names)[1:]] for row in rows[1:]]
-        lines += _table(["", "PSNR mean over gray (dB)", *(FIGURES[name][0] for name in names)], cells)
+        lines += _table(["", "PSNR mean over gray (dB)", *_heading(names)[1:]], cells)
     if "lite2_agreement" in names:
         lines += ["", *_lite2_lines(results["truth"], rows[0]["figures"]["pictures"])]
     lines.append("")
@@ -101,11 +75,11 @@ class PictureTable:
 
     def __init__(self, path: Path):
         self.file = path.open("w", encoding="utf-8", newline="")
-        self.writer = csv.DictWriter(self.file, CSV_COLUMNS, restval="", lineterminator="\n")
+        self.writer = csv.DictWriter(self.file, csv_columns(), restval="", lineterminator="\n")
         self.writer.writeheader()
 
     def write(self, **values: Any) -> None:
-        """Adds a line; `values` are named by `CSV_COLUMNS`, missing ones stay empty."""
+        """Adds a line; `values` are named by `csv_columns`, missing ones stay empty."""
         self.writer.writerow(
             {name: f"{value:.6f}" if isinstance(value, float) else value for name, value in values.items()}
         )
@@ -145,8 +119,12 @@ def _table(heading: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     return [f"| {' | '.join(heading)} |", rule, *(f"| {' | '.join(row)} |" for row in rows)]
 
 
+def _heading(names: Sequence[str]) -> list[str]:
+    return ["", *(METRICS[name].title for name in names)]
+
+
 def _figures(row: dict, names: Sequence[str]) -> list[str]:
-    return [row["name"], *(_number(row["figures"].get(name), FIGURES[name][1]) for name in names)]
+    return [row["name"], *(_number(row["figures"].get(name), METRICS[name].decimals) for name in names)]
 
 
 def _number(value: float | None, decimals: int, sign: str = "") -> str:
@@ -158,7 +136,7 @@ def _interval(bounds: Sequence[float] | None, decimals: int) -> str:
 
 
 def _gain(row: dict, name: str) -> str:
-    decimals = FIGURES[name][1]
+    decimals = METRICS[name].decimals
     bounds = row["gain_intervals"].get(name)
     interval = "" if bounds is None else f" ({bounds[0]:+.{decimals}f} to {bounds[1]:+.{decimals}f})"
     return _number(row["gain"].get(name), decimals, "+") + interval

@@ -8,10 +8,12 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
+from ..color import rgb8_to_lab
+from .color_metrics import ColorMetrics
 from .colorizers import Colored, GreyCandidate, ModelCandidate
 from .label_mapping import imagenet_labels
 from .lpips_fid import update_perceptual
-from .metrics import ColorMetrics, colorfulness, lab_from_rgb8
+from .metrics import colorfulness
 from .protocols import Protocol
 from .recognition import RecognitionMetrics, Recognizer
 
@@ -120,7 +122,7 @@ def measure_batch(
         return colored, []
     rgb = rgb[colored.to(rgb.device)]
     labels = None if labels is None else labels.cpu()[colored]
-    lab = lab_from_rgb8(rgb)  # (B, 3, H, W)
+    lab = rgb8_to_lab(rgb)  # (B, 3, H, W)
     # Everything is colored before anything is counted: a picture that one candidate cannot do is none of any row.
     results = color_batch(rows, rgb, lab)
     seen = [] if spectator is None else [spectator.recognizer.recognize(of) for of in (rgb, *(r.rgb for r in results))]

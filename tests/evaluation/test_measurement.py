@@ -15,13 +15,14 @@ from PIL import Image
 from scipy.linalg import sqrtm
 
 from modeling_chromagan import ChromaGANConfig, ChromaGANGenerator, ChromaGANImageProcessor, ChromaGANPipeline
-from modeling_chromagan.color import encode_ab, rgb_to_lab
+from modeling_chromagan.color import encode_ab, rgb8_to_lab, rgb_to_lab
 from modeling_chromagan.commands import evaluate
+from modeling_chromagan.evaluation.color_metrics import ColorMetrics
 from modeling_chromagan.evaluation.colorizers import GREY, colorize, load_candidates, predict
 from modeling_chromagan.evaluation.contact_sheet import picture_grid, sample_grid
 from modeling_chromagan.evaluation.label_mapping import imagenet_labels, match_classes
 from modeling_chromagan.evaluation.measurement import Evaluation, EvaluationError, evaluate_model
-from modeling_chromagan.evaluation.metrics import ColorMetrics, lab_from_rgb8, psnr, ssim
+from modeling_chromagan.evaluation.metrics import METRICS, Metric, psnr, ssim
 from modeling_chromagan.evaluation.pictures import open_source
 from modeling_chromagan.evaluation.protocols import PROTOCOLS
 from modeling_chromagan.evaluation.recognition import Recognized
@@ -112,7 +113,7 @@ def test_no_chroma_scores_as_the_grey_row(encoding):
 @pytest.mark.parametrize("encoding", ["unit8", "symmetric"])
 def test_the_true_chroma_is_the_photograph(encoding):
     batch = as_batch([photograph(seed) for seed in range(4)])
-    truth = lab_from_rgb8(batch["rgb"])
+    truth = rgb8_to_lab(batch["rgb"])
     generator = PromptedGenerator(tiny_config(encoding=encoding)).prompt(truth[:, 1:])
     result = evaluate_model(generator, [batch])
     assert result["model"]["psnr_mean"] > 50  # what is left is rounding
@@ -123,7 +124,7 @@ def test_the_true_chroma_is_the_photograph(encoding):
 def test_impossible_chroma_loses_chroma_not_lightness():
     batch = as_batch([photograph(seed) for seed in range(2)])
     generator = PromptedGenerator(tiny_config()).prompt(torch.full((2, 2, 64, 64), 100.0))
-    lightness = lab_from_rgb8(batch["rgb"])[:, :1]
+    lightness = rgb8_to_lab(batch["rgb"])[:, :1]
     rgb, _ = colorize(generator, lightness)
     assert rgb.dtype == torch.uint8
     assert (rgb_to_lab(rgb / 255)[:, :1] - lightness).abs().max() < 1
@@ -207,7 +208,7 @@ def test_grid_places_every_picture():
 
 def test_sample_grid_shows_input_prediction_and_truth():
     batch = as_batch([photograph(0), photograph(1)])
-    truth = lab_from_rgb8(batch["rgb"])
+    truth = rgb8_to_lab(batch["rgb"])
     generator = PromptedGenerator(tiny_config()).prompt(truth[:, 1:]).train()
     sheet = np.asarray(sample_grid(generator, batch["rgb"], columns=1, enlarge=1, gap=0)).astype(int)
     gray, prediction, photographs = np.split(sheet, 3, axis=1)
@@ -260,6 +261,28 @@ def test_command_measures_the_saved_model(model_folder, data_folder, tmp_path, c
     for column, figure in (("psnr", "psnr_mean"), ("ssim", "ssim"), ("own_loss", "own_loss")):
         assert np.mean([float(line[column]) for line in lines]) == pytest.approx(model["figures"][figure], abs=1e-5)
     assert np.mean([float(line["psnr_grey"]) for line in lines]) == pytest.approx(grey["figures"]["psnr_mean"])
+
+
+def test_a_metric_is_one_function_and_one_line(model_folder, data_folder, tmp_path, capsys, monkeypatch):
+    def redness(pictures):
+        return pictures.prediction[:, 0].double().mean((1, 2))
+
+    monkeypatch.setitem(METRICS, "redness", Metric("mean red", 1, redness, gain=True))
+    printed = run(capsys, "--model", model_folder, "--data", data_folder, "-o", tmp_path)
+    grey, model = json.loads((tmp_path / "results.json").read_text())["rows"]
+    low, high = model["intervals"]["redness"]
+    assert low < model["figures"]["redness"] < high
+    assert model["gain"]["redness"] == model["figures"]["redness"] - grey["figures"]["redness"]
+    assert "redness" in model["gain_intervals"]
+    figures, _, gains = (table.splitlines() for table in printed.split("\n\n")[1:6:2])
+    for heading, _, *_, row in (figures, gains):
+        assert heading.endswith("| mean red |")
+        assert not row.endswith("| - |")
+    with (tmp_path / f"{model_folder.name}.csv").open() as file:
+        of_pictures = [float(line["redness"]) for line in csv.DictReader(file)]
+    assert np.mean(of_pictures) == pytest.approx(model["figures"]["redness"])
+    generator = ChromaGANGenerator.from_pretrained(model_folder)
+    assert "redness" in evaluate_model(generator, [as_batch([photograph(0)])])["gain"]  # a training shows it, too
 
 
 def test_two_runs_write_the_same_bytes(model_folder, data_folder, tmp_path, capsys):
@@ -417,9 +440,9 @@ def test_what_the_network_gives_in_rgb_counts_for_its_chroma():
             return ColorizationOutput(reconstruction=batch["rgb"].float() / 255 * 0.9)
 
     result = evaluate_model(RgbGenerator(tiny_config()), [batch])
-    truth = lab_from_rgb8(batch["rgb"])
+    truth = rgb8_to_lab(batch["rgb"])
     rgb, _ = colorize(RgbGenerator(tiny_config()), truth[:, :1])
-    assert (lab_from_rgb8(rgb)[:, :1] - truth[:, :1]).abs().max() < 1  # the luminance is the photograph's
+    assert (rgb8_to_lab(rgb)[:, :1] - truth[:, :1]).abs().max() < 1  # the luminance is the photograph's
     assert result["model"]["colorfulness_ratio"] > 0.8
     expected = (batch["rgb"].float() / 255 * 0.1).square().mean().item()
     assert result["model"]["own_loss"] == pytest.approx(expected, rel=1e-4)
@@ -502,7 +525,7 @@ def test_command_shows_what_a_classifier_recognizes(model_folder, data_folder, t
     assert grey["lite2_top1"] == desaturated["lite2_top1"] == 25  # without a brightest channel: salamanders
     assert grey["lite2_agreement"] == 100  # of all classes it takes another, the same for all
 
-    lab = lab_from_rgb8(truth)
+    lab = rgb8_to_lab(truth)
     colored, _ = colorize(ChromaGANGenerator.from_pretrained(model_folder).eval(), lab[:, :1])
     means = [pictures.double().flatten(2).mean(2).numpy() for pictures in (truth, colored)]
     one, two = (np.cov(of, rowvar=False) for of in means)

@@ -9,13 +9,13 @@ import torch
 from skimage.color import deltaE_ciede2000, rgb2lab
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
+from modeling_chromagan.color import rgb8_to_lab
+from modeling_chromagan.evaluation.auc import AucAccumulator
 from modeling_chromagan.evaluation.bootstrap import RESAMPLINGS, Bootstrap, interval
+from modeling_chromagan.evaluation.color_metrics import ColorMetrics
 from modeling_chromagan.evaluation.metrics import (
-    AucAccumulator,
-    ColorMetrics,
     ciede2000,
     colorfulness,
-    lab_from_rgb8,
     psnr,
     ssim,
 )
@@ -88,7 +88,7 @@ def test_ciede2000_is_scikit_images_however_tall_the_picture(monkeypatch, pictur
         deltaE_ciede2000(*(rgb2lab(picture.permute(1, 2, 0).numpy()) for picture in pair)).mean()
         for pair in zip(truth, prediction, strict=True)
     ]
-    assert ciede2000(lab_from_rgb8(prediction), lab_from_rgb8(truth)).tolist() == pytest.approx(expected, rel=1e-3)
+    assert ciede2000(rgb8_to_lab(prediction), rgb8_to_lab(truth)).tolist() == pytest.approx(expected, rel=1e-3)
 
 
 def colorfulness_by_hand(rgb: np.ndarray) -> float:
@@ -152,7 +152,7 @@ def test_color_metrics_gather_batches(pictures):
     prediction, truth = pictures
     metrics = ColorMetrics()
     metrics.update(prediction[:2], truth[:2])
-    metrics.update(prediction[2:], truth[2:], lab_from_rgb8(truth[2:]))
+    metrics.update(prediction[2:], truth[2:], rgb8_to_lab(truth[2:]))
     result = metrics.result()
     assert result["pictures"] == 5
     assert result["psnr_mean"] == pytest.approx(psnr(prediction, truth).mean().item())
@@ -160,7 +160,7 @@ def test_color_metrics_gather_batches(pictures):
     assert result["colorfulness"] == pytest.approx(colorfulness(prediction).mean().item())
     assert result["colorfulness_ratio"] == pytest.approx(colorfulness(prediction).mean() / colorfulness(truth).mean())
     auc = AucAccumulator()
-    auc.update(lab_from_rgb8(prediction)[:, 1:], lab_from_rgb8(truth)[:, 1:])
+    auc.update(rgb8_to_lab(prediction)[:, 1:], rgb8_to_lab(truth)[:, 1:])
     assert (result["auc"], result["rebalanced_auc"]) == pytest.approx(auc.result())
 
 

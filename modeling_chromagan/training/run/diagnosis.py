@@ -8,9 +8,8 @@ from statistics import median
 
 import torch
 
-from ...color import encode_luminance, reconstruction_to_ab
+from ...color import encode_luminance, reconstruction_to_ab, rgb8_to_lab
 from ...evaluation.ab_histogram import ab_histogram
-from ...evaluation.metrics import lab_from_rgb8
 
 EDGE = 0.01  # of an output's range: nearer to its ends than this is saturated
 
@@ -37,7 +36,7 @@ def color_statistics(generator: torch.nn.Module, rgb: torch.Tensor) -> dict[str,
         their range.
     """
     encoding = generator.config.encoding
-    lab = lab_from_rgb8(rgb)  # (N, 3, H, W)
+    lab = rgb8_to_lab(rgb)  # (N, 3, H, W)
     truth = lab[:, 1:]
     was_training = generator.training
     generator.eval()

@@ -4,8 +4,7 @@ import pytest
 import torch
 
 from modeling_chromagan import ChromaGANConfig, ChromaGANGenerator
-from modeling_chromagan.color import encode_ab
-from modeling_chromagan.evaluation.metrics import lab_from_rgb8
+from modeling_chromagan.color import encode_ab, rgb8_to_lab
 from modeling_chromagan.modeling_chromagan import ColorizationOutput
 from modeling_chromagan.training.run.diagnosis import color_statistics, diagnose
 
@@ -16,7 +15,7 @@ class Painter(ChromaGANGenerator):
     def __init__(self, truth: torch.Tensor, paint):
         tiny = {"width_multiplier": 0.0625, "image_size": 32, "class_head": False, "global_hidden_sizes": (4,)}
         super().__init__(ChromaGANConfig(**tiny))
-        self.encoded = encode_ab(paint(lab_from_rgb8(truth)[:, 1:]), "unit8").clamp(0, 1)
+        self.encoded = encode_ab(paint(rgb8_to_lab(truth)[:, 1:]), "unit8").clamp(0, 1)
         self.place = 0
 
     def forward(self, pixel_values, **kwargs):
