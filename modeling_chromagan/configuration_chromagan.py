@@ -21,12 +21,12 @@ CRITIC_NORMS = ("none", "batch")
 class ChromaGANConfig(PreTrainedConfig):
     r"""
     Architecture of `ChromaGANGenerator` and `ChromaGANCritic`. The defaults are the generator of the packaged weights;
-    with `generator="chromagan"` they are the published network (Vitoria, Raad, Ballester, WACV 2020, section 3).
+    with `architecture="chromagan"` they are the published network (Vitoria, Raad, Ballester, WACV 2020, section 3).
 
     Every generator reads the fields that its constructor names, and a saved config.json holds those alone.
 
     Args:
-        generator: name of the generator in `modeling_chromagan.GENERATORS`.
+        architecture: name of the generator in `modeling_chromagan.GENERATORS`.
         encoding: network units of luminance and chroma, `"unit8"` (L/100, (ab+128)/255; sigmoid output; published) or
             `"symmetric"` (L/50-1, ab/110; tanh output). The arithmetic is in `color.py`.
         trunk: of `chromagan_lite`, a size of EfficientNet-Lite, `"lite0"` to `"lite4"`.
@@ -64,7 +64,7 @@ class ChromaGANConfig(PreTrainedConfig):
 
     model_type = "chromagan"
 
-    generator: str = "chromagan_lite"
+    architecture: str = "chromagan_lite"
     encoding: str = "unit8"
     trunk: str = "lite2"
     decoder_widths: list[int] | tuple[int, ...] = (320, 256, 192, 128, 64)
@@ -118,7 +118,7 @@ class ChromaGANConfig(PreTrainedConfig):
             setattr(self, name, tuple(sizes))  # JSON gives lists; a config is equal to itself read back
         if not 0 <= self.dropout_seed < 2**32:
             raise ValueError(f"dropout_seed is {self.dropout_seed}; accepted: a whole number from 0 to 2**32 - 1")
-        if self.generator in CLASSIFYING_GENERATORS and self.class_head and self.num_labels < 2:
+        if self.architecture in CLASSIFYING_GENERATORS and self.class_head and self.num_labels < 2:
             raise ValueError(f"num_labels is {self.num_labels}; accepted: 2 or more while class_head is true")
 
     def to_diff_dict(self) -> dict:

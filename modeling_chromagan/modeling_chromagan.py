@@ -38,14 +38,14 @@ GENERATORS = {
 
 
 def build_generator(config: ChromaGANConfig) -> nn.Module:
-    """The bare network that `config.generator` names, with random weights: no file, no network, no output.
+    """The bare network that `config.architecture` names, with random weights: no file, no network, no output.
 
     Raises:
         ValueError: if no generator of that name is registered.
     """
-    if config.generator not in GENERATORS:
-        raise ValueError(f"generator is {config.generator!r}; accepted: {', '.join(GENERATORS)}")
-    return build_network(GENERATORS[config.generator], config)
+    if config.architecture not in GENERATORS:
+        raise ValueError(f"architecture is {config.architecture!r}; accepted: {', '.join(GENERATORS)}")
+    return build_network(GENERATORS[config.architecture], config)
 
 
 def build_network(network: type[nn.Module], config: ChromaGANConfig) -> nn.Module:
@@ -55,9 +55,9 @@ def build_network(network: type[nn.Module], config: ChromaGANConfig) -> nn.Modul
 
 def fields_read(config: ChromaGANConfig) -> set[str]:
     """Names of the config fields that the generator and the critic which `config` names are built from."""
-    networks = GENERATORS.get(config.generator), CRITICS.get(config.critic)
+    networks = GENERATORS.get(config.architecture), CRITICS.get(config.critic)
     read = {name for network in networks if network for name in inspect.signature(network).parameters}
-    return read | {"generator", "critic"}
+    return read | {"architecture", "critic"}
 
 
 @contextlib.contextmanager

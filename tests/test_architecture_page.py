@@ -89,7 +89,7 @@ def test_row_of_a_recipe_is_true(path, extractors):
     recipe = load_recipe(path)
     config = recipe.build_config()
     _, generator, objective, own_weights, critic_weights = table_rows("recipe")[path.stem]
-    assert generator == f"`{config.generator}`"
+    assert generator == f"`{config.architecture}`"
     named = set(re.split(r" \+ |, then also ", re.sub(r" at \S+ of the color term's gradient", "", objective)))
     assert named == terms(recipe)
     for ratio in re.findall(r"at (\S+) of the color term's gradient", objective):
@@ -112,18 +112,18 @@ def test_row_of_a_recipe_is_true(path, extractors):
 
 @pytest.mark.parametrize(("generator", "heading"), [("chromagan_lite", "chromagan_lite"), ("chromagan", "ChromaGAN")])
 def test_modules_of_chromagan_are_all_there_with_their_weights(generator, heading):
-    network = on_meta(ChromaGANConfig(generator=generator))
+    network = on_meta(ChromaGANConfig(architecture=generator))
     section = PAGE.split(f"\n## {heading}\n", 1)[1].split("\n## ", 1)[0]
     rows = table_rows("module", section)
     assert set(rows) == {name for name, _ in network.named_children()}
     for name, row in rows.items():
         assert row[-1] == weights(network.get_submodule(name)), name
     assert weights(network) in section
-    assert weights(on_meta(ChromaGANConfig(generator=generator, class_head=False))) in section
+    assert weights(on_meta(ChromaGANConfig(architecture=generator, class_head=False))) in section
 
 
 def test_repetition_saves_weights_in_the_resnet_unet():
-    assert weights(on_meta(ChromaGANConfig(generator="resnet_unet", upsampling="nearest"))) in PAGE
+    assert weights(on_meta(ChromaGANConfig(architecture="resnet_unet", upsampling="nearest"))) in PAGE
 
 
 def test_every_figure_is_shown_and_every_link_leads_somewhere():
@@ -196,7 +196,7 @@ def test_every_generator_is_drawn_once():
 def test_figure_has_the_modules_and_shapes_of_the_network(path, name, extractors):
     root = figure(path)
     size = int(root.get("data-size"))
-    network = on_meta(ChromaGANConfig(generator=name, image_size=size))
+    network = on_meta(ChromaGANConfig(architecture=name, image_size=size))
     modules = check_blocks(root, shapes_of(network, torch.zeros(1, 1, size, size, device="meta")), name)
     assert {module.split(".")[0] for module in modules} == {child for child, _ in network.named_children()}
     if name == "chromagan":

@@ -17,13 +17,13 @@ def read_back(config: ChromaGANConfig) -> ChromaGANConfig:
 
 def test_defaults_are_the_packaged_generator():
     config, packaged = ChromaGANConfig(), ChromaGANConfig.from_pretrained(PACKAGED_WEIGHTS)
-    for name in inspect.signature(GENERATORS[packaged.generator]).parameters:
+    for name in inspect.signature(GENERATORS[packaged.architecture]).parameters:
         assert getattr(config, name) == getattr(packaged, name), name
-    assert config.generator == packaged.generator == "chromagan_lite"
+    assert config.architecture == packaged.architecture == "chromagan_lite"
 
 
 def test_defaults_of_its_fields_are_the_published_network():
-    config = ChromaGANConfig(generator="chromagan")
+    config = ChromaGANConfig(architecture="chromagan")
     assert (config.encoding, config.trunk_input, config.image_size) == ("unit8", "raw", 224)
     assert (config.width_multiplier, config.critic_width_multiplier) == (1, 1)
     assert tuple(config.global_hidden_sizes) == (1024, 512, 256)
@@ -65,7 +65,7 @@ def test_invalid_settings_are_refused_in_one_line_that_names_the_field(settings,
 
 
 @pytest.mark.parametrize(
-    ("field", "value"), [("image_size", "224"), ("image_size", 224.0), ("class_head", "yes"), ("generator", None)]
+    ("field", "value"), [("image_size", "224"), ("image_size", 224.0), ("class_head", "yes"), ("architecture", None)]
 )
 def test_wrong_types_are_refused_with_the_name_of_the_field(field, value):
     with pytest.raises(StrictDataclassError, match=field):
@@ -74,7 +74,7 @@ def test_wrong_types_are_refused_with_the_name_of_the_field(field, value):
 
 def test_one_class_is_enough_without_a_class_head():
     assert ChromaGANConfig(num_labels=1, class_head=False).num_labels == 1
-    assert ChromaGANConfig(num_labels=1, generator="pix2pix_unet").num_labels == 1
+    assert ChromaGANConfig(num_labels=1, architecture="pix2pix_unet").num_labels == 1
 
 
 def test_the_config_knows_which_generators_have_a_class_head():
@@ -87,19 +87,19 @@ def test_the_config_knows_which_generators_have_a_class_head():
         {},
         {"trunk": "lite0", "width_multiplier": 0.25, "decoder_widths": [8, 8, 8, 8, 8]},
         {"num_labels": 2},
-        {"generator": "pix2pix_unet", "dropout_at_inference": True, "dropout_seed": 7},
-        {"generator": "preincep", "train_extractor": True},
-        {"generator": "resnet_unet", "upsampling": "nearest", "trunk_input": "imagenet"},
+        {"architecture": "pix2pix_unet", "dropout_at_inference": True, "dropout_seed": 7},
+        {"architecture": "preincep", "train_extractor": True},
+        {"architecture": "resnet_unet", "upsampling": "nearest", "trunk_input": "imagenet"},
         {"num_labels": 200},
         {"id2label": {0: "cat", 1: "dog", 2: "bird"}, "label2id": {"cat": 0, "dog": 1, "bird": 2}},
         {
-            "generator": "chromagan",
+            "architecture": "chromagan",
             "global_hidden_sizes": [8, 4],
             "class_hidden_sizes": [],
             "image_size": 64,
             "pooled_size": 1,
         },
-        {"generator": "chromagan", "width_multiplier": 1, "encoding": "symmetric", "chroma_resolution": "full"},
+        {"architecture": "chromagan", "width_multiplier": 1, "encoding": "symmetric", "chroma_resolution": "full"},
         {"critic_width_multiplier": 0.25},
     ],
 )
@@ -113,7 +113,7 @@ def test_json_there_and_back(settings):
 
 def test_saved_and_loaded(tmp_path):
     config = ChromaGANConfig(
-        generator="chromagan", width_multiplier=0.5, num_labels=200, global_hidden_sizes=(256, 128)
+        architecture="chromagan", width_multiplier=0.5, num_labels=200, global_hidden_sizes=(256, 128)
     )
     config.save_pretrained(tmp_path)
     loaded = ChromaGANConfig.from_pretrained(tmp_path)
@@ -129,8 +129,8 @@ def test_unknown_keys_are_kept_so_that_older_code_reads_newer_files():
 
 @pytest.mark.parametrize("name", GENERATORS)
 def test_a_saved_config_holds_what_its_networks_read_and_nothing_else(name):
-    config = ChromaGANConfig(generator=name)
+    config = ChromaGANConfig(architecture=name)
     fields = set(ChromaGANConfig.__annotations__) - {"model_type"}
     networks = GENERATORS[name], CRITICS[config.critic]
     read = {field for network in networks for field in inspect.signature(network).parameters}
-    assert set(json.loads(config.to_json_string())) & fields == fields & (read | {"generator", "critic"})
+    assert set(json.loads(config.to_json_string())) & fields == fields & (read | {"architecture", "critic"})

@@ -62,7 +62,7 @@ every_classifier = pytest.mark.parametrize("name", [name for name in GENERATORS 
 def build(name: str = "chromagan", seed: int = 0, **settings) -> ChromaGANGenerator:
     """A tiny generator whose running statistics and shifts are not the neutral ones of a new network."""
     torch.manual_seed(seed)
-    generator = ChromaGANGenerator(ChromaGANConfig(generator=name, **(TINY | settings))).eval()
+    generator = ChromaGANGenerator(ChromaGANConfig(architecture=name, **(TINY | settings))).eval()
     with torch.no_grad():
         for module in generator.modules():
             if isinstance(module, nn.BatchNorm2d):
@@ -107,11 +107,11 @@ def count_of_weights(**settings) -> int:
 def test_number_of_weights(name):
     if hasattr(GENERATORS[name], "load_extractor_weights") and not HAS_TIMM:
         pytest.skip("timm is not installed: the extractor is a stand-in")
-    assert count_of_weights(generator=name) == WEIGHTS[name]
+    assert count_of_weights(architecture=name) == WEIGHTS[name]
 
 
 def test_number_of_weights_without_the_class_head():
-    assert count_of_weights(generator="chromagan", class_head=False) == 47_528_866
+    assert count_of_weights(architecture="chromagan", class_head=False) == 47_528_866
 
 
 @every_generator
@@ -263,8 +263,8 @@ def test_reflection_goes_on_where_a_side_more_than_doubles():
 
 
 def test_an_unknown_generator_is_refused_with_the_names_that_exist():
-    with pytest.raises(ValueError, match=f"^generator is 'unet9'; accepted: {', '.join(GENERATORS)}$"):
-        build_generator(ChromaGANConfig(generator="unet9"))
+    with pytest.raises(ValueError, match=f"^architecture is 'unet9'; accepted: {', '.join(GENERATORS)}$"):
+        build_generator(ChromaGANConfig(architecture="unet9"))
 
 
 # The published network
@@ -334,7 +334,7 @@ def test_the_function_is_the_published_one():
 
 def test_stages_have_the_published_shapes_at_224_pixels():
     with torch.device("meta"):
-        generator = ChromaGANGenerator(ChromaGANConfig(generator="chromagan"))
+        generator = ChromaGANGenerator(ChromaGANConfig(architecture="chromagan"))
         output = generator(torch.empty(1, 1, 224, 224), output_hidden_states=True)
     assert [tuple(state.shape[1:]) for state in output.hidden_states] == [
         (64, 224, 224),
@@ -466,7 +466,7 @@ def test_pooled_size_makes_the_dense_layers_small():
 
 def test_width_multiplier_scales_every_convolution():
     with torch.device("meta"):
-        network = build_generator(ChromaGANConfig(generator="chromagan", width_multiplier=0.5))
+        network = build_generator(ChromaGANConfig(architecture="chromagan", width_multiplier=0.5))
     widths = {
         key.removesuffix(".weight"): weight.shape[0] for key, weight in network.named_parameters() if weight.ndim == 4
     }
@@ -485,7 +485,7 @@ def test_width_multiplier_scales_every_convolution():
 
 def test_unet_has_the_published_widths_at_256_pixels():
     with torch.device("meta"):
-        network = build_generator(ChromaGANConfig(generator="pix2pix_unet", image_size=256))
+        network = build_generator(ChromaGANConfig(architecture="pix2pix_unet", image_size=256))
         output = network(torch.empty(2, 1, 256, 256))
     assert [block.conv.out_channels for block in network.down] == [64, 128, 256, 512, 512, 512, 512, 512]
     entering = [*(block.conv.in_channels for block in network.up), network.chroma.in_channels]
@@ -511,19 +511,19 @@ def test_unet_has_the_published_widths_at_256_pixels():
     assert [block.norm is None for block in network.down] == [True] + [False] * 6 + [True]
     # The 54.41 million of the authors' public network from 3 to 3 channels, less 16 x 64 x 2 weights at the entry and
     # 16 x 128 + 1 at the exit, with running statistics and the two biases that stand for the norms left out.
-    assert count_of_weights(generator="pix2pix_unet", image_size=256) == 54_420_290
+    assert count_of_weights(architecture="pix2pix_unet", image_size=256) == 54_420_290
 
 
 @pytest.mark.parametrize(("image_size", "halvings"), [(32, 5), (64, 6), (96, 6), (128, 7), (256, 8), (512, 8)])
 def test_unet_halves_pictures_down_to_one_pixel_at_the_training_size(image_size, halvings):
     with torch.device("meta"):
-        network = build_generator(ChromaGANConfig(generator="pix2pix_unet", image_size=image_size))
+        network = build_generator(ChromaGANConfig(architecture="pix2pix_unet", image_size=image_size))
     assert (len(network.down), len(network.up) + 1, network.size_multiple) == (halvings, halvings, 2**halvings)
 
 
 def test_unet_feeds_minus_one_to_one_and_starts_as_published():
     torch.manual_seed(0)
-    generator = ChromaGANGenerator(ChromaGANConfig(generator="pix2pix_unet", width_multiplier=0.25, image_size=64))
+    generator = ChromaGANGenerator(ChromaGANConfig(architecture="pix2pix_unet", width_multiplier=0.25, image_size=64))
     given, _ = inputs_and_outputs(
         generator, generator.network.down[0], torch.tensor([0.0, 1.0]).expand(1, 1, 64, 2).repeat(1, 1, 1, 32)
     )
@@ -593,7 +593,7 @@ def resnet18() -> ResNetForImageClassification:
 def test_encoder_of_the_resnet_unet_is_the_library_s_resnet_18():
     torch.manual_seed(0)
     theirs = resnet18()
-    config = ChromaGANConfig(generator="resnet_unet", trunk_input="imagenet", width_multiplier=0.25)
+    config = ChromaGANConfig(architecture="resnet_unet", trunk_input="imagenet", width_multiplier=0.25)
     generator = ChromaGANGenerator(config).eval()
     generator.network.load_backbone_weights(theirs.state_dict())
     luminance = pictures(1, 64, 96)
@@ -630,7 +630,7 @@ def test_backbone_weights_by_torchvision_s_names_are_the_same():
 def test_backbone_weights_that_do_not_fit_are_refused_and_change_nothing(change, error, message):
     tensors = resnet18().state_dict()
     change(tensors)
-    network = build_generator(ChromaGANConfig(generator="resnet_unet", width_multiplier=0.25))
+    network = build_generator(ChromaGANConfig(architecture="resnet_unet", width_multiplier=0.25))
     before = {name: value.clone() for name, value in network.state_dict().items()}
     with pytest.raises(error, match=message):
         network.load_backbone_weights(tensors)
@@ -639,7 +639,7 @@ def test_backbone_weights_that_do_not_fit_are_refused_and_change_nothing(change,
 
 def test_sub_pixel_upsampling_starts_as_nearest_upsampling():
     torch.manual_seed(0)
-    generator = ChromaGANGenerator(ChromaGANConfig(generator="resnet_unet", width_multiplier=0.0625))
+    generator = ChromaGANGenerator(ChromaGANConfig(architecture="resnet_unet", width_multiplier=0.0625))
     enlarge = generator.network.up4.enlarge
     x = torch.randn(2, 32, 3, 5)
     with torch.no_grad():
@@ -664,7 +664,7 @@ def test_single_pictures_are_no_batch_for_the_resnet_unet_at_32_pixels():
 def test_front_of_the_autoencoders_answers_as_the_classifier_does_to_gray(name):
     theirs = resnet18()
     torch.manual_seed(0)
-    config = ChromaGANConfig(generator=name, trunk_input="imagenet", width_multiplier=0.25)
+    config = ChromaGANConfig(architecture=name, trunk_input="imagenet", width_multiplier=0.25)
     generator = ChromaGANGenerator(config).eval()
     generator.network.load_backbone_weights(theirs.state_dict())
     luminance = pictures(1, 64, 96)
@@ -750,7 +750,7 @@ def test_the_extractor_is_frozen_unless_it_is_to_be_trained(stand_in):
 
 def test_encoder_and_extractor_are_filled_from_files_of_their_own(stand_in):
     torch.manual_seed(0)
-    generator = ChromaGANGenerator(ChromaGANConfig(generator="preincep", width_multiplier=0.25))
+    generator = ChromaGANGenerator(ChromaGANConfig(architecture="preincep", width_multiplier=0.25))
     network, theirs = generator.network, resnet18().state_dict()
     network.load_backbone_weights(theirs)
     kernels = theirs["resnet.embedder.embedder.convolution.weight"]
@@ -777,7 +777,7 @@ def test_extractors_that_cannot_be_had_are_refused_in_one_line(monkeypatch):
     with pytest.raises(
         ImportError, match=r"^generators preincep and preres need timm, [^\n]+; accepted: timm 1\.0 [^\n]+$"
     ):
-        ChromaGANGenerator(ChromaGANConfig(generator="preincep"))
+        ChromaGANGenerator(ChromaGANConfig(architecture="preincep"))
 
 
 @pytest.mark.skipif(not HAS_TIMM, reason="timm is not installed")
@@ -786,7 +786,7 @@ def test_extractors_take_timm_s_own_weights_and_give_its_features(name):
     import timm
 
     torch.manual_seed(0)
-    network = ChromaGANGenerator(ChromaGANConfig(generator=name, width_multiplier=0.0625)).network
+    network = ChromaGANGenerator(ChromaGANConfig(architecture=name, width_multiplier=0.0625)).network
     picture = torch.rand(1, 3, 299, 299) * 2 - 1
     with torch.no_grad():
         (random_features,) = network.extractor(picture)

@@ -66,7 +66,7 @@ def test_a_folded_generator_is_neither_saved_nor_trained(generator, tmp_path):
 
 
 def test_a_generator_that_cannot_fold_stays_as_it_is(tmp_path):
-    generator = ChromaGANGenerator(ChromaGANConfig(generator="labnet", width_multiplier=0.125))
+    generator = ChromaGANGenerator(ChromaGANConfig(architecture="labnet", width_multiplier=0.125))
     assert not generator.fold_batch_norms().training
     generator.train().save_pretrained(tmp_path)
     assert (tmp_path / "model.safetensors").is_file()

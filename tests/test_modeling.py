@@ -27,7 +27,8 @@ TINY = {
     "trunk_batch_norm": True,
     "trunk": "lite0",
 }
-MODELS = {name: (ChromaGANGenerator, {"generator": name}) for name in GENERATORS} | {"critic": (ChromaGANCritic, {})}
+MODELS = {name: (ChromaGANGenerator, {"architecture": name}) for name in GENERATORS}
+MODELS["critic"] = (ChromaGANCritic, {})
 
 every_model = pytest.mark.parametrize("kind", MODELS)
 every_generator = pytest.mark.parametrize("kind", GENERATORS)
@@ -244,7 +245,7 @@ def test_no_tensor_hides_outside_of_parameters_and_buffers(kind):
 @every_generator
 def test_a_new_network_starts_with_activations_of_ordinary_size(kind):
     torch.manual_seed(0)
-    model = ChromaGANGenerator(ChromaGANConfig(**(TINY | {"generator": kind, "width_multiplier": 0.25}))).train()
+    model = ChromaGANGenerator(ChromaGANConfig(**(TINY | {"architecture": kind, "width_multiplier": 0.25}))).train()
     with torch.no_grad():
         states = model(batch_for(model, count=4, size=64), output_hidden_states=True).hidden_states
     # pix2pix starts from weights of deviation 0.02, from which batch norm makes ordinary sizes behind the first layer.

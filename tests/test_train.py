@@ -239,7 +239,7 @@ def test_a_generator_whose_package_is_missing_is_one_line(pictures, tmp_path, ca
     monkeypatch.setattr(networks, "ChromaGANGenerator", refuse)
     assert run(pictures, tmp_path / "run") == 2
     assert capsys.readouterr().err == (
-        "train.py: model.generator: preincep needs timm: pip install 'chromagan[inception]'\n"
+        "train.py: model.architecture: preincep needs timm: pip install 'chromagan[inception]'\n"
     )
 
 

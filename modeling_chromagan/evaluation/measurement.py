@@ -293,7 +293,7 @@ def describe_model(candidate: ModelCandidate, class_head: str) -> dict[str, Any]
     return {
         "model": candidate.name,
         "place": candidate.place,
-        "generator": generator.config.generator,
+        "architecture": generator.config.architecture,
         "parameters": generator.num_parameters(),
         "stored_dtype": str(stored or generator.dtype).removeprefix("torch."),
         "dtype": str(generator.dtype).removeprefix("torch."),

@@ -140,7 +140,7 @@ def infer_config(layers: dict[str, KerasLayer]) -> ChromaGANConfig:
     head = chains[1] if len(chains) > 1 else None
     try:
         return ChromaGANConfig(
-            generator="chromagan",
+            architecture="chromagan",
             encoding="unit8",
             width_multiplier=width,
             image_size=32 * grid,

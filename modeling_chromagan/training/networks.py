@@ -37,7 +37,7 @@ class Networks:
         try:
             self.generator, self.critic = ChromaGANGenerator(config), ChromaGANCritic(config)
         except ImportError as error:
-            raise SettingError(f"model.generator: {error}") from error
+            raise SettingError(f"model.architecture: {error}") from error
         if recipe.init_from:
             adversarial = any(phase.objective.adversarial_weight for phase in recipe.phases)
             self.load_initial_weights(Path(recipe.init_from), adversarial)

@@ -260,11 +260,11 @@ class Recipe(Section):
         if self.teacher.kind == "labels" and with_class_loss and not teachers:
             raise ValueError("teacher.kind is labels but no source has use_labels: true; accepted: exactly one source")
         config = self.build_config()
-        network = GENERATORS[config.generator]
+        network = GENERATORS[config.architecture]
         if with_class_loss and not network.has_class_head:
             raise ValueError(
-                f"model.generator is {config.generator}, which has no class head; accepted: class_weight: 0 in every "
-                "phase"
+                f"model.architecture is {config.architecture}, which has no class head; accepted: class_weight: 0 in "
+                "every phase"
             )
         if with_class_loss and self.teacher.kind != "none" and not config.class_head:
             raise ValueError("model.class_head is false; accepted: true, or class_weight: 0 in every phase")
@@ -274,7 +274,7 @@ class Recipe(Section):
             )
         for setting in ("backbone_weights", "extractor_weights"):
             if getattr(self, setting) and not hasattr(network, f"load_{setting}"):
-                raise ValueError(f"{setting} is {getattr(self, setting)!r}; accepted with {config.generator}: null")
+                raise ValueError(f"{setting} is {getattr(self, setting)!r}; accepted with {config.architecture}: null")
         if self.backbone_weights:
             for field, needed in network.backbone_requires.items():
                 if getattr(config, field) != needed:
@@ -285,13 +285,13 @@ class Recipe(Section):
             if phase.objective.bins_weight and not getattr(network, "has_bins", False):
                 raise ValueError(
                     f"phases.{i}.objective.bins_weight is {phase.objective.bins_weight}; accepted with "
-                    f"{config.generator}, which predicts no distribution over colors: 0"
+                    f"{config.architecture}, which predicts no distribution over colors: 0"
                 )
             share = phase.generator_optimizer.backbone_learning_rate_share
             if share != 1 and not getattr(network, "backbone_parts", ()):
                 raise ValueError(
                     f"phases.{i}.generator_optimizer.backbone_learning_rate_share is {share}; accepted with "
-                    f"{config.generator}, which has no backbone: 1"
+                    f"{config.architecture}, which has no backbone: 1"
                 )
             objective = phase.objective
             if objective.adversarial_weight and objective.penalty_weight and config.critic == "projected":
@@ -339,8 +339,8 @@ class Recipe(Section):
                 f"model.num_labels is {self.model['num_labels']}; accepted here: {len(labels['id2label'])}"
             )
         settings = {name: value for name, value in self.model.items() if not (labels and name == "num_labels")}
-        if settings.get("generator", "chromagan") not in GENERATORS:
-            raise ValueError(f"model.generator is {settings['generator']!r}; accepted: {', '.join(GENERATORS)}")
+        if settings.get("architecture", "chromagan_lite") not in GENERATORS:
+            raise ValueError(f"model.architecture is {settings['architecture']!r}; accepted: {', '.join(GENERATORS)}")
         try:
             return ChromaGANConfig(**settings, **labels)
         except StrictDataclassError as error:  # a wrong type; several lines, of which the last says what is wrong

@@ -35,7 +35,7 @@ CLASS_NAMES = ["n01443537", "n01629819", "n01641577"]  # goldfish, salamander, b
 def tiny_config(**options) -> ChromaGANConfig:
     return ChromaGANConfig(
         **{
-            "generator": "chromagan",
+            "architecture": "chromagan",
             "image_size": 32,
             "width_multiplier": 1 / 64,
             "global_hidden_sizes": [4],

@@ -70,7 +70,7 @@ def test_command_line_comes_last_and_reaches_into_lists():
         ("precision=float16", ["precision", "float16", "float32", "bfloat16"]),
         ("model.encoding=lab", ["encoding", "lab", "unit8", "symmetric"]),
         ("model.image_size=large", ["model", "image_size", "large", "int"]),
-        ("model.generator=unknown", ["model.generator", "unknown", "chromagan"]),
+        ("model.architecture=unknown", ["model.architecture", "unknown", "chromagan"]),
         ("model.depth=3", ["model.depth", "accepted", "width_multiplier"]),
         ("phases.0.batches.0.weights.other=1", ["other", "accepted", "pictures"]),
         ("phases.0.objective.class_weight=1", ["teacher.kind", "none", "accepted"]),

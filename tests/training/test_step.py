@@ -16,7 +16,7 @@ from modeling_chromagan.trunk_efficientnet_lite import EfficientNetLite
 
 DEBUG = ROOT / "recipes" / "debug.yaml"
 MODEL = "trunk: lite0, width_multiplier: 0.25, decoder_widths: [32, 32, 32, 32, 32], num_labels: 2"
-LITE = [f"model={{generator: chromagan_lite, {MODEL}}}", "threads=1", "phases.0.generator_optimizer.warmup_steps=0"]
+LITE = [f"model={{architecture: chromagan_lite, {MODEL}}}", "threads=1", "phases.0.generator_optimizer.warmup_steps=0"]
 
 
 def prepare(*settings: str, features: PictureFeatures | None = None) -> tuple[Recipe, Networks, Updates]:

@@ -384,7 +384,7 @@ def test_without_a_network_it_is_one_line(model, monkeypatch):
 
 def trunk_config(**settings) -> ChromaGANConfig:
     small = {
-        "generator": "chromagan",
+        "architecture": "chromagan",
         "image_size": 32,
         "global_hidden_sizes": (4,),
         "class_head": False,
