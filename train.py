@@ -21,9 +21,10 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from modeling_chromagan.color import decode_ab
-from modeling_chromagan.commands.evaluate import evaluate_model, sample_grid
 from modeling_chromagan.errors import SettingError, one_line
 from modeling_chromagan.evaluation.ab_histogram import ab_histogram
+from modeling_chromagan.evaluation.contact_sheet import sample_grid
+from modeling_chromagan.evaluation.measurement import evaluate_model
 from modeling_chromagan.training import objectives
 from modeling_chromagan.training.color_bins import bin_rarity, bin_shares
 from modeling_chromagan.training.data.augmentation import to_network_units

@@ -16,14 +16,14 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from ..errors import SettingError, first_line
-from ..evaluation.colorizers import CandidateError, load_candidates
-from ..evaluation.contact_sheet import comparison_sheet, evaluation_sheet, sample_grid
+from ..errors import SettingError, UserError, first_line
+from ..evaluation.colorizers import load_colorizers
+from ..evaluation.contact_sheet import comparison_sheet, evaluation_sheet
 from ..evaluation.lpips_fid import load_perceptual_measures
-from ..evaluation.measurement import Evaluation, EvaluationError, evaluate_model
+from ..evaluation.measurement import Evaluation, EvaluationError
 from ..evaluation.pictures import PictureSourceError, open_source
 from ..evaluation.protocols import PROTOCOLS
-from ..evaluation.recognition import DEFAULT_CLASSIFIER, load_recognizer
+from ..evaluation.recognition import DEFAULT_CLASSIFIER, Recognizer, load_recognizer
 from ..evaluation.report import PictureTable, markdown_report, write_results
 from ..image_processing_chromagan import RANGES
 from .messages import only_own_output
@@ -95,7 +95,7 @@ def run_evaluate(options: argparse.Namespace) -> int:
     try:
         with only_own_output(quiet=True):
             _run(options)
-    except (EvaluationError, CandidateError, PictureSourceError) as error:
+    except (UserError, PictureSourceError) as error:
         print(f"chromagan evaluate: error: {first_line(error)}", file=sys.stderr)
         return 1
     return 0
@@ -109,13 +109,8 @@ def _run(options: argparse.Namespace) -> None:
             options.output.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise EvaluationError(f"--output {options.output} cannot be made: {error.strerror}") from error
-    protocol = PROTOCOLS[options.protocol]
-    try:
-        device = torch.device(options.device)
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise EvaluationError(f"--device {options.device}: {first_line(error)}") from error
-    candidates = load_candidates(
+    protocol, device = PROTOCOLS[options.protocol], _device(options.device)
+    colorizers = load_colorizers(
         options.model or [str(PACKAGED_MODEL)],
         protocol,
         device,
@@ -123,46 +118,54 @@ def _run(options: argparse.Namespace) -> None:
         working_size=options.working_size,
     )
     source = open_source(options.data, options.split)
-    perceptual = {}
-    if options.perceptual:
-        perceptual, reasons = load_perceptual_measures()
-        for reason in reasons:
-            print(reason, file=sys.stderr)
-
-    recognizer = None
-    if options.classifier != "none":
-        try:
-            recognizer = load_recognizer(options.classifier, device)
-        except SettingError as error:
-            print(f"Lite2 figures are not measured: {error}", file=sys.stderr)
-
-    def say(line: str) -> None:
-        tqdm.write(line, file=sys.stderr)
-
+    perceptual, reasons = load_perceptual_measures() if options.perceptual else ({}, [])
+    for reason in reasons:
+        print(reason, file=sys.stderr)
     evaluation = Evaluation(
-        candidates,
+        colorizers,
         source,
         protocol,
         batch_size=options.batch_size,
         samples=options.samples,
         perceptual=perceptual,
-        recognizer=recognizer,
-        say=say,
+        recognizer=_recognizer(options.classifier, device),
+        say=lambda line: tqdm.write(line, file=sys.stderr),
     )
+    _measure(evaluation, options.output)
+
+
+def _device(name: str) -> torch.device:
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise EvaluationError(f"--device {name}: {first_line(error)}") from error
+    return device
+
+
+def _recognizer(where: str, device: torch.device) -> Recognizer | None:
+    """The classifier, or `None` where none is wanted or, said on stderr, none can be had."""
+    if where == "none":
+        return None
+    try:
+        return load_recognizer(where, device)
+    except SettingError as error:
+        print(f"Lite2 figures are not measured: {error}", file=sys.stderr)
+        return None
+
+
+def _measure(evaluation: Evaluation, output: Path | None) -> None:
+    """Runs and prints; writes results, tables and sheets into `output`, if there is one."""
     with contextlib.ExitStack() as stack:
-        tables = []
-        if options.output is not None:
-            for row in evaluation.rows[1:]:
-                tables.append(
-                    stack.enter_context(contextlib.closing(PictureTable(options.output / f"{row.name}.csv")))
-                )
+        paths = [] if output is None else [output / f"{row.name}.csv" for row in evaluation.rows[1:]]
+        tables = [stack.enter_context(contextlib.closing(PictureTable(path))) for path in paths]
         results = evaluation.run(tables)
     print(markdown_report(results))
-    if options.output is not None:
-        write_results(options.output, results)
-        evaluation_sheet(evaluation).save(options.output / "contact_sheet.png")
+    if output is not None:
+        write_results(output, results)
+        evaluation_sheet(evaluation).save(output / "contact_sheet.png")
         if len(evaluation.rows) > 2:
-            comparison_sheet(evaluation).save(options.output / "comparison.png")
+            comparison_sheet(evaluation).save(output / "comparison.png")
 
 
 def _positive(text: str) -> int:
@@ -194,7 +197,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return run_evaluate(parser.parse_args(arguments))
 
 
-__all__ = ["add_evaluate_arguments", "evaluate_model", "run_evaluate", "sample_grid"]
+__all__ = ["add_evaluate_arguments", "run_evaluate"]
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -5,6 +5,8 @@ enters each resampling as often as a Poisson variable of mean one says, the limi
 "Estimating uncertainty for massive data streams", 2012): memory does not grow with the number of pictures.
 """
 
+from collections.abc import Mapping
+
 import numpy as np
 import torch
 
@@ -52,4 +54,9 @@ def interval(replicates: np.ndarray) -> tuple[float, float] | None:
     return float(low), float(high)
 
 
-__all__ = ["RESAMPLINGS", "Bootstrap", "interval"]
+def intervals(replicates: Mapping[str, np.ndarray]) -> dict[str, tuple[float, float] | None]:
+    """`interval` of every figure."""
+    return {name: interval(values) for name, values in replicates.items()}
+
+
+__all__ = ["RESAMPLINGS", "Bootstrap", "interval", "intervals"]

@@ -1,8 +1,9 @@
-"""What an evaluation measures: models as they are loaded and run, and the plain gray picture they have to beat."""
+"""What an evaluation measures: models as a protocol runs them, beside the picture left gray."""
 
+import contextlib
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from safetensors import SafetensorError
 
 from ..color import encode_ab, encode_luminance, lab_to_rgb8, reconstruction_to_ab
 from ..composition import compose
-from ..errors import first_line
+from ..errors import UserError, first_line
 from ..image_loading import load_image
 from ..image_processing_chromagan import ChromaGANImageProcessor
 from ..modeling_chromagan import ChromaGANGenerator, ColorizationOutput
@@ -25,13 +26,13 @@ from .protocols import Protocol
 GREY = "grey (ab = 0)"
 
 
-class CandidateError(ValueError):
-    """A model cannot be loaded or run; the message is one line for the user."""
+class ColorizerError(UserError, ValueError):
+    """A model cannot be loaded or run."""
 
 
 @dataclass(frozen=True)
 class Colored:
-    """What a candidate made of a batch.
+    """What a colorizer made of a batch.
 
     Args:
         rgb: (B, 3, H, W) uint8.
@@ -43,6 +44,17 @@ class Colored:
     rgb: torch.Tensor
     logits: torch.Tensor | None = None
     own_loss: torch.Tensor | None = None
+
+
+@contextlib.contextmanager
+def evaluation_mode(generator: torch.nn.Module) -> Iterator[None]:
+    """The generator in evaluation mode; it leaves in the mode in which it came."""
+    was_training = generator.training
+    generator.eval()
+    try:
+        yield
+    finally:
+        generator.train(was_training)
 
 
 @torch.no_grad()
@@ -86,7 +98,7 @@ def _resize(planes: torch.Tensor, size: Sequence[int]) -> torch.Tensor:
     return F.interpolate(planes, tuple(size), mode="bilinear", antialias=True)
 
 
-class GreyCandidate:
+class GrayColorizer:
     """The picture left gray, treated as a model's answer of no chroma would be."""
 
     name = place = GREY
@@ -103,7 +115,7 @@ class GreyCandidate:
         return [Colored(lab_to_rgb8(torch.cat((lab[:, :1], torch.zeros_like(lab[:, 1:])), dim=1)))]
 
 
-class ModelCandidate:
+class ModelColorizer:
     """A generator, run as the protocol says.
 
     Args:
@@ -117,7 +129,7 @@ class ModelCandidate:
         working_size: short side of what the network sees, instead of the image processor's own or the picture's.
 
     Raises:
-        CandidateError: if the protocol's pictures are too small for the generator, or a processor does not fit it.
+        ColorizerError: if the protocol's pictures are too small for the generator, or a processor does not fit it.
     """
 
     def __init__(
@@ -134,14 +146,14 @@ class ModelCandidate:
         self.saturations = tuple(saturations)
         minimum = generator.network.minimum_size
         if protocol.network == "direct" and (seen := working_size or protocol.size) is not None and seen < minimum:
-            raise CandidateError(f"{place}: takes {minimum} pixels a side or more; {protocol.name} has {seen}")
+            raise ColorizerError(f"{place}: takes {minimum} pixels a side or more; {protocol.name} has {seen}")
         self.pipeline = None
         self.working_size = working_size
         if protocol.network == "pipeline":
             try:
                 self.pipeline = ChromaGANPipeline(generator, image_processor, device=generator.device)
             except ValueError as error:
-                raise CandidateError(f"{place}: {first_line(error)}") from error
+                raise ColorizerError(f"{place}: {first_line(error)}") from error
             self.working_size = working_size or self.pipeline.image_processor.working_size
 
     def color(self, rgb: torch.Tensor, lab: torch.Tensor) -> list[Colored]:
@@ -186,15 +198,15 @@ class ModelCandidate:
         return (reconstruction.float().cpu() - truth.cpu()).square().flatten(1).double().mean(1)
 
 
-def load_candidates(
+def load_colorizers(
     places: Sequence[str], protocol: Protocol, device: torch.device | str = "cpu", **settings: Any
-) -> list[ModelCandidate]:
-    """Models of folders or Hub ids, in float32, under names that differ; `settings` are those of `ModelCandidate`.
+) -> list[ModelColorizer]:
+    """Models of folders or Hub ids, in float32, under names that differ; `settings` are those of `ModelColorizer`.
 
     Raises:
-        CandidateError: naming the first one that cannot be loaded.
+        ColorizerError: naming the first one that cannot be loaded.
     """
-    candidates, taken = [], set()
+    colorizers, taken = [], set()
     for place in places:
         generator = load_generator(place).to(device)
         processor = None
@@ -202,15 +214,15 @@ def load_candidates(
             try:
                 processor = ChromaGANImageProcessor.from_pretrained(place)
             except (OSError, ValueError) as error:
-                raise CandidateError(f"{place}: {first_line(error)}") from error
+                raise ColorizerError(f"{place}: {first_line(error)}") from error
         stem = name_of(place)
         name, number = stem, 1
         while name in taken:
             number += 1
             name = f"{stem}-{number}"
         taken.add(name)
-        candidates.append(ModelCandidate(name, place, generator, protocol, processor, **settings))
-    return candidates
+        colorizers.append(ModelColorizer(name, place, generator, protocol, processor, **settings))
+    return colorizers
 
 
 def name_of(place: str) -> str:
@@ -224,20 +236,20 @@ def load_generator(model: str | Path) -> ChromaGANGenerator:
     """The generator of a folder or Hub id in float32 on the CPU, in evaluation mode.
 
     Raises:
-        CandidateError: if it cannot be loaded or its file lacks weights.
+        ColorizerError: if it cannot be loaded or its file lacks weights.
     """
     if not Path(model).is_dir() and not re.fullmatch(r"[\w.-]+/[\w.-]+", str(model)):
-        raise CandidateError(f"{model}: there is no such folder; accepted: a folder or a Hub id, owner/name")
+        raise ColorizerError(f"{model}: there is no such folder; accepted: a folder or a Hub id, owner/name")
     try:
         generator, info = ChromaGANGenerator.from_pretrained(
             model, dtype=torch.float32, output_loading_info=True, ignore_mismatched_sizes=True
         )
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-        raise CandidateError(f"{model}: {first_line(error)}") from error
+        raise ColorizerError(f"{model}: {first_line(error)}") from error
     # These were filled with random numbers: nothing measured with them would mean anything.
     unfit = sorted(info["missing_keys"]) + sorted(name for name, *_ in info["mismatched_keys"])
     if unfit:
-        raise CandidateError(f"{model}: {len(unfit)} weights are missing or of another shape, {unfit[0]} is the first")
+        raise ColorizerError(f"{model}: {len(unfit)} weights are missing or of another shape, {unfit[0]} is the first")
     return generator.eval()
 
 
@@ -253,11 +265,12 @@ def from_picture(picture: Image.Image) -> torch.Tensor:
 
 __all__ = [
     "GREY",
-    "CandidateError",
     "Colored",
-    "GreyCandidate",
-    "ModelCandidate",
+    "ColorizerError",
+    "GrayColorizer",
+    "ModelColorizer",
     "colorize",
-    "load_candidates",
+    "evaluation_mode",
+    "load_colorizers",
     "load_generator",
 ]

@@ -9,7 +9,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from ..color import lab_to_rgb8, rgb8_to_lab
 from ..modeling_chromagan import ChromaGANGenerator
-from .colorizers import colorize
+from .colorizers import colorize, evaluation_mode
 from .measurement import Evaluation
 from .pictures import evenly_spaced, read_pictures
 from .rows import color_batch
@@ -49,12 +49,8 @@ def picture_grid(stacks: Sequence[torch.Tensor], columns: int = 4, enlarge: int 
 def sample_grid(generator: ChromaGANGenerator, rgb: torch.Tensor, **layout: int) -> Image.Image:
     """Draws input, prediction and truth of photographs, (N, 3, H, W) uint8; `layout` is passed to `picture_grid`."""
     lab = rgb8_to_lab(rgb)
-    was_training = generator.training
-    generator.eval()
-    try:
+    with evaluation_mode(generator):
         prediction, _ = colorize(generator, lab[:, :1])
-    finally:
-        generator.train(was_training)
     grey = lab_to_rgb8(torch.cat((lab[:, :1], torch.zeros_like(lab[:, 1:])), dim=1))
     return picture_grid((grey, prediction, rgb), **layout)
 

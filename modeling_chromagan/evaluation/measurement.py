@@ -1,4 +1,4 @@
-"""A pass over photographs that measures every candidate, and what is reported of it."""
+"""A pass over photographs that measures every colorizer, and what is reported of it."""
 
 import importlib.metadata
 from array import array
@@ -12,25 +12,25 @@ from torch import nn
 from tqdm import tqdm
 
 from ..configuration_chromagan import ChromaGANConfig
-from ..errors import first_line
+from ..errors import UserError, first_line
 from ..modeling_chromagan import ChromaGANGenerator
-from .bootstrap import interval
-from .colorizers import GreyCandidate, ModelCandidate
+from .bootstrap import interval, intervals
+from .colorizers import GrayColorizer, ModelColorizer, evaluation_mode
 from .label_mapping import match_classes
 from .metrics import METRICS
 from .pictures import Picture, PictureSource, evenly_spaced, read_pictures
 from .protocols import MIN_COLORFULNESS, Protocol
-from .recognition import Recognizer
+from .recognition import Recognition, Recognizer
 from .report import PictureTable
-from .rows import Row, Spectator, measure_batch
+from .rows import Row, measure_batch
 
 AS_GIVEN = Protocol("as-given", "batches as they are")
 BROKEN_NAMED = 20  # pictures that are named; if there are more, the protocol does not fit the data
 VERSIONS = ("chromagan", "torch", "transformers", "pillow", "numpy", "scikit-image")
 
 
-class EvaluationError(ValueError):
-    """What was asked cannot be measured; the message is one line for the user."""
+class EvaluationError(UserError, ValueError):
+    """What was asked cannot be measured."""
 
 
 def evaluate_model(
@@ -57,15 +57,12 @@ def evaluate_model(
         EvaluationError: if no picture is colorful enough.
     """
     seen = 0
-    was_training = generator.training
-    model = Row(ModelCandidate("model", "model", generator, AS_GIVEN), AS_GIVEN, label_mapping=label_mapping)
-    rows = [Row(GreyCandidate(AS_GIVEN), AS_GIVEN), model]
-    try:
+    with evaluation_mode(generator):
+        model = Row(ModelColorizer("model", "model", generator, AS_GIVEN), AS_GIVEN, label_mapping=label_mapping)
+        rows = [Row(GrayColorizer(AS_GIVEN), AS_GIVEN), model]
         for batch in batches:
             seen += len(batch["rgb"])
             measure_batch(rows, batch["rgb"], batch.get("label"), min_colorfulness)
-    finally:
-        generator.train(was_training)
     if not model.metrics.values["psnr"]:
         raise EvaluationError(f"none of {seen:,} pictures has a colorfulness of {min_colorfulness:g} or more")
     grey_figures, model_figures = (row.figures() for row in rows)
@@ -98,10 +95,10 @@ class Counts:
 
 
 class Evaluation:
-    """A pass over a source that measures every candidate.
+    """A pass over a source that measures every colorizer.
 
     Args:
-        candidates: the models; the grey row is added before them.
+        colorizers: the models; the grey row is added before them.
         source: the pictures.
         protocol: how they are measured.
         batch_size: pictures at once; 1 is taken where pictures keep their own sizes.
@@ -113,7 +110,7 @@ class Evaluation:
 
     def __init__(
         self,
-        candidates: Sequence[ModelCandidate],
+        colorizers: Sequence[ModelColorizer],
         source: PictureSource,
         protocol: Protocol,
         *,
@@ -126,23 +123,23 @@ class Evaluation:
         self.source, self.protocol, self.samples, self.say = source, protocol, samples, say
         self.batch_size = batch_size if protocol.size is not None else 1
         self.classes = {
-            candidate: match_classes(candidate.generator.config, source.class_names) for candidate in candidates
+            colorizer: match_classes(colorizer.generator.config, source.class_names) for colorizer in colorizers
         }
-        self.spectator = None if recognizer is None else Spectator(recognizer, source.class_names)
+        self.recognition = None if recognizer is None else Recognition(recognizer, source.class_names)
         mappings = [None, *(mapping for mapping, _ in self.classes.values())]
-        everyone = [GreyCandidate(protocol), *candidates]
+        everyone = [GrayColorizer(protocol), *colorizers]
         self.rows = [
             Row(
-                candidate,
+                colorizer,
                 protocol,
                 True,
                 mapping,
                 {name: make() for name, make in (perceptual or {}).items()},
                 saturation,
-                self.spectator and self.spectator.metrics(),
+                self.recognition and self.recognition.metrics(),
             )
-            for candidate, mapping in zip(everyone, mappings, strict=True)
-            for saturation in candidate.saturations
+            for colorizer, mapping in zip(everyone, mappings, strict=True)
+            for saturation in colorizer.saturations
         ]
         self.counts = Counts()
         self.indices = array("q")  # of the measured pictures in the source
@@ -158,14 +155,7 @@ class Evaluation:
             EvaluationError: if nothing could be measured.
             PictureSourceError: if the source breaks off.
         """
-        total = self.source.known_count
-        indices = None
-        if self.samples is not None:
-            count = self.source.count()
-            count = count if self.protocol.first is None else min(count, self.protocol.first)
-            indices, total = evenly_spaced(count, self.samples), min(count, self.samples)
-        elif total is not None and self.protocol.first is not None:
-            total = min(total, self.protocol.first)
+        indices, total = self.chosen()
         disable = None if show_progress is None else not show_progress
         with tqdm(total=total, desc="evaluating", unit=" pictures", disable=disable) as self.bar:
             pictures = read_pictures(self.source, self.protocol, indices, self.skip)
@@ -174,22 +164,34 @@ class Evaluation:
                 self.bar.update(len(batch))
         self.counts.seen += self.counts.broken_count
         if not self.counts.measured:
-            if self.counts.seen == 0:
-                raise EvaluationError(f"{self.source.name} is empty")
-            if self.counts.near_gray == 0:
-                raise EvaluationError(f"{self.source.name}: none of {self.counts.seen:,} pictures could be measured")
-            least = self.protocol.min_colorfulness
-            raise EvaluationError(
-                f"{self.source.name}: none of {self.counts.seen:,} pictures has a colorfulness of {least:g} or more"
-            )
+            raise EvaluationError(f"{self.source.name}{self.why_nothing()}")
         return self.results()
+
+    def chosen(self) -> tuple[Iterable[int] | None, int | None]:
+        """Rows that are read, `None` for all of them, and how many these are, where that is known."""
+        first = self.protocol.first
+        if self.samples is None:
+            total = self.source.known_count
+            return None, total if total is None or first is None else min(total, first)
+        count = self.source.count()
+        count = count if first is None else min(count, first)
+        return evenly_spaced(count, self.samples), min(count, self.samples)
+
+    def why_nothing(self) -> str:
+        """Why no picture was measured, to be written behind the source's name."""
+        if self.counts.seen == 0:
+            return " is empty"
+        if self.counts.near_gray == 0:
+            return f": none of {self.counts.seen:,} pictures could be measured"
+        least = self.protocol.min_colorfulness
+        return f": none of {self.counts.seen:,} pictures has a colorfulness of {least:g} or more"
 
     def measure(self, batch: list[Picture], tables: Sequence[PictureTable]) -> None:
         """Adds a batch of pictures of one size."""
         rgb = torch.stack([picture.rgb for picture in batch])
         labels = torch.tensor([picture.label for picture in batch])
         try:
-            measured, values = measure_batch(self.rows, rgb, labels, self.protocol.min_colorfulness, self.spectator)
+            measured, values = measure_batch(self.rows, rgb, labels, self.protocol.min_colorfulness, self.recognition)
         except (MemoryError, OSError, RuntimeError, ValueError) as error:
             if len(batch) > 1:
                 raise EvaluationError(f"a batch of {len(batch)} cannot be colored: {first_line(error)}") from error
@@ -219,23 +221,6 @@ class Evaluation:
 
     def results(self) -> dict[str, Any]:
         counts = self.counts
-        rows = []
-        for row in self.rows:
-            figures, replicates = self.figures(row)
-            entry = {
-                "name": row.name,
-                "figures": figures,
-                "intervals": {name: interval(values) for name, values in replicates.items()},
-            }
-            if row is self.rows[0]:
-                grey_figures, grey_replicates = figures, replicates
-            else:
-                entry |= describe_model(row.candidate, self.classes[row.candidate][1])
-                entry["saturation"] = row.saturation
-                entry["gain"] = gain(figures, grey_figures)
-                differences = gain(replicates, grey_replicates)
-                entry["gain_intervals"] = {name: interval(values) for name, values in differences.items()}
-            rows.append(entry)
         return {
             "protocol": asdict(self.protocol),
             "data": self.source.name,
@@ -248,24 +233,39 @@ class Evaluation:
                 "broken": counts.broken_count,
             },
             "broken": [{"picture": name, "reason": reason} for name, reason in counts.broken],
-            "rows": rows,
+            "rows": self.row_results(),
             "truth": self.truth_results(),
             "versions": {name: importlib.metadata.version(name) for name in VERSIONS if is_installed(name)},
         }
+
+    def row_results(self) -> list[dict[str, Any]]:
+        """Figures and intervals of every row, and of a model's what it is and gains over grey."""
+        measured = [self.figures(row) for row in self.rows]
+        rows = [
+            {"name": row.name, "figures": figures, "intervals": intervals(replicates)}
+            for row, (figures, replicates) in zip(self.rows, measured, strict=True)
+        ]
+        grey_figures, grey_replicates = measured[0]
+        for row, entry, (figures, replicates) in zip(self.rows[1:], rows[1:], measured[1:], strict=True):
+            entry |= describe_model(row.colorizer, self.classes[row.colorizer][1])
+            entry["saturation"] = row.saturation
+            entry["gain"] = gain(figures, grey_figures)
+            entry["gain_intervals"] = intervals(gain(replicates, grey_replicates))
+        return rows
 
     def figures(self, row: Row) -> tuple[dict[str, float], dict[str, np.ndarray]]:
         """A row's figures, and each of those that have an interval in every resampling."""
         figures, replicates = row.figures(), row.metrics.replicates()
         if row.recognition is not None:
-            figures |= row.recognition.result(self.spectator.of_truth)
+            figures |= row.recognition.result(self.recognition.of_truth)
             replicates |= row.recognition.replicates()
         return figures, replicates
 
     def truth_results(self) -> dict[str, Any]:
         """What the classifier makes of the photographs themselves: `lite2_top1` with its interval, where measured."""
-        if self.spectator is None or self.spectator.label_mapping is None:
+        if self.recognition is None or self.recognition.label_mapping is None:
             return {}
-        of_truth = self.spectator.of_truth
+        of_truth = self.recognition.of_truth
         top1 = of_truth.top1()
         if top1 is None:
             return {}
@@ -285,20 +285,20 @@ def in_batches(pictures: Iterable[Picture], batch_size: int) -> Iterator[list[Pi
         yield batch
 
 
-def describe_model(candidate: ModelCandidate, class_head: str) -> dict[str, Any]:
+def describe_model(colorizer: ModelColorizer, class_head: str) -> dict[str, Any]:
     """What stands beside a model's figures."""
-    generator = candidate.generator
-    stored = ChromaGANConfig.from_pretrained(candidate.place).dtype
+    generator = colorizer.generator
+    stored = ChromaGANConfig.from_pretrained(colorizer.place).dtype
     is_rgb = getattr(generator.network, "output_space", "ab") == "rgb"
     return {
-        "model": candidate.name,
-        "place": candidate.place,
+        "model": colorizer.name,
+        "place": colorizer.place,
         "architecture": generator.config.architecture,
         "parameters": generator.num_parameters(),
         "stored_dtype": str(stored or generator.dtype).removeprefix("torch."),
         "dtype": str(generator.dtype).removeprefix("torch."),
         "class_head": class_head,
-        "working_size": candidate.working_size,
+        "working_size": colorizer.working_size,
         "own_loss_of": "RGB in 0..1" if is_rgb else f"ab in {generator.config.encoding} units",
     }
 

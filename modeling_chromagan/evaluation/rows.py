@@ -10,30 +10,29 @@ from torch import nn
 
 from ..color import rgb8_to_lab
 from .color_metrics import ColorMetrics
-from .colorizers import Colored, GreyCandidate, ModelCandidate
-from .label_mapping import imagenet_labels
+from .colorizers import Colored, GrayColorizer, ModelColorizer
 from .lpips_fid import update_perceptual
 from .metrics import colorfulness
 from .protocols import Protocol
-from .recognition import RecognitionMetrics, Recognizer
+from .recognition import Recognition, RecognitionMetrics
 
 
 class Row:
     """One row of the table while it is measured.
 
     Args:
-        candidate: what colors.
+        colorizer: what colors.
         protocol: how it is compared.
         full: all measures with intervals, or those of `ColorMetrics` that training can afford.
         label_mapping: (labels of the data set,), the class of the head for each; without it top-1 is not measured.
         perceptual: further measures by name.
-        saturation: which of the candidate's results these are.
+        saturation: which of the colorizer's results these are.
         recognition: what EfficientNet-Lite2 makes of the pictures, if it looks at them.
     """
 
     def __init__(
         self,
-        candidate: GreyCandidate | ModelCandidate,
+        colorizer: GrayColorizer | ModelColorizer,
         protocol: Protocol,
         full: bool = False,
         label_mapping: torch.Tensor | None = None,
@@ -42,9 +41,9 @@ class Row:
         recognition: RecognitionMetrics | None = None,
     ):
         self.recognition = recognition
-        self.candidate, self.label_mapping, self.perceptual = candidate, label_mapping, perceptual or {}
+        self.colorizer, self.label_mapping, self.perceptual = colorizer, label_mapping, perceptual or {}
         self.saturation = saturation
-        self.name = candidate.name if candidate.saturations == (1,) else f"{candidate.name} x {saturation:g}"
+        self.name = colorizer.name if colorizer.saturations == (1,) else f"{colorizer.name} x {saturation:g}"
         self.metrics = ColorMetrics(protocol, full)
         self.loss_sum = 0.0
         self.loss_pictures = self.labeled = self.correct = 0
@@ -52,7 +51,7 @@ class Row:
     def update(
         self, colored: Colored, rgb: torch.Tensor, lab: torch.Tensor, labels: torch.Tensor | None
     ) -> dict[str, list]:
-        """Adds a batch that the candidate colored; returns what was measured of every picture."""
+        """Adds a batch that the colorizer colored; returns what was measured of every picture."""
         values = self.metrics.update(colored.rgb, rgb, lab)
         if colored.own_loss is not None:
             values["own_loss"] = colored.own_loss.tolist()
@@ -81,28 +80,10 @@ class Row:
         return figures
 
 
-class Spectator:
-    """EfficientNet-Lite2 beside the rows: it looks at every picture, the photographs included.
-
-    Args:
-        recognizer: that looks.
-        class_names: the data set's labels in their order, if it has any.
-    """
-
-    def __init__(self, recognizer: Recognizer, class_names: Sequence[str] | None):
-        self.recognizer = recognizer
-        self.label_mapping = None if class_names is None else imagenet_labels(class_names)
-        self.of_truth = self.metrics()
-
-    def metrics(self) -> RecognitionMetrics:
-        """Of one row."""
-        return RecognitionMetrics(self.label_mapping)
-
-
 def color_batch(rows: Sequence[Row], rgb: torch.Tensor, lab: torch.Tensor) -> list[Colored]:
-    """Every row's picture of truths, (B, 3, H, W), as uint8 and in Lab units; one pass for all rows of a candidate."""
-    candidates = dict.fromkeys(row.candidate for row in rows)  # in their order, as their rows are
-    return [colored for candidate in candidates for colored in candidate.color(rgb, lab)]
+    """Every row's picture of truths, (B, 3, H, W), as uint8 and in Lab units; one pass for all rows of a colorizer."""
+    colorizers = dict.fromkeys(row.colorizer for row in rows)  # in their order, as their rows are
+    return [colored for colorizer in colorizers for colored in colorizer.color(rgb, lab)]
 
 
 def measure_batch(
@@ -110,9 +91,9 @@ def measure_batch(
     rgb: torch.Tensor,
     labels: torch.Tensor | None,
     min_colorfulness: float,
-    spectator: Spectator | None = None,
+    recognition: Recognition | None = None,
 ) -> tuple[torch.Tensor, list[dict[str, list]]]:
-    """Lets every row's candidate color a batch, (B, 3, H, W) uint8, and measures the results.
+    """Lets every row's colorizer color a batch, (B, 3, H, W) uint8, and measures the results.
 
     Returns:
         (B,) which pictures are colorful enough and were measured; what each row measured of these, `[]` if of none.
@@ -123,16 +104,17 @@ def measure_batch(
     rgb = rgb[colored.to(rgb.device)]
     labels = None if labels is None else labels.cpu()[colored]
     lab = rgb8_to_lab(rgb)  # (B, 3, H, W)
-    # Everything is colored before anything is counted: a picture that one candidate cannot do is none of any row.
+    # Everything is colored before anything is counted: a picture that one colorizer cannot do is none of any row.
     results = color_batch(rows, rgb, lab)
-    seen = [] if spectator is None else [spectator.recognizer.recognize(of) for of in (rgb, *(r.rgb for r in results))]
+    pictures = (rgb, *(result.rgb for result in results))
+    seen = [] if recognition is None else [recognition.recognizer.recognize(of_row) for of_row in pictures]
     values = [row.update(result, rgb, lab, labels) for row, result in zip(rows, results, strict=True)]
-    if spectator is not None:
+    if recognition is not None:
         in_truth, *in_rows = seen
-        spectator.of_truth.update(in_truth, in_truth, labels)
+        recognition.of_truth.update(in_truth, in_truth, labels)
         for row, of_row, in_row in zip(rows, values, in_rows, strict=True):
             of_row |= row.recognition.update(in_row, in_truth, labels)
     return colored, values
 
 
-__all__ = ["Row", "Spectator", "color_batch", "measure_batch"]
+__all__ = ["Row", "color_batch", "measure_batch"]

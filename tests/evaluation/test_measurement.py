@@ -18,8 +18,8 @@ from modeling_chromagan import ChromaGANConfig, ChromaGANGenerator, ChromaGANIma
 from modeling_chromagan.color import encode_ab, rgb8_to_lab, rgb_to_lab
 from modeling_chromagan.commands import evaluate
 from modeling_chromagan.evaluation.color_metrics import ColorMetrics
-from modeling_chromagan.evaluation.colorizers import GREY, colorize, load_candidates, predict
-from modeling_chromagan.evaluation.contact_sheet import picture_grid, sample_grid
+from modeling_chromagan.evaluation.colorizers import GREY, colorize, load_colorizers, predict
+from modeling_chromagan.evaluation.contact_sheet import comparison_sheet, evaluation_sheet, picture_grid, sample_grid
 from modeling_chromagan.evaluation.label_mapping import imagenet_labels, match_classes
 from modeling_chromagan.evaluation.measurement import Evaluation, EvaluationError, evaluate_model
 from modeling_chromagan.evaluation.metrics import METRICS, Metric, psnr, ssim
@@ -303,7 +303,7 @@ def test_two_runs_write_the_same_bytes(model_folder, data_folder, tmp_path, caps
 def test_contact_sheet_shows_the_worst_and_the_best(model_folder, data_folder):
     protocol = PROTOCOLS["tiny64"]
     evaluation = Evaluation(
-        load_candidates([str(model_folder)], protocol), open_source(str(data_folder), "valid"), protocol
+        load_colorizers([str(model_folder)], protocol), open_source(str(data_folder), "valid"), protocol
     )
     evaluation.run(show_progress=False)
     sections = {}
@@ -314,7 +314,7 @@ def test_contact_sheet_shows_the_worst_and_the_best(model_folder, data_folder):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("modeling_chromagan.evaluation.contact_sheet.captioned_sheet", keep)
-        assert evaluate.evaluation_sheet(evaluation) == [GREY, model_folder.name, "photograph"]
+        assert evaluation_sheet(evaluation) == [GREY, model_folder.name, "photograph"]
     assert [len(rows) for rows in sections.values()] == [4, 4, 4, 4]
     scores = evaluation.rows[1].metrics.values["psnr"]
     (worst, *_), (best, *_) = (sections[f"{model_folder.name}: {which}"] for which in ("worst by PSNR", "best"))
@@ -327,11 +327,11 @@ def test_contact_sheet_shows_the_worst_and_the_best(model_folder, data_folder):
 def test_comparison_shows_one_picture_of_every_model_below_the_other(model_folder, data_folder, monkeypatch):
     protocol = PROTOCOLS["tiny64"]
     source = open_source(str(data_folder), "valid")
-    evaluation = Evaluation(load_candidates([str(model_folder)] * 2, protocol), source, protocol)
+    evaluation = Evaluation(load_colorizers([str(model_folder)] * 2, protocol), source, protocol)
     evaluation.run(show_progress=False)
     drawn = []
     monkeypatch.setattr("modeling_chromagan.evaluation.contact_sheet.captioned_sheet", lambda *of: drawn.extend(of))
-    evaluate.comparison_sheet(evaluation)
+    comparison_sheet(evaluation)
     title, names, sections = drawn
     assert title == f"tiny64, {data_folder.name}, valid"
     lines = [(way, pictures) for way, ((_, pictures),) in sections]

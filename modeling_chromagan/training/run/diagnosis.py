@@ -10,6 +10,7 @@ import torch
 
 from ...color import encode_luminance, reconstruction_to_ab, rgb8_to_lab
 from ...evaluation.ab_histogram import ab_histogram
+from ...evaluation.colorizers import evaluation_mode
 
 EDGE = 0.01  # of an output's range: nearer to its ends than this is saturated
 
@@ -38,15 +39,11 @@ def color_statistics(generator: torch.nn.Module, rgb: torch.Tensor) -> dict[str,
     encoding = generator.config.encoding
     lab = rgb8_to_lab(rgb)  # (N, 3, H, W)
     truth = lab[:, 1:]
-    was_training = generator.training
-    generator.eval()
-    try:
+    with evaluation_mode(generator):
         outputs = [
             generator(encode_luminance(part, encoding).to(generator.device)).reconstruction.float().cpu()
             for part in lab[:, :1].split(32)
         ]
-    finally:
-        generator.train(was_training)
     output = torch.cat(outputs)  # (N, 2 or 3, H, W)
     ab = reconstruction_to_ab(output, encoding)
     low, high = (0.0, 1.0) if output.shape[1] == 3 or encoding == "unit8" else (-1.0, 1.0)
