@@ -7,6 +7,7 @@ compiled half does not fit torch can be imported all the same, and timm with it:
 import importlib.util
 import os
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import torch
@@ -42,6 +43,14 @@ def extractors(monkeypatch):
             "modeling_chromagan.generator_inception.build_extractor",
             lambda architecture: StandInExtractor(channels[architecture]),
         )
+
+
+@pytest.fixture(scope="session")
+def transformers_tests(request, tmp_path_factory) -> ModuleType:
+    """transformers' own test mixins, as `transformers_tests.test_modeling_common` and so on; skips without them."""
+    from transformers_sources import find_sources, import_tests
+
+    return import_tests(find_sources(tmp_path_factory.mktemp("transformers")), request.config)
 
 
 @pytest.fixture(scope="session")
