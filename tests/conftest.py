@@ -63,3 +63,32 @@ def data_root() -> Path:
     if not (root / "tiny-imagenet").is_dir():
         pytest.fail(f"CHROMAGAN_DATA={value} has no folder tiny-imagenet")
     return root
+
+
+@pytest.fixture(scope="session")
+def small_model(tmp_path_factory) -> Path:
+    """A folder with a generator that colors at random, and its image processor."""
+    from small_evaluation import save_model
+
+    return save_model(tmp_path_factory.mktemp("model"))
+
+
+@pytest.fixture(scope="session")
+def small_data(tmp_path_factory) -> Path:
+    """A data set of six photographs, the third and the fifth gray."""
+    from small_evaluation import photograph, write_data
+
+    pictures = [photograph(seed) for seed in range(6)]
+    pictures[2] = pictures[2].convert("L")
+    pictures[4] = pictures[4].convert("L").convert("RGB")
+    return write_data(tmp_path_factory.mktemp("data") / "set", pictures)
+
+
+@pytest.fixture
+def noisy_pictures() -> tuple[torch.Tensor, torch.Tensor]:
+    """Five noisy predictions and their truths, (5, 3, 12, 17), of all brightnesses."""
+    random = torch.Generator().manual_seed(5)
+    truth = torch.randint(0, 256, (5, 3, 12, 17), generator=random)
+    strengths = torch.tensor([0.02, 0.1, 0.5, 1, 4]).view(5, 1, 1, 1)
+    noise = torch.randint(-60, 61, truth.shape, generator=random) * strengths
+    return (truth + noise.int()).clamp(0, 255).to(torch.uint8), truth.to(torch.uint8)

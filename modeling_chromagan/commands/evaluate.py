@@ -75,7 +75,11 @@ def add_evaluate_arguments(parser: argparse.ArgumentParser) -> None:
         help="EfficientNet-Lite2 for top-1, agreement and FD-Lite2: a folder, a Hub id or a package; none leaves them "
         "out, which saves the time of one such network per picture and row (default: %(default)s)",
     )
-    add("--perceptual", action="store_true", help="also LPIPS and FID, if torchmetrics can load their networks")
+    add(
+        "--perceptual",
+        action="store_true",
+        help="also LPIPS and FID, by torchmetrics: pip install 'chromagan[perceptual]'",
+    )
     add(
         "-o",
         "--output",

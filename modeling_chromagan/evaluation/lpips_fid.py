@@ -18,7 +18,9 @@ def load_perceptual_measures() -> tuple[dict[str, Callable[[], nn.Module]], list
     for name, make in (("lpips", _make_lpips), ("fid", _make_fid)):
         try:
             make()
-        except Exception as error:  # missing packages, no network, damaged downloads: whatever the libraries raise
+        except ImportError as error:
+            reasons.append(f"{name.upper()} is not measured: {first_line(error)}: pip install 'chromagan[perceptual]'")
+        except Exception as error:  # no network, damaged downloads: whatever the libraries raise
             reasons.append(f"{name.upper()} is not measured: {first_line(error)}")
         else:
             makers[name] = make

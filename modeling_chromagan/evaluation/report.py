@@ -20,7 +20,7 @@ def csv_columns() -> list[str]:
 
 
 def markdown_report(results: dict[str, Any]) -> str:
-    """The tables of `results` (see `evaluate.evaluate`) with what was measured, as Markdown."""
+    """The tables of `results` (see `Evaluation.run`) with what was measured, as Markdown."""
     rows, counts, protocol = results["rows"], results["counts"], results["protocol"]
     lines = [
         f"Protocol `{protocol['name']}`: {protocol['summary']}. Data: {results['data']}.",

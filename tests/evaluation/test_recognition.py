@@ -2,6 +2,7 @@
 
 import csv
 import importlib.metadata
+import json
 
 import numpy as np
 import pytest
@@ -9,9 +10,14 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 from scipy.linalg import sqrtm
+from small_evaluation import as_batch, evaluate_data, photograph
 
+from modeling_chromagan import ChromaGANGenerator
+from modeling_chromagan.color import rgb8_to_lab
+from modeling_chromagan.commands import evaluate
 from modeling_chromagan.errors import SettingError
 from modeling_chromagan.evaluation.bootstrap import interval
+from modeling_chromagan.evaluation.colorizers import colorize
 from modeling_chromagan.evaluation.pictures import open_source, read_pictures
 from modeling_chromagan.evaluation.protocols import PROTOCOLS
 from modeling_chromagan.evaluation.recognition import (
@@ -145,6 +151,53 @@ def test_only_lite2_is_called_so(tmp_path):
         load_recognizer(str(tmp_path))
     with pytest.raises(SettingError, match=r"--classifier: .*model\.safetensors"):
         load_recognizer(str(tmp_path / "none"))
+
+
+class ChannelRecognizer:
+    """Recognizes goldfish where red is the brightest channel, else salamanders; its features are the mean channels."""
+
+    def recognize(self, rgb: torch.Tensor) -> Recognized:
+        means = rgb.double().flatten(2).mean(2)  # (B, 3)
+        logits = torch.zeros(len(rgb), 1000)
+        logits[:, 999] = 100  # what is none of the data set's classes is not chosen for top-1
+        logits[:, 1] = means[:, 0] - means[:, 1:].amax(1)
+        return Recognized(logits, means)
+
+
+def test_command_shows_what_a_classifier_recognizes(small_model, small_data, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(evaluate, "load_recognizer", lambda where, device: ChannelRecognizer())
+    arguments = ["--model", small_model, "--data", small_data, "--saturation", "0", "1", "--classifier", "any"]
+    printed = evaluate_data(capsys, *arguments, "-o", tmp_path)
+    written = json.loads((tmp_path / "results.json").read_text())
+    grey, desaturated, model = (row["figures"] for row in written["rows"])
+
+    numbers, labels = (0, 1, 3, 5), torch.tensor([0, 1, 0, 2])
+    truth = as_batch([photograph(number) for number in numbers])["rgb"]
+    red = truth.double().flatten(2).mean(2).argmax(1) == 0
+    right = torch.where(red, 0, 1) == labels
+    assert written["truth"]["figures"]["lite2_top1"] == 100 * right.double().mean()
+    assert f"Its top-1 on the photographs themselves: {100 * right.double().mean():.1f} % (" in printed
+    assert grey["lite2_top1"] == desaturated["lite2_top1"] == 25  # without a brightest channel: salamanders
+    assert grey["lite2_agreement"] == 100  # of all classes it takes another, the same for all
+
+    lab = rgb8_to_lab(truth)
+    colored, _ = colorize(ChromaGANGenerator.from_pretrained(small_model).eval(), lab[:, :1])
+    means = [pictures.double().flatten(2).mean(2).numpy() for pictures in (truth, colored)]
+    one, two = (np.cov(of, rowvar=False) for of in means)
+    expected = np.square(means[0].mean(0) - means[1].mean(0)).sum() + np.trace(one + two - 2 * sqrtm(one @ two).real)
+    assert model["fd_lite2"] == pytest.approx(expected, rel=1e-4)
+    assert "fd_lite2" not in written["rows"][2]["intervals"]
+    low, high = written["rows"][2]["gain_intervals"]["lite2_top1"]
+    assert low <= written["rows"][2]["gain"]["lite2_top1"] == model["lite2_top1"] - grey["lite2_top1"] <= high
+
+    heading, *_, row = printed.split("color at each saturation")[1].split("\n\n")[1].splitlines()
+    assert heading.endswith("| Lite2 top-1 (%) | Lite2 agreement (%) | FD-Lite2 |")
+    assert row.endswith(f"| {model['lite2_top1']:.1f} | {model['lite2_agreement']:.1f} | {model['fd_lite2']:.2f} |")
+    assert "here they are 4, too few for covariances of full rank" in printed
+    with (tmp_path / f"{small_model.name} x 1.csv").open() as file:
+        lines = list(csv.DictReader(file))
+    assert np.mean([int(line["lite2_label_is_right"]) for line in lines]) == model["lite2_top1"] / 100
+    assert np.mean([int(line["lite2_agrees"]) for line in lines]) == model["lite2_agreement"] / 100
 
 
 @pytest.mark.slow
