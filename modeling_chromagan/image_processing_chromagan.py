@@ -1,28 +1,26 @@
-"""What the network sees of a picture, and the full-size color picture that its prediction makes."""
+"""The image processor: pictures -> network input, predicted chroma -> full-size pictures."""
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, TypedDict
+from typing import Any, TypedDict, Unpack
 
 import numpy as np
 import torch
 from PIL import Image
 from transformers.image_processing_backends import PilBackend
 from transformers.image_processing_utils import BatchFeature
+from transformers.image_utils import ChannelDimension, SizeDict
+from transformers.processing_utils import ImagesKwargs
+from transformers.utils import logging
 
 from .borders import find_borders
 from .color import COLOR_ENCODINGS, encode_luminance, gray_to_lightness, reconstruction_to_ab
 from .composition import compose
 from .image_loading import LoadedImage, load_image
+from .processor_settings import check_choice, check_names, check_settings, complete_size
 
-CHOICES = {"encoding": COLOR_ENCODINGS, "borders": ("auto", "keep")}
-# Working sizes start at the generator's minimum; they end where a mistyped number would take all memory.
-RANGES = {
-    "working_size": (16, 2048),
-    "long_side_cap": (1.0, 64.0),
-    "saturation": (0.0, 2.0),
-    "max_pixels": (1, 10**11),
-}
+logger = logging.get_logger(__name__)
 
 STRIP_PIXELS = 1_000_000  # pixels of a large picture that exist as float32 at one time
 
@@ -31,11 +29,22 @@ class ChromaGANImageProcessorKwargs(TypedDict, total=False):
     """The settings of `ChromaGANImageProcessor`, as transformers' image processors declare them."""
 
     encoding: str
-    working_size: int
-    long_side_cap: float
-    saturation: float
-    borders: str
-    max_pixels: int
+    do_convert_rgb: bool | None
+    do_resize: bool | None
+    size: int | dict[str, int] | SizeDict | None
+    resample: int | None
+    do_rescale: bool | None
+    do_normalize: bool | None
+    saturation: float | None
+    borders: str | None
+    max_pixels: int | None
+
+
+SETTINGS = tuple(ChromaGANImageProcessorKwargs.__annotations__)
+# What one call of `preprocess` can change: the encoding is the model's, the saturation is that of the colors.
+SETTINGS_OF_CALL = tuple(name for name in SETTINGS if name not in ("encoding", "saturation"))
+# What transformers writes into preprocessor_config.json beside the settings.
+WRITTEN_ALONG = ("image_processor_type", "auto_map", "processor_class", "feature_extractor_type")
 
 
 @dataclass(frozen=True)
@@ -57,50 +66,105 @@ class ChromaGANImageProcessor(PilBackend):
     r"""
     Turns any picture into encoded luminance, and predicted chroma into a picture of the input's size.
 
-    Every source goes through the package's own loader: transformers' turns 16-bit scans into white pages.
+    Every source goes through the package's own loader: transformers' turns 16-bit scans into white pages. The network
+    sees CIE lightness in the units of `encoding`, so there is no `rescale_factor`, `image_mean` or `image_std` to set,
+    and neither step of `do_rescale` and `do_normalize` can be left out.
 
     Args:
-        encoding: network units, `"unit8"` or `"symmetric"`; must be the model's `config.encoding`.
-        working_size: pixels of the short side of what the network sees, 16 to 2048. The aspect ratio is kept.
-        long_side_cap: the long side is at most this many times the short one, 1 to 64; a longer picture is squeezed.
+        encoding: network units, `"unit8"` (L / 100) or `"symmetric"` (L / 50 - 1); must be the model's
+            `config.encoding`.
+        do_convert_rgb: either; luminance is taken from pictures of any mode.
+        do_resize: whether the network sees the picture at `size`, or at its own.
+        size: `{"shortest_edge": 16 to 2048, "longest_edge": ...}`, pixels of what the network sees. The aspect ratio
+            is kept; where the long side would be longer than `longest_edge`, the picture is squeezed. A whole number
+            is the shortest edge; a longest edge that is not given keeps its proportion to it, which is 4 by default.
+        resample: the filter of `PIL.Image.Resampling` that resizes, 0 to 5, bilinear as in training by default.
+        do_rescale: `True`. Stored values become 0 to 1 by their type: of integers the share of the largest one, floats
+            are there already.
+        do_normalize: `True`. The lightness of these values is brought to the units of `encoding`.
         saturation: what the predicted chroma is multiplied by, 0 (gray) to 2; 1 leaves it as predicted.
         borders: `"auto"` leaves near-uniform margins (film rebates, mounts, paper) out of what the network sees and
             neutral in the result; `"keep"` treats them as picture.
         max_pixels: pictures with more pixels are refused before they are decoded.
 
     Raises:
-        ValueError: naming the setting, what was given and what is accepted.
+        SettingError: (a ValueError) naming the setting, what was given and what is accepted.
+        TypeError: for other settings, naming those that there are.
     """
 
     valid_kwargs = ChromaGANImageProcessorKwargs
     model_input_names = ["pixel_values"]  # noqa: RUF012 - read by transformers as a class attribute
+    default_to_square = False
+    rescale_factor = None
 
     encoding = "unit8"
-    working_size = 256
-    long_side_cap = 4.0
+    do_convert_rgb = True
+    do_resize = True
+    size = {"shortest_edge": 256, "longest_edge": 1024}  # noqa: RUF012 - as in transformers; every object gets a copy
+    resample = Image.Resampling.BILINEAR
+    do_rescale = True
+    do_normalize = True
     saturation = 1.0
     borders = "auto"
     max_pixels = 200_000_000
 
-    def __init__(self, **kwargs: Any):
+    def __init__(self, **kwargs: Unpack[ChromaGANImageProcessorKwargs]):
+        check_names(kwargs.keys() - set(WRITTEN_ALONG), SETTINGS)
         super().__init__(**kwargs)
-        check_settings(**{name: getattr(self, name) for name in self.valid_kwargs.__annotations__})
+
+    @classmethod
+    def from_dict(cls, image_processor_dict: dict[str, Any], **kwargs: Any):
+        """A processor of saved settings, which `kwargs` change; also what `from_pretrained` ends with.
+
+        Saved names that neither this class nor transformers has are passed over with a warning; other arguments of
+        `from_pretrained` may be among `kwargs`.
+
+        Raises:
+            SettingError: naming the setting, what was given and what is accepted.
+            TypeError: for settings that other image processors have.
+        """
+        of_others = ImagesKwargs.__annotations__.keys() - set(SETTINGS)
+        check_names(of_others & kwargs.keys(), SETTINGS)
+        known = {*SETTINGS, *WRITTEN_ALONG, *of_others}
+        saved = {name: value for name, value in image_processor_dict.items() if name in known}
+        if passed_over := image_processor_dict.keys() - saved.keys():
+            logger.warning(f"{', '.join(sorted(passed_over))} of the image processor's file is unknown and not used")
+        if kwargs.get("size") is not None and saved.get("size") is not None:
+            kwargs["size"] = complete_size(kwargs["size"], complete_size(saved["size"], cls.size))
+        return super().from_dict(saved, **kwargs)
+
+    def _standardize_kwargs(self, **settings: Any) -> dict[str, Any]:
+        """Checks all settings and completes the size; transformers calls it when a processor is made."""
+        check_choice("encoding", settings["encoding"], COLOR_ENCODINGS)
+        check_settings(**{name: value for name, value in settings.items() if name != "encoding"})
+        return settings | {"size": SizeDict(**complete_size(settings["size"], type(self).size))}
+
+    def _settings_of_call(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """The processor's settings with those that one call changes."""
+        check_names(given, SETTINGS_OF_CALL)
+        own = self._standardize_kwargs(**{name: getattr(self, name) for name in SETTINGS})
+        changed = {name: value for name, value in given.items() if value is not None}
+        if "size" in changed:
+            changed["size"] = complete_size(changed["size"], own["size"])
+        return self._standardize_kwargs(**own | changed)
 
     def preprocess(
         self,
         images: Any,
         return_tensors: str | None = "pt",
-        working_size: int | None = None,
-        borders: str | None = None,
+        *,
+        input_data_format: str | None = None,
+        **settings: Unpack[ChromaGANImageProcessorKwargs],
     ) -> BatchFeature:
         """Encoded luminance of one or several pictures of the same network size; also what calling the object does.
 
         Args:
-            images: a path, bytes, PIL picture, array (H, W[, 1, 3 or 4]), tensor (H, W) or (C, H, W), uint8 or
-                0..1, `LoadedImage`, or a list of these.
+            images: a path, bytes, PIL picture, array or tensor (H, W), (H, W, C) or (C, H, W) of 1, 3 or 4 channels,
+                uint8 or 0..1, `LoadedImage`, or a list of these.
             return_tensors: `"pt"`, `"np"`, or `None` for a list of arrays (1, h, w) of any sizes.
-            working_size: instead of the processor's own.
-            borders: instead of the processor's own.
+            input_data_format: `"channels_first"` or `"channels_last"`, where the shape of an array could mean both; by
+                default arrays then have them last, as Pillow, tensors first, as torch.
+            settings: instead of the processor's own; all but `encoding` and `saturation`.
 
         Returns:
             `pixel_values`, (B, 1, h, w), float32.
@@ -108,11 +172,12 @@ class ChromaGANImageProcessor(PilBackend):
         Raises:
             ImageLoadError: naming the picture that could not be read, and why.
             ValueError: for a wrong setting, or network sizes that differ and so make no tensor.
+            TypeError: for a setting that there is not.
         """
         images = as_list(images)
         arrays = [
             self.prepare(
-                image, name=name_in_list(image, i, len(images)), working_size=working_size, borders=borders
+                image, name=name_in_list(image, i, len(images)), input_data_format=input_data_format, **settings
             ).pixel_values.numpy()
             for i, image in enumerate(images)
         ]
@@ -125,33 +190,46 @@ class ChromaGANImageProcessor(PilBackend):
         return BatchFeature({"pixel_values": arrays}, tensor_type=return_tensors)
 
     def prepare(
-        self, image: Any, *, name: str | None = None, working_size: int | None = None, borders: str | None = None
+        self,
+        image: Any,
+        *,
+        name: str | None = None,
+        input_data_format: str | None = None,
+        **settings: Unpack[ChromaGANImageProcessorKwargs],
     ) -> PreparedImage:
         """Loads one picture, finds its margins, and makes what the network sees of the rest.
 
-        Besides the loaded picture itself memory does not grow with its size.
+        Besides the loaded picture itself memory does not grow with its size, unless `do_resize` is off.
 
         Args:
             image: a picture as in `preprocess`.
             name: what errors call a picture that has no file name.
-            working_size: instead of the processor's own.
-            borders: instead of the processor's own.
+            input_data_format: as in `preprocess`.
+            settings: as in `preprocess`.
 
         Raises:
             ImageLoadError: naming the picture, and why it could not be read.
-            ValueError: for a wrong setting.
+            SettingError: for a wrong setting.
+            TypeError: for a setting that there is not.
         """
-        working_size = self.working_size if working_size is None else working_size
-        borders = self.borders if borders is None else borders
-        check_settings(working_size=working_size, borders=borders)
-        original = self.load(image, name=name)
+        chosen = self._settings_of_call(settings)
+        original = self.load(image, name=name, input_data_format=input_data_format, max_pixels=chosen["max_pixels"])
         height, width = original.gray.shape
-        box = tuple(find_borders(original.gray)) if borders == "auto" else (0, 0, width, height)
-        size = network_size(box[3] - box[1], box[2] - box[0], working_size, self.long_side_cap)
-        gray = torch.from_numpy(resize_gray(original.gray, box, *size))[None]
+        box = tuple(find_borders(original.gray)) if chosen["borders"] == "auto" else (0, 0, width, height)
+        seen = box[3] - box[1], box[2] - box[0]
+        if chosen["do_resize"]:
+            seen = network_size(*seen, chosen["size"].shortest_edge, chosen["size"].longest_edge)
+        gray = torch.from_numpy(resize_gray(original.gray, box, *seen, chosen["resample"]))[None]
         return PreparedImage(encode_luminance(gray_to_lightness(gray), self.encoding), box, original)
 
-    def load(self, image: Any, *, name: str | None = None) -> LoadedImage:
+    def load(
+        self,
+        image: Any,
+        *,
+        name: str | None = None,
+        input_data_format: str | None = None,
+        max_pixels: int | None = None,
+    ) -> LoadedImage:
         """One picture, as in `preprocess`, through the package's loader; a `LoadedImage` is returned as it is.
 
         Raises:
@@ -159,9 +237,9 @@ class ChromaGANImageProcessor(PilBackend):
         """
         if isinstance(image, LoadedImage):
             return image
-        if isinstance(image, torch.Tensor):
-            image = to_array(image)
-        return load_image(image, max_pixels=self.max_pixels, name=name)
+        if isinstance(image, torch.Tensor | np.ndarray):
+            image = to_array(image, input_data_format)
+        return load_image(image, max_pixels=self.max_pixels if max_pixels is None else max_pixels, name=name)
 
     def post_process_colorization(
         self,
@@ -205,20 +283,6 @@ class ChromaGANImageProcessor(PilBackend):
         return pictures
 
 
-def check_settings(**settings: Any) -> None:
-    """Raises ValueError naming the first wrong setting, what was given and what is accepted."""
-    for name, value in settings.items():
-        if name in CHOICES:
-            if value not in CHOICES[name]:
-                raise ValueError(f"{name} is {value!r}; accepted: {', '.join(CHOICES[name])}")
-            continue
-        least, most = RANGES[name]
-        kind = type(most)
-        if isinstance(value, bool) or not isinstance(value, int | kind) or not least <= value <= most:
-            number = "a whole number" if kind is int else "a number"
-            raise ValueError(f"{name} is {value!r}; accepted: {number} from {least} to {most}")
-
-
 def as_list(images: Any) -> list:
     """One picture, several, or an array or tensor of several (four dimensions), as a list of pictures."""
     if isinstance(images, list | tuple) or getattr(images, "ndim", 0) == 4:
@@ -232,22 +296,39 @@ def name_in_list(image: Any, index: int, count: int | None) -> str | None:
     return None if named or count == 1 else f"picture {index + 1}"
 
 
-def to_array(tensor: torch.Tensor) -> np.ndarray:
-    """A tensor (H, W) or (C, H, W), as torch has pictures, as an array (H, W) or (H, W, C), as Pillow has them."""
-    tensor = tensor.detach().cpu()
-    if tensor.is_floating_point():
-        tensor = tensor.float()
-    return (tensor.permute(1, 2, 0) if tensor.ndim == 3 else tensor).numpy()
+def to_array(picture: torch.Tensor | np.ndarray, input_data_format: str | None = None) -> np.ndarray:
+    """A tensor or array (H, W), (H, W, C) or (C, H, W) as an array (H, W) or (H, W, C), as Pillow has them.
+
+    Raises:
+        ValueError: for an unknown `input_data_format`.
+    """
+    first = isinstance(picture, torch.Tensor)
+    if isinstance(picture, torch.Tensor):
+        picture = picture.detach().cpu()
+        picture = (picture.float() if picture.is_floating_point() else picture).numpy()
+    if picture.ndim != 3:
+        return picture
+    could_be_first, could_be_last = (picture.shape[axis] in (1, 3, 4) for axis in (0, 2))
+    if input_data_format is not None:
+        first = ChannelDimension(input_data_format) is ChannelDimension.FIRST
+    elif could_be_first != could_be_last:
+        first = could_be_first
+    return np.moveaxis(picture, 0, 2) if first else picture
 
 
-def network_size(height: int, width: int, working_size: int, long_side_cap: float) -> tuple[int, int]:
-    """Height and width for the network: the short side is `working_size`, the long one in proportion, but capped."""
-    cap = round(working_size * long_side_cap)
-    scale = working_size / min(height, width)
-    return min(round(height * scale), cap), min(round(width * scale), cap)
+def network_size(height: int, width: int, shortest_edge: int, longest_edge: int) -> tuple[int, int]:
+    """Height and width for the network: one side is `shortest_edge`, the other in proportion up to `longest_edge`."""
+    scale = shortest_edge / min(height, width)
+    return min(round(height * scale), longest_edge), min(round(width * scale), longest_edge)
 
 
-def resize_gray(gray: np.ndarray, box: tuple[int, int, int, int], height: int, width: int) -> np.ndarray:
+def resize_gray(
+    gray: np.ndarray,
+    box: tuple[int, int, int, int],
+    height: int,
+    width: int,
+    resample: int = Image.Resampling.BILINEAR,
+) -> np.ndarray:
     """The part of `gray` inside `box` at another size, antialiased, on the sRGB-coded values that training resizes.
 
     Args:
@@ -255,6 +336,7 @@ def resize_gray(gray: np.ndarray, box: tuple[int, int, int, int], height: int, w
         box: (left, top, right, bottom).
         height: rows of the result.
         width: columns of the result.
+        resample: one of `PIL.Image.Resampling`.
 
     Returns:
         (height, width), float32, 0..1.
@@ -264,8 +346,8 @@ def resize_gray(gray: np.ndarray, box: tuple[int, int, int, int], height: int, w
     strips = []
     for y in range(top, bottom, strip_height):  # columns first, strip by strip, then rows: Pillow's own order, exactly
         strip = gray[y : min(y + strip_height, bottom), left:right].astype(np.float32)
-        strips.append(np.asarray(Image.fromarray(strip).resize((width, len(strip)), Image.Resampling.BILINEAR)))
-    resized = np.asarray(Image.fromarray(np.concatenate(strips)).resize((width, height), Image.Resampling.BILINEAR))
+        strips.append(np.asarray(Image.fromarray(strip).resize((width, len(strip)), resample)))
+    resized = np.asarray(Image.fromarray(np.concatenate(strips)).resize((width, height), resample))
     full_scale = np.float32(np.iinfo(gray.dtype).max if gray.dtype.kind == "u" else 1)
     return resized / full_scale
 

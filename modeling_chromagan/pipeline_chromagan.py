@@ -13,8 +13,9 @@ from transformers.modeling_outputs import ImageSuperResolutionOutput
 from transformers.utils import logging
 
 from .generator_chromagan import reflect_to_multiple
-from .image_processing_chromagan import ChromaGANImageProcessor, check_settings, name_in_list
+from .image_processing_chromagan import ChromaGANImageProcessor, name_in_list
 from .modeling_chromagan import ChromaGANGenerator
+from .processor_settings import check_names, check_settings
 
 logger = logging.get_logger(__name__)
 
@@ -37,7 +38,7 @@ class ChromaGANPipeline(Pipeline):
     Args:
         model: a `ChromaGANGenerator`, on any device, in any float type; it is put in evaluation mode.
         image_processor: a `ChromaGANImageProcessor`; by default one of the model's encoding.
-        working_size, borders, saturation: used in every call, instead of the image processor's own.
+        size, borders, saturation: used in every call, instead of the image processor's own.
         kwargs: `device`, `batch_size` and whatever else `transformers.Pipeline` takes.
 
     Raises:
@@ -91,7 +92,7 @@ class ChromaGANPipeline(Pipeline):
                 set of them, which is worked off as its results are taken.
             batch_size: most pictures that go through the network at a time. Only pictures of the same padded network
                 size share a batch, so the result does not depend on it (in float32 within 1 of 255).
-            working_size: pixels of the short side of what the network sees.
+            size: pixels of the short side of what the network sees, or the image processor's `size`.
             borders: `"auto"` or `"keep"`.
             saturation: 1 for the colors as predicted, 0 (gray) to 2 (twice the chroma, within sRGB).
 
@@ -110,12 +111,9 @@ class ChromaGANPipeline(Pipeline):
         check_batch_size(batch_size)
         return super().__call__(inputs, batch_size=batch_size, **kwargs)
 
-    def _sanitize_parameters(self, working_size=None, borders=None, saturation=None, **unknown):
-        if unknown:
-            raise TypeError(
-                f"{', '.join(unknown)} is unknown; accepted: working_size, borders, saturation, batch_size"
-            )
-        given = {"working_size": working_size, "borders": borders, "saturation": saturation}
+    def _sanitize_parameters(self, size=None, borders=None, saturation=None, **unknown):
+        check_names(unknown, ("size", "borders", "saturation", "batch_size"))
+        given = {"size": size, "borders": borders, "saturation": saturation}
         given = {name: value for name, value in given.items() if value is not None}
         check_settings(**given)
         postprocess_params = {name: given.pop(name) for name in ("saturation",) if name in given}

@@ -142,7 +142,7 @@ def colorize(
     except ValueError as error:  # ImageLoadError, whose class is another one where the code comes from the Hub
         raise gr.Error(str(error), duration=None, print_exception=False) from None
     borders = "auto" if find_margins else "keep"
-    result = run_network(original, working_size=int(working_size), saturation=saturation, borders=borders)
+    result = run_network(original, size=int(working_size), saturation=saturation, borders=borders)
     return save_result(result, name), previews(original, result)
 
 
@@ -198,7 +198,7 @@ with gr.Blocks(title="ChromaGAN", analytics_enabled=False, delete_cache=(60, MIN
             working_size = gr.Slider(
                 160,
                 512,
-                value=colorizer.image_processor.working_size,
+                value=colorizer.image_processor.size["shortest_edge"],
                 step=32,  # the network pads sides to multiples of it
                 label="Working size",
                 info="Pixels of the short side of what the network sees. Smaller suits one large subject, larger a "

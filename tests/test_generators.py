@@ -219,7 +219,7 @@ def test_sizes_between_the_multiples_are_reflected_and_cropped(name):
 @every_generator
 def test_colored_pictures_keep_the_luminance_of_the_photograph(name):
     generator = build(name)
-    processor = ChromaGANImageProcessor(encoding=generator.config.encoding, working_size=32, borders="keep")
+    processor = ChromaGANImageProcessor(encoding=generator.config.encoding, size=32, borders="keep")
     gray = pictures(1, 50, 67)[0, 0].mul(255).byte().numpy()
     with torch.no_grad():
         for parameter in generator.parameters():

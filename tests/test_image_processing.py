@@ -3,6 +3,7 @@
 import io
 import json
 import tracemalloc
+from functools import partial
 
 import numpy as np
 import pytest
@@ -11,9 +12,9 @@ from PIL import Image
 from transformers import AutoImageProcessor
 from transformers.modeling_outputs import ImageSuperResolutionOutput
 
-from modeling_chromagan import image_processing_chromagan
+from modeling_chromagan import PACKAGED_WEIGHTS, image_processing_chromagan
 from modeling_chromagan.color import encode_ab, gray_to_lightness, lightness_to_gray, rgb_to_lab
-from modeling_chromagan.errors import ImageLoadError
+from modeling_chromagan.errors import ImageLoadError, SettingError
 from modeling_chromagan.image_loading import load_image
 from modeling_chromagan.image_processing_chromagan import ChromaGANImageProcessor, network_size, resize_gray
 
@@ -32,7 +33,7 @@ def prediction(*ab: tuple[float, float], encoding: str = "unit8", size: int = 16
 
 @pytest.fixture
 def processor() -> ChromaGANImageProcessor:
-    return ChromaGANImageProcessor(working_size=32)
+    return ChromaGANImageProcessor(size=32)
 
 
 @pytest.mark.parametrize(
@@ -47,7 +48,7 @@ def processor() -> ChromaGANImageProcessor:
     ],
 )
 def test_network_size_keeps_the_aspect_ratio_up_to_the_cap(size, expected):
-    assert network_size(*size, working_size=128, long_side_cap=8) == expected
+    assert network_size(*size, shortest_edge=128, longest_edge=1024) == expected
 
 
 @pytest.mark.parametrize(("dtype", "scale"), [("uint8", 255), ("uint16", 65535), ("float32", 1)])
@@ -91,6 +92,8 @@ def test_every_kind_of_source_gives_the_same_network_input(processor, tmp_path):
         "tensor": torch.from_numpy(gray),
         "tensor with a channel": torch.from_numpy(gray)[None],
         "color tensor": torch.from_numpy(gray)[None].expand(3, -1, -1),
+        "tensor with channels last": torch.from_numpy(gray)[..., None].expand(-1, -1, 3),
+        "array with channels first": np.repeat(gray[None], 3, axis=0),
         "LoadedImage": load_image(path),
     }
     expected = processor(path).pixel_values
@@ -101,6 +104,17 @@ def test_every_kind_of_source_gives_the_same_network_input(processor, tmp_path):
     for dtype, tolerance in ((torch.float32, 1e-4), (torch.float64, 1e-4), (torch.bfloat16, 5e-3)):
         tensor = (torch.from_numpy(gray) / 255).to(dtype)[None].expand(3, -1, -1)
         torch.testing.assert_close(processor(tensor).pixel_values, expected, atol=tolerance, rtol=0)
+
+
+@pytest.mark.parametrize("make", [np.zeros, torch.zeros])
+def test_the_caller_says_where_channels_are_if_the_shape_does_not(make):
+    processor = ChromaGANImageProcessor(size=16)
+    for axes, (height, width) in {None: (3, 32) if make is np.zeros else (32, 4), "channels_first": (32, 4)}.items():
+        seen = processor.prepare(make((3, 32, 4)), input_data_format=axes).original.gray
+        assert seen.shape == (height, width)
+    assert processor.prepare(make((3, 32, 4)), input_data_format="channels_last").original.gray.shape == (3, 32)
+    with pytest.raises(ValueError, match="channels_first"):
+        processor(make((3, 32, 4)), input_data_format="channels_middle")
 
 
 def test_lists_and_stacked_pictures_become_one_batch(processor):
@@ -126,7 +140,7 @@ def test_pictures_of_different_network_sizes_are_no_batch(processor):
 def test_luminance_is_encoded_as_the_model_wants_it(encoding, black, white):
     gray = np.zeros((32, 64), np.uint8)
     gray[:, 32:] = 255
-    processor = ChromaGANImageProcessor(working_size=32, encoding=encoding, borders="keep")
+    processor = ChromaGANImageProcessor(size=32, encoding=encoding, borders="keep")
     pixel_values = processor(gray).pixel_values
     torch.testing.assert_close(pixel_values[..., :31], torch.full((1, 1, 32, 31), float(black)), atol=1e-4, rtol=0)
     torch.testing.assert_close(pixel_values[..., 33:], torch.full((1, 1, 32, 31), float(white)), atol=1e-4, rtol=0)
@@ -135,7 +149,7 @@ def test_luminance_is_encoded_as_the_model_wants_it(encoding, black, white):
 def test_sixteen_bit_scans_keep_their_tones(processor, tmp_path):
     ramp = np.linspace(0, 65535, 64).round().astype(np.uint16)[None].repeat(64, axis=0)
     Image.fromarray(ramp).save(tmp_path / "scan.tif")
-    seen = processor(tmp_path / "scan.tif", working_size=64, borders="keep").pixel_values[0, 0, 0]
+    seen = processor(tmp_path / "scan.tif", size=64, borders="keep").pixel_values[0, 0, 0]
     expected = gray_to_lightness(torch.linspace(0, 1, 64)[None, None, None]).flatten() / 100
     torch.testing.assert_close(seen, expected, atol=1e-3, rtol=0)
 
@@ -155,10 +169,28 @@ def test_margins_are_left_out_of_what_the_network_sees(processor):
 @pytest.mark.parametrize(
     ("setting", "accepted"),
     [
-        ({"working_size": 15}, "working_size is 15; accepted: a whole number from 16 to 2048"),
-        ({"working_size": 128.0}, "working_size is 128.0; accepted: a whole number from 16 to 2048"),
-        ({"working_size": True}, "working_size is True; accepted: a whole number from 16 to 2048"),
-        ({"long_side_cap": 0.5}, "long_side_cap is 0.5; accepted: a number from 1.0 to 64.0"),
+        *(
+            (
+                {"size": size},
+                f"size is {size!r}; accepted: shortest_edge, a whole number from 16 to 2048, alone or with "
+                "longest_edge, 1 to 64 times as many pixels",
+            )
+            for size in (
+                15,
+                128.0,
+                True,
+                (64, 64),
+                {"height": 64, "width": 64},
+                {"longest_edge": 64},
+                {"shortest_edge": 64, "longest_edge": 63},
+                {"shortest_edge": 64, "longest_edge": 64 * 64 + 1},
+                {"shortest_edge": 64, "longest_edge": 99.5},
+            )
+        ),
+        ({"resample": 6}, "resample is 6; accepted: a whole number from 0 to 5"),
+        ({"do_resize": 1}, "do_resize is 1; accepted: True, False"),
+        ({"do_rescale": False}, "do_rescale is False; accepted: True"),
+        ({"do_normalize": False}, "do_normalize is False; accepted: True"),
         ({"saturation": 2.1}, "saturation is 2.1; accepted: a number from 0.0 to 2.0"),
         ({"saturation": -0.1}, "saturation is -0.1; accepted: a number from 0.0 to 2.0"),
         ({"saturation": float("nan")}, "saturation is nan; accepted: a number from 0.0 to 2.0"),
@@ -169,18 +201,78 @@ def test_margins_are_left_out_of_what_the_network_sees(processor):
     ],
 )
 def test_wrong_settings_are_refused_in_one_line(setting, accepted):
-    with pytest.raises(ValueError) as error:  # noqa: PT011 - the whole message is compared
-        ChromaGANImageProcessor(**setting)
-    assert str(error.value) == accepted
+    for make in (ChromaGANImageProcessor, partial(ChromaGANImageProcessor.from_dict, {})):
+        with pytest.raises(SettingError) as error:
+            make(**setting)
+        assert str(error.value) == accepted
+
+
+@pytest.mark.parametrize("name", ["image_mean", "rescale_factor", "crop_size", "do_pad"])
+def test_settings_of_other_image_processors_are_refused_by_name(processor, name):
+    expected = f"^{name} is unknown; accepted: .*size, resample, [^\n]+$"
+    for make in (
+        ChromaGANImageProcessor,
+        partial(ChromaGANImageProcessor.from_dict, {}),
+        partial(processor, textured(48, 64)),
+    ):
+        with pytest.raises(TypeError, match=expected):
+            make(**{name: 1})
+    with pytest.raises(TypeError, match=expected):
+        ChromaGANImageProcessor.from_dict({name: 1})
+
+
+def test_saved_names_that_nobody_knows_are_passed_over_with_a_warning(monkeypatch):
+    warnings = []
+    monkeypatch.setattr(image_processing_chromagan.logger, "warning", warnings.append)
+    loaded = ChromaGANImageProcessor.from_dict({"size": 64, "working_size": 96})
+    assert loaded.to_dict() == ChromaGANImageProcessor(size=64).to_dict()
+    assert warnings == ["working_size of the image processor's file is unknown and not used"]
 
 
 def test_wrong_settings_of_one_call_are_refused_too(processor):
-    with pytest.raises(ValueError, match=r"^working_size is 3; accepted"):
-        processor(textured(48, 64), working_size=3)
+    with pytest.raises(SettingError, match=r"^size is 3; accepted"):
+        processor(textured(48, 64), size=3)
+    processor.size["shortest_edge"] = 3
+    with pytest.raises(SettingError, match=r"^size is .+shortest_edge=3"):
+        processor(textured(48, 64))
+    processor.size = 32
     with pytest.raises(ValueError, match=r"^saturation is 3; accepted"):
         processor.post_process_colorization(prediction((0, 0)), textured(48, 64), saturation=3)
-    with pytest.raises(TypeError, match="working_sise"):
-        processor(textured(48, 64), working_sise=64)
+    with pytest.raises(TypeError, match="sise"):
+        processor(textured(48, 64), sise=64)
+    with pytest.raises(TypeError, match="saturation is unknown"):
+        processor(textured(48, 64), saturation=1)
+
+
+def test_a_size_without_its_longest_edge_keeps_the_proportion(processor):
+    assert ChromaGANImageProcessor(size=64).size == {"shortest_edge": 64, "longest_edge": 256}
+    wide = ChromaGANImageProcessor(size={"shortest_edge": 32, "longest_edge": 320}, borders="keep")
+    long = textured(40, 4000)
+    assert wide.prepare(long).pixel_values.shape == (1, 32, 320)
+    assert wide.prepare(long, size=48).pixel_values.shape == (1, 48, 480)
+    assert wide.prepare(long, size={"shortest_edge": 48, "longest_edge": 60}).pixel_values.shape == (1, 48, 60)
+    wide.size = 16
+    assert wide.prepare(long).pixel_values.shape == (1, 16, 64), "assigned without a longest edge: as when it is made"
+
+
+def test_pictures_are_seen_at_their_own_size_where_resizing_is_off():
+    gray = textured(50, 75)
+    processor = ChromaGANImageProcessor(do_resize=False, borders="keep")
+    expected = gray_to_lightness(torch.from_numpy(gray)[None, None] / 255) / 100
+    assert torch.equal(processor(gray).pixel_values, expected)
+    assert processor(gray, do_resize=True).pixel_values.shape == (1, 1, 256, 384)
+
+
+def test_the_filter_that_resizes_can_be_chosen():
+    stripes = np.zeros((64, 64), np.uint8)
+    stripes[::2] = 255
+    nearest, box = (
+        ChromaGANImageProcessor(size=32, borders="keep", resample=filter)(stripes).pixel_values.unique()
+        for filter in (Image.Resampling.NEAREST, Image.Resampling.BOX)
+    )
+    assert nearest.abs().max() < 1e-6 or nearest.min() > 1 - 1e-6, "one of two rows"
+    assert box.min() > 0.5
+    assert box.max() < 0.6
 
 
 def test_unreadable_pictures_are_named(processor, tmp_path):
@@ -197,8 +289,10 @@ def test_unreadable_pictures_are_named(processor, tmp_path):
 def test_saved_processors_come_back_equal(tmp_path):
     processor = ChromaGANImageProcessor(
         encoding="symmetric",
-        working_size=96,
-        long_side_cap=4,
+        do_convert_rgb=False,
+        do_resize=False,
+        size={"shortest_edge": 96, "longest_edge": 480},
+        resample=Image.Resampling.LANCZOS,
         saturation=1.25,
         borders="keep",
         max_pixels=10**6,
@@ -207,24 +301,35 @@ def test_saved_processors_come_back_equal(tmp_path):
     saved = json.loads((tmp_path / "preprocessor_config.json").read_text())
     assert {name: saved[name] for name in processor.valid_kwargs.__annotations__} == {
         "encoding": "symmetric",
-        "working_size": 96,
-        "long_side_cap": 4,
+        "do_convert_rgb": False,
+        "do_resize": False,
+        "size": {"shortest_edge": 96, "longest_edge": 480},
+        "resample": 1,
+        "do_rescale": True,
+        "do_normalize": True,
         "saturation": 1.25,
         "borders": "keep",
         "max_pixels": 10**6,
     }
     assert ChromaGANImageProcessor.from_pretrained(tmp_path).to_dict() == processor.to_dict()
-    assert ChromaGANImageProcessor.from_pretrained(tmp_path, working_size=64).working_size == 64
-    with pytest.raises(ValueError, match="working_size is 1;"):
-        ChromaGANImageProcessor.from_pretrained(tmp_path, working_size=1)
+    changed = ChromaGANImageProcessor.from_pretrained(tmp_path, size=64, do_resize=True, saturation=0.5)
+    assert changed.size == {"shortest_edge": 64, "longest_edge": 320}
+    assert (changed.do_resize, changed.saturation, changed.borders) == (True, 0.5, "keep")
+    with pytest.raises(SettingError, match="size is 1;"):
+        ChromaGANImageProcessor.from_pretrained(tmp_path, size=1)
+
+
+def test_the_packaged_settings_are_those_that_a_processor_writes():
+    text = (PACKAGED_WEIGHTS / "preprocessor_config.json").read_text()
+    assert ChromaGANImageProcessor.from_pretrained(PACKAGED_WEIGHTS).to_json_string() == text
 
 
 @pytest.mark.parametrize("backend", [None, "pil"])
 def test_the_auto_class_loads_it_without_remote_code(tmp_path, backend):
-    ChromaGANImageProcessor(working_size=96).save_pretrained(tmp_path)
+    ChromaGANImageProcessor(size=96).save_pretrained(tmp_path)
     loaded = AutoImageProcessor.from_pretrained(tmp_path, backend=backend)
     assert type(loaded) is ChromaGANImageProcessor
-    assert loaded.working_size == 96
+    assert loaded.size["shortest_edge"] == 96
     assert loaded.backend == "pil"
 
 

@@ -47,7 +47,7 @@ def model() -> ChromaGANGenerator:
 
 @pytest.fixture
 def pipe(model) -> ChromaGANPipeline:
-    return ChromaGANPipeline(model, ChromaGANImageProcessor(working_size=32), device="cpu")
+    return ChromaGANPipeline(model, ChromaGANImageProcessor(size=32), device="cpu")
 
 
 @pytest.fixture
@@ -133,8 +133,8 @@ def test_data_sets_are_taken_by_index(pipe):
 def test_settings_of_a_call_reach_the_processor(pipe, network_inputs):
     framed = np.full((160, 220), 8, np.uint8)
     framed[20:140, 30:190] = textured(120, 160)
-    pipe(framed, working_size=64)
-    pipe(framed, working_size=64, borders="keep")
+    pipe(framed, size=64)
+    pipe(framed, size=64, borders="keep")
     assert [shape[2] for shape in network_inputs] == [64, 64]
     assert np.ptp(np.asarray(pipe(framed))[:14], axis=2).max() == 0, "the margin is colored"
     assert np.ptp(np.asarray(pipe(framed, borders="keep"))[:14], axis=2).max() > 0
@@ -143,9 +143,9 @@ def test_settings_of_a_call_reach_the_processor(pipe, network_inputs):
 
 
 def test_settings_of_the_pipeline_hold_until_a_call_changes_them(model, network_inputs):
-    pipe = ChromaGANPipeline(model, device="cpu", working_size=48, batch_size=2)
+    pipe = ChromaGANPipeline(model, device="cpu", size=48, batch_size=2)
     pipe([textured(48, 48)] * 2)
-    pipe(textured(48, 48), working_size=32)
+    pipe(textured(48, 48), size=32)
     assert network_inputs == [(2, 1, 64, 64), (1, 1, 32, 32)], "48 is padded to the network's multiple of 32"
     neutral = ChromaGANPipeline(model, device="cpu", saturation=0)
     gray = textured(90, 121)
@@ -156,14 +156,15 @@ def test_settings_of_the_pipeline_hold_until_a_call_changes_them(model, network_
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
-        ({"working_size": 8}, "working_size is 8; accepted: a whole number from 16 to 2048"),
+        (
+            {"size": 8},
+            "size is 8; accepted: shortest_edge, a whole number from 16 to 2048, alone or with longest_edge, "
+            "1 to 64 times as many pixels",
+        ),
         ({"saturation": -1}, "saturation is -1; accepted: a number from 0.0 to 2.0"),
         ({"borders": "cut"}, "borders is 'cut'; accepted: auto, keep"),
         ({"batch_size": 0}, "batch_size is 0; accepted: a whole number from 1 upwards"),
-        (
-            {"size": 64},
-            "size is unknown; accepted: working_size, borders, saturation, batch_size",
-        ),
+        ({"sise": 64}, "sise is unknown; accepted: size, borders, saturation, batch_size"),
     ],
 )
 def test_wrong_settings_are_refused_in_one_line(pipe, setting, message):
@@ -173,10 +174,10 @@ def test_wrong_settings_are_refused_in_one_line(pipe, setting, message):
         assert str(error.value) == message
 
 
-@pytest.mark.parametrize("setting", [{"working_size": 8}, {"batch_size": 0}, {"batch_size": "2"}])
+@pytest.mark.parametrize("setting", [{"size": 8}, {"batch_size": 0}, {"batch_size": "2"}])
 def test_wrong_settings_of_a_pipeline_are_refused_when_it_is_built(model, setting):
     (name,) = setting
-    with pytest.raises(ValueError, match=f"^{name} is .+; accepted: a whole number from [^\n]+$"):
+    with pytest.raises(ValueError, match=f"^{name} is .+; accepted: .*a whole number from [^\n]+$"):
         ChromaGANPipeline(model, device="cpu", **setting)
 
 
@@ -250,7 +251,7 @@ try:
 except ValueError as error:
     assert str(error).startswith("missing.png: ") and type(error).__name__ == "ImageLoadError", repr(error)
 AutoModelForImageToImage.from_pretrained(folder, device_map="auto", trust_remote_code=True)
-assert AutoImageProcessor.from_pretrained(folder, trust_remote_code=True, backend="pil").working_size == 32
+assert AutoImageProcessor.from_pretrained(folder, trust_remote_code=True, backend="pil").size["shortest_edge"] == 32
 pipe.save_pretrained(folder + "-again")
 """
 

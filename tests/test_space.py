@@ -87,9 +87,9 @@ def model_folder(tmp_path_factory) -> Path:
     with torch.no_grad():  # an untrained network answers with colors far outside of sRGB
         generator.network.chroma.weight.mul_(0.1)
     folder = tmp_path_factory.mktemp("model")
-    ChromaGANPipeline(
-        generator, ChromaGANImageProcessor(working_size=160, saturation=1.5), device="cpu"
-    ).save_pretrained(folder)
+    ChromaGANPipeline(generator, ChromaGANImageProcessor(size=160, saturation=1.5), device="cpu").save_pretrained(
+        folder
+    )
     return folder
 
 

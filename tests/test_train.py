@@ -181,9 +181,12 @@ def test_start_from_another_run(pictures, finished, tmp_path):
     standstill = [f"phases.{i}.generator_optimizer.learning_rate=1e-12" for i in range(2)]
     shutil.copytree(finished / "model", tmp_path / "first" / "model")
     encoding = ChromaGANGenerator.from_pretrained(finished / "model").config.encoding
-    ChromaGANImageProcessor(encoding=encoding, working_size=96).save_pretrained(tmp_path / "first" / "model")
+    ChromaGANImageProcessor(encoding=encoding, size=96).save_pretrained(tmp_path / "first" / "model")
     assert run(pictures, tmp_path / "next", f"init_from={tmp_path / 'first'}", "ema_decay=0", *standstill) == 0
-    assert ChromaGANImageProcessor.from_pretrained(tmp_path / "next" / "model").working_size == 96
+    assert ChromaGANImageProcessor.from_pretrained(tmp_path / "next" / "model").size == {
+        "shortest_edge": 96,
+        "longest_edge": 384,
+    }
     start = load_file(finished / "model" / "model.safetensors")
     end = load_file(tmp_path / "next" / "model" / "model.safetensors")
     for name in ("network.chroma.weight", "network.trunk.0.conv1_1.conv.weight"):
@@ -402,7 +405,7 @@ def test_packaged_weights_are_half_as_large_and_give_the_same_colors(finished, t
         for name, tensor in load_file(tmp_path / "out" / file).items():
             exact = name.endswith(("running_mean", "running_var"))
             assert tensor.dtype in ({torch.float32} if exact else {torch.float16, torch.int64}), name
-    assert ChromaGANImageProcessor.from_pretrained(tmp_path / "out").working_size == 96
+    assert ChromaGANImageProcessor.from_pretrained(tmp_path / "out").size["shortest_edge"] == 96
     luminance = torch.rand(1, 1, 32, 32)
     models = [
         ChromaGANGenerator.from_pretrained(at, dtype=torch.float32) for at in (finished / "model", tmp_path / "out")

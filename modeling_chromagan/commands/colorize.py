@@ -16,6 +16,7 @@ from PIL import Image
 from ..errors import ImageLoadError, first_line
 from ..image_loading import LoadedImage
 from ..image_saving import OUTPUT_FORMATS, ImageSaveError, save_image
+from ..processor_settings import CHOICES, RANGES
 from ..sources.models import FLOAT16_ON_CPU, UsageError, find_model, load_colorizer
 from .arguments import device_name, number, whole_number
 from .messages import Report, only_own_output
@@ -25,9 +26,6 @@ if TYPE_CHECKING:
     from ..pipeline_chromagan import ChromaGANPipeline
 
 DTYPES = ("auto", "float32", "bfloat16", "float16")
-# As in image_processing_chromagan, which imports torch; a test compares them.
-CHOICES = {"borders": ("auto", "keep")}
-RANGES = {"working_size": (16, 2048), "saturation": (0.0, 2.0), "max_pixels": (1, 10**11)}
 
 # A batch is also closed when its originals have this many pixels together, however many pictures it may hold.
 PIXELS_AT_ONCE = 100_000_000
@@ -80,7 +78,7 @@ def add_colorize_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add(
         "--working-size",
-        type=whole_number(*RANGES["working_size"]),
+        type=whole_number(*RANGES["shortest_edge"]),
         metavar="PIXELS",
         help="short side of what the network sees (default: the model's)",
     )

@@ -25,7 +25,7 @@ from ..evaluation.pictures import PictureSourceError, open_source
 from ..evaluation.protocols import PROTOCOLS
 from ..evaluation.recognition import DEFAULT_CLASSIFIER, Recognizer, load_recognizer
 from ..evaluation.report import PictureTable, markdown_report, write_results
-from ..image_processing_chromagan import RANGES
+from ..processor_settings import RANGES
 from .messages import only_own_output
 
 PACKAGED_MODEL = Path(__file__).resolve().parents[1] / "pretrained"
@@ -63,7 +63,7 @@ def add_evaluate_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add(
         "--working-size",
-        type=_number_between(*RANGES["working_size"]),
+        type=_number_between(*RANGES["shortest_edge"]),
         metavar="PIXELS",
         help="short side of what the network sees (default: the model's with --protocol native, else that of the "
         "compared picture)",

@@ -154,7 +154,7 @@ class ModelColorizer:
                 self.pipeline = ChromaGANPipeline(generator, image_processor, device=generator.device)
             except ValueError as error:
                 raise ColorizerError(f"{place}: {first_line(error)}") from error
-            self.working_size = working_size or self.pipeline.image_processor.working_size
+            self.working_size = working_size or self.pipeline.image_processor.size["shortest_edge"]
 
     def color(self, rgb: torch.Tensor, lab: torch.Tensor) -> list[Colored]:
         """Colors a batch by one pass of the network.
@@ -171,7 +171,7 @@ class ModelColorizer:
     @torch.no_grad()
     def color_as_user(self, rgb: torch.Tensor) -> list[Colored]:
         """`color` by way of the pipeline, (1, 3, H, W)."""
-        inputs = self.pipeline.preprocess(to_picture(rgb[0]), working_size=self.working_size)
+        inputs = self.pipeline.preprocess(to_picture(rgb[0]), size=self.working_size)
         output = self.generator(inputs["pixel_values"].to(self.generator.device))
         prediction = {"reconstruction": output.reconstruction.float().cpu(), "originals": inputs["originals"]}
         pictures = (self.pipeline.postprocess(prediction, saturation=saturation) for saturation in self.saturations)

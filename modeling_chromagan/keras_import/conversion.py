@@ -77,7 +77,7 @@ def convert(
                 roles = {path: layer for path, layer in roles.items() if not path.startswith("class_head.")}
             generator = ChromaGANGenerator(config).eval()
         generator.network.load_state_dict(to_state(roles, generator.network), assign=True)
-        processor = ChromaGANImageProcessor(encoding=config.encoding, working_size=config.image_size)
+        processor = ChromaGANImageProcessor(encoding=config.encoding, size=config.image_size)
         folder.parent.mkdir(parents=True, exist_ok=True)
         partial = folder.with_name(f".{secrets.token_hex(8)}.part")
         try:

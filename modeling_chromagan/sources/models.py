@@ -115,8 +115,8 @@ def load_colorizer(model: ModelSource, options: argparse.Namespace) -> "ChromaGA
         torch.set_num_threads(min(torch.get_num_threads(), usable_cores()))
 
     folder = model.place if os.path.isdir(model.place) else download_model(model)
-    names = ("working_size", "saturation", "borders", "max_pixels")
-    settings = {name: getattr(options, name) for name in names}
+    settings = {"size": options.working_size, "saturation": options.saturation, "borders": options.borders}
+    settings["max_pixels"] = options.max_pixels
     try:
         processor = ChromaGANImageProcessor.from_pretrained(
             folder, **{name: value for name, value in settings.items() if value is not None}

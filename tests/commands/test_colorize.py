@@ -15,7 +15,7 @@ from conftest import ROOT
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from modeling_chromagan import PACKAGED_WEIGHTS, cli, image_processing_chromagan, image_saving
+from modeling_chromagan import PACKAGED_WEIGHTS, cli, image_saving
 from modeling_chromagan.color import lightness_to_gray, rgb_to_lab
 from modeling_chromagan.commands import colorize, output_plan
 from modeling_chromagan.configuration_chromagan import ChromaGANConfig
@@ -36,7 +36,7 @@ def model_folder(tmp_path_factory) -> Path:
         generator.network.chroma.weight.mul_(0.1)
     folder = tmp_path_factory.mktemp("model")
     generator.save_pretrained(folder)
-    ChromaGANImageProcessor(working_size=32).save_pretrained(folder)
+    ChromaGANImageProcessor(size=32).save_pretrained(folder)
     return folder
 
 
@@ -463,14 +463,6 @@ def test_settings_reach_the_network_and_the_composition(run, tmp_path):
         assert not np.array_equal(result, default), name
     assert np.ptp(default[:10], axis=2).max() == 0, "the margin is not neutral"
     assert np.ptp(results["keep"][:10], axis=2).max() > 0
-
-
-def test_accepted_settings_are_those_of_the_image_processor():
-    for accepted, of_processor in (
-        (colorize.CHOICES, image_processing_chromagan.CHOICES),
-        (colorize.RANGES, image_processing_chromagan.RANGES),
-    ):
-        assert accepted.items() <= of_processor.items()
 
 
 def test_notes_are_one_line_each_and_quiet_has_none(run, tmp_path):

@@ -293,7 +293,7 @@ def test_the_folder_is_one_that_colorizes(reduced, tmp_path):
     assert (config.encoding, config.norm_order, config.trunk_input) == ("unit8", "relu_norm", "raw")
     assert (config.image_size, config.width_multiplier, config.num_labels) == (64, 1 / 8, 12)
     processor = ChromaGANImageProcessor.from_pretrained(tmp_path / "model")
-    assert (processor.encoding, processor.working_size) == ("unit8", 64)
+    assert (processor.encoding, processor.size["shortest_edge"]) == ("unit8", 64)
     norms = [module for module in pipeline.model.modules() if isinstance(module, nn.BatchNorm2d)]
     assert {(norm.eps, norm.momentum) for norm in norms} == {(1e-3, 0.01)}
     assert pipeline(np.tile(np.arange(96, dtype=np.uint8), (80, 1))).size == (96, 80)

@@ -44,7 +44,7 @@ def package(
         rest -= share
         if not (share >= 0 and rest >= -1e-9):
             raise ValueError(f"share is {share}; accepted: 0 to 1, with the other shares no more than 1 together")
-    settings = {} if working_size is None else {"working_size": working_size}
+    settings = {} if working_size is None else {"size": working_size}
     generator = ChromaGANGenerator.from_pretrained(source, dtype=torch.float32)
     so_far = rest
     for blend, share in blends:
