@@ -82,5 +82,5 @@ def save_model(folder: Path) -> Path:
     """Saves a generator with random weights and its image processor."""
     torch.manual_seed(0)
     ChromaGANGenerator(tiny_config(encoding="symmetric")).save_pretrained(folder)
-    ChromaGANImageProcessor(encoding="symmetric", working_size=48).save_pretrained(folder)
+    ChromaGANImageProcessor(encoding="symmetric", size=48).save_pretrained(folder)
     return folder

@@ -53,7 +53,7 @@ def test_native_takes_another_working_size(small_model, tmp_path, capsys):
     assert "Working size: 48." in evaluate_data(capsys, *arguments)  # the processor's own
     printed = evaluate_data(capsys, *arguments, "--working-size", "32")
     pipe = ChromaGANPipeline.from_pretrained(small_model)
-    expected = psnr(as_batch([pipe(photograph(1, 96), working_size=32)])["rgb"], as_batch([photograph(1, 96)])["rgb"])
+    expected = psnr(as_batch([pipe(photograph(1, 96), size=32)])["rgb"], as_batch([photograph(1, 96)])["rgb"])
     assert f"| {small_model.name} | {expected.item():.2f} |" in printed
     assert "Working size: 32." in printed
 
