@@ -139,11 +139,6 @@ def figure(path: Path) -> ElementTree.Element:
     return root
 
 
-def test_figures_share_one_style():
-    styles = {figure(path).find(f"{SVG}style").text for path in FIGURES}
-    assert len(styles) == 1
-
-
 def shapes_of(network: nn.Module, *inputs: torch.Tensor) -> dict[str, tuple[int, ...]]:
     """What leaves every submodule, by its name, without the batch; also `input`, `output` and logits."""
     found = {"input": tuple(inputs[0].shape[1:])}

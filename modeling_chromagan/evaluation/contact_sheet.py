@@ -78,7 +78,6 @@ def captioned_sheet(
         columns: headings of the columns.
         sections: heading, and rows of caption and pictures, one for each column.
     """
-    font = ImageFont.load_default(size=13)
     group_width = len(columns) * (CELL + GAP) + GAP
     abreast = max(1, WIDEST // group_width)  # rows that stand side by side where there are few columns
     width = abreast * group_width + GAP
@@ -88,36 +87,39 @@ def captioned_sheet(
     height = GAP + 2 * CAPTION + sum(CAPTION + sum(h + below + GAP for h in section) for section in heights)
     sheet = Image.new("RGB", (width, height), "white")
     draw = ImageDraw.Draw(sheet)
-
-    def write(x: int, y: int, text: str, room: int) -> None:
-        if draw.textlength(text, font=font) > room:
-            while text and draw.textlength(text + "...", font=font) > room:
-                text = text[:-1]
-            text += "..."
-        draw.text((x, y), text, fill="black", font=font)
+    draw.font = ImageFont.load_default(size=13)
 
     y = GAP
-    write(GAP, y, title, width - 2 * GAP)
+    _write(draw, (GAP, y), title, width - 2 * GAP)
     y += CAPTION
     for number in range(abreast * len(columns)):
         group, column = divmod(number, len(columns))
-        write(GAP + group * group_width + column * (CELL + GAP), y, columns[column], CELL)
+        _write(draw, (GAP + group * group_width + column * (CELL + GAP), y), columns[column], CELL)
     y += CAPTION
     for (heading, of_section), line_heights in zip(lines, heights, strict=True):
         draw.rectangle((0, y, width, y + CAPTION - 3), fill="#dddddd")
-        write(GAP, y, heading, width - 2 * GAP)
+        _write(draw, (GAP, y), heading, width - 2 * GAP)
         y += CAPTION
         for line, line_height in zip(of_section, line_heights, strict=True):
             for group, (caption, pictures) in enumerate(line):
                 left = GAP + group * group_width
                 for number, picture in enumerate(pictures):
                     sheet.paste(picture, (left + number * (CELL + GAP), y))
-                write(left, y + line_height + 1, caption, group_width - 2 * GAP)
+                _write(draw, (left, y + line_height + 1), caption, group_width - 2 * GAP)
             y += line_height + below + GAP
     return sheet
 
 
-def _draw(evaluation: Evaluation, positions: Sequence[int]) -> dict[int, tuple[str, list[Image.Image]]]:
+def _write(draw: ImageDraw.ImageDraw, place: tuple[int, int], text: str, room: int) -> None:
+    """Writes a line, shortened to so many pixels."""
+    if draw.textlength(text) > room:
+        while text and draw.textlength(text + "...") > room:
+            text = text[:-1]
+        text += "..."
+    draw.text(place, text, fill="black")
+
+
+def _colored_pictures(evaluation: Evaluation, positions: Sequence[int]) -> dict[int, tuple[str, list[Image.Image]]]:
     """Name of each measured picture, and what every row of the evaluation makes of it with the photograph behind.
 
     Reads and colors the pictures once more: none of them was kept.
@@ -134,7 +136,7 @@ def _draw(evaluation: Evaluation, positions: Sequence[int]) -> dict[int, tuple[s
 
 def comparison_sheet(evaluation: Evaluation) -> Image.Image:
     """The fixed sample alone, a line of pictures for every model: what many models make of the same eight pictures."""
-    drawn = _draw(evaluation, list(evenly_spaced(len(evaluation.indices), FIXED_SAMPLE)))
+    drawn = _colored_pictures(evaluation, list(evenly_spaced(len(evaluation.indices), FIXED_SAMPLE)))
     ways = [*(row.name for row in evaluation.rows), "photograph"]
     lines = [(way, [("", [pictures[number] for _, pictures in drawn.values()])]) for number, way in enumerate(ways)]
     title = f"{evaluation.protocol.name}, {evaluation.source.title}"
@@ -156,7 +158,7 @@ def evaluation_sheet(evaluation: Evaluation) -> Image.Image:
             (f"{name}: median", order[middle : middle + picked]),
             (f"{name}: best", order[::-1][:picked]),
         ]
-    drawn = _draw(evaluation, sorted({position for _, positions in sections for position in positions}))
+    drawn = _colored_pictures(evaluation, sorted({position for _, positions in sections for position in positions}))
 
     def line(position: int) -> tuple[str, list[Image.Image]]:
         name, pictures = drawn[position]
