@@ -238,7 +238,7 @@ class Updates:
     def precision(self):
         """The context in which networks, teacher and penalty are computed; losses are float32 always."""
         # All of them, the penalty's second derivatives too: bfloat16 changes the gradients less than another batch
-        # does, and these are nearly all of the work (benchmarks/gradient_precision.py).
+        # does, and these are nearly all of the work.
         enabled = self.recipe.precision == "bfloat16"
         return torch.autocast(self.accelerator.device.type, torch.bfloat16, enabled=enabled)
 
