@@ -256,7 +256,7 @@ class Trainer:
         return dict(zip(counts, self.accelerator.reduce(values, "sum").tolist(), strict=True))
 
     def rejected(self) -> dict[str, dict[str, int]]:
-        """How often pictures were passed over, by source and flaw."""
+        """How often pictures were passed over, by source and filter."""
         return {name: self.sum_over_processes(dict(source.rejected)) for name, source in self.photographs.items()}
 
     def sample(self, phase: str) -> None:

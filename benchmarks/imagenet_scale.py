@@ -27,10 +27,11 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))  # of this checkout, installed or not
 
 from modeling_chromagan import ChromaGANCritic, ChromaGANGenerator
+from modeling_chromagan.sources.picture_collections import find_collection
 from modeling_chromagan.sources.picture_files import decode_picture
 from modeling_chromagan.training.adversarial import critic_loss
 from modeling_chromagan.training.data.crops import DRAWN, RandomCrops
-from modeling_chromagan.training.data.filters import find_flaws
+from modeling_chromagan.training.data.filters import failed_filters
 from modeling_chromagan.training.data.shuffled_stream import StreamedRows, open_stream
 from modeling_chromagan.training.recipe import Data, Source, load_recipe
 
@@ -73,7 +74,7 @@ def seconds_per_picture(folder: Path) -> tuple[float, float]:
     started = time.perf_counter()
     random = np.random.default_rng(0)
     pictures = [decode_picture(data) for data in content]
-    find_flaws(pictures, Data(sources={}))
+    failed_filters(pictures, Data(sources={}))
     crops, source = RandomCrops(len(pictures), (224, 224)), Source(path="-", min_crop=0.875)
     for place, picture in enumerate(pictures):
         crops.add(place, picture, source, random.random(DRAWN))
@@ -95,7 +96,7 @@ def simulate_shards(shards: int) -> tuple[float, float]:
             (first.parent / f"train-{number:05}.parquet").hardlink_to(first)
         source = Source(path=place, streaming=True)
         started = time.perf_counter()
-        files, groups = open_stream("simulated", place, source, "train", Data(sources={}))
+        files, groups = open_stream("simulated", find_collection(place), source, "train", Data(sources={}))
         stream = StreamedRows(files, groups, 0, 64 * 2**20)
         next(stream.candidates(0))
         spent = time.perf_counter() - started

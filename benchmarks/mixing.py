@@ -1,9 +1,9 @@
-"""How well streamed row groups of a data set that is sorted by class mix, and what its pictures' flaws are.
+"""How well streamed row groups of a data set that is sorted by class mix, and how many pictures fail which filter.
 
-    CHROMAGAN_DATA=FOLDER python benchmarks/mixing.py [--flaws]
+    CHROMAGAN_DATA=FOLDER python benchmarks/mixing.py [--filters]
 
 Prints, for pools of several sizes, the distinct classes in batches of 128 over an epoch of Tiny ImageNet; with
-`--flaws` also how many training pictures are passed over, by reason.
+`--filters` also how many training pictures are passed over, by reason.
 """
 
 import argparse
@@ -18,8 +18,9 @@ import pyarrow.parquet as pq
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))  # of this checkout, installed or not
 
+from modeling_chromagan.sources.picture_collections import find_collection
 from modeling_chromagan.sources.picture_files import decode_picture
-from modeling_chromagan.training.data.filters import find_flaw
+from modeling_chromagan.training.data.filters import failed_filter
 from modeling_chromagan.training.data.shuffled_stream import StreamedRows, open_stream
 from modeling_chromagan.training.recipe import Data, Source
 
@@ -41,14 +42,14 @@ def labels_in_order(rows: StreamedRows, labels: list[np.ndarray]) -> np.ndarray:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--flaws", action="store_true", help="also count pictures that are passed over, a minute")
+    parser.add_argument("--filters", action="store_true", help="also count pictures that are passed over, a minute")
     options = parser.parse_args()
     local = Path(os.environ.get("CHROMAGAN_DATA", "")) / "tiny-imagenet"
     if not local.is_dir():
         sys.exit(f"CHROMAGAN_DATA: there is no folder {local}; accepted: a folder that holds tiny-imagenet as parquet")
     source = Source(path=str(local), use_labels=True, streaming=True)
     settings = Data(sources={})
-    files, groups = open_stream("tiny_imagenet", source.path, source, "train", settings)
+    files, groups = open_stream("tiny_imagenet", find_collection(source.path), source, "train", settings)
     tables = [
         pq.ParquetFile(files.files[file]).read_row_group(number, columns=["label"])
         for file, number in zip(groups.file, groups.number, strict=True)
@@ -62,13 +63,13 @@ def main() -> None:
         share = 100 * distinct.mean() / UNIFORM
         print(f"{pool} row groups: mean {distinct.mean():.1f} ({share:.0f} % of uniform), worst 5 % {worst:.1f}")
     print(StreamedRows(files, groups, 0, settings.pool_mebibytes * 2**20).describe())
-    if options.flaws:
-        flaws: Counter[str] = Counter()
+    if options.filters:
+        reasons: Counter[str] = Counter()
         for file, number in zip(groups.file, groups.number, strict=True):
             column = pq.ParquetFile(files.files[file]).read_row_group(number, columns=["image"])["image"]
             for cell in column.to_pylist():
-                flaws[find_flaw(decode_picture(cell), settings) or "kept"] += 1
-        print(dict(flaws))
+                reasons[failed_filter(decode_picture(cell), settings) or "kept"] += 1
+        print(dict(reasons))
 
 
 if __name__ == "__main__":

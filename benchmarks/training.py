@@ -98,7 +98,7 @@ def step_seconds(steps: int, loops: list[tuple]) -> np.ndarray:
 
 
 def make_recipe(data: str, phase: int, steps: int) -> Recipe:
-    """The recipe on one source, its first phase without a critic, without samples, checkpoints and looks at flaws."""
+    """The recipe on one source, its first phase without a critic, without samples, checkpoints and filters."""
     batches = f"[{{size: {SIZE}, batch_size: {BATCH_SIZE}, weights: {{tiny_imagenet: 1}}}}]"
     return load_recipe(
         RECIPE,
@@ -181,7 +181,7 @@ def plain_loop(turn: Callable[[], None], data: str, phase: int, steps: int) -> N
     torch.manual_seed(0)
     generator, critic = ChromaGANGenerator(config).train(), ChromaGANCritic(config).train()
     of_generator, of_critic = (torch.optim.Adam(network.parameters(), 2e-5) for network in (generator, critic))
-    pictures = PlainPictures(photographs["tiny_imagenet"].data, steps * BATCH_SIZE)
+    pictures = PlainPictures(photographs["tiny_imagenet"].rows.table, steps * BATCH_SIZE)
     for batch in DataLoader(pictures, batch_size=BATCH_SIZE):
         luminance, real_ab = batch["luminance"], batch["ab"]
         output = generator(luminance)

@@ -92,3 +92,11 @@ def noisy_pictures() -> tuple[torch.Tensor, torch.Tensor]:
     strengths = torch.tensor([0.02, 0.1, 0.5, 1, 4]).view(5, 1, 1, 1)
     noise = torch.randint(-60, 61, truth.shape, generator=random) * strengths
     return (truth + noise.int()).clamp(0, 255).to(torch.uint8), truth.to(torch.uint8)
+
+
+@pytest.fixture(scope="session")
+def stream_folder(tmp_path_factory) -> Path:
+    """Ninety rows in ten row groups of two files, labelled 0 to 89, and a validation split."""
+    from streams import write_stream
+
+    return write_stream(tmp_path_factory.mktemp("streamed"))

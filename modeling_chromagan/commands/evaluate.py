@@ -21,7 +21,7 @@ from ..evaluation.colorizers import load_colorizers
 from ..evaluation.contact_sheet import comparison_sheet, evaluation_sheet
 from ..evaluation.lpips_fid import load_perceptual_measures
 from ..evaluation.measurement import Evaluation, EvaluationError
-from ..evaluation.pictures import PictureSourceError, open_source
+from ..evaluation.pictures import open_source
 from ..evaluation.protocols import PROTOCOLS
 from ..evaluation.recognition import DEFAULT_CLASSIFIER, Recognizer, load_recognizer
 from ..evaluation.report import PictureTable, markdown_report, write_results
@@ -99,7 +99,7 @@ def run_evaluate(options: argparse.Namespace) -> int:
     try:
         with only_own_output(quiet=True):
             _run(options)
-    except (UserError, PictureSourceError) as error:
+    except UserError as error:
         print(f"chromagan evaluate: error: {first_line(error)}", file=sys.stderr)
         return 1
     return 0

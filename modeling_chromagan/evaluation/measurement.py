@@ -153,7 +153,7 @@ class Evaluation:
 
         Raises:
             EvaluationError: if nothing could be measured.
-            PictureSourceError: if the source breaks off.
+            CollectionError: if the source breaks off.
         """
         indices, total = self.chosen()
         disable = None if show_progress is None else not show_progress

@@ -14,15 +14,11 @@ import numpy as np
 import torch
 
 from ..errors import ImageLoadError, first_line
-from ..image_loading import ACCEPTED_FORMATS
-from ..sources.picture_files import data_set_options, decode_picture, is_picture_folder, list_pictures
+from ..sources.picture_collections import CollectionError, DataSet, PictureFolder, find_collection
+from ..sources.picture_files import decode_picture
 from .protocols import Protocol
 
 SMALLEST_SIDE = 16  # what the networks and the windows of SSIM need
-
-
-class PictureSourceError(ValueError):
-    """The pictures asked for are not there; the message is one line for the user."""
 
 
 @dataclass(frozen=True)
@@ -47,12 +43,12 @@ class PictureSource:
         """A pass over all rows.
 
         Raises:
-            PictureSourceError: if the source cannot be read any further.
+            CollectionError: if the source cannot be read any further.
         """
         try:
             yield from self.open_rows()
         except (OSError, ValueError) as error:
-            raise PictureSourceError(f"{self.name}: {first_line(error)}") from error
+            raise CollectionError(f"{self.name}: {first_line(error)}") from error
 
     def count(self) -> int:
         """Number of rows; takes a pass without decoding where the source does not say."""
@@ -70,49 +66,53 @@ class Picture:
 
 
 def open_source(data: str, split: str) -> PictureSource:
-    """Opens a data set of the Hub, a local folder of the same layout (parquet), or a folder of pictures.
+    """Opens a data set of the Hub, a local folder of the same layout, a parquet file, or a folder of pictures.
 
     Of a folder of pictures the subfolder `split` is taken where there is one, else every picture at any depth in the
     order of their names.
 
     Raises:
-        PictureSourceError: if the data set, the split or the column `image` is missing or unreadable.
+        CollectionError: if the data set, the split or the column `image` is missing or unreadable.
     """
-    folder = Path(data)
-    if is_picture_folder(data):
-        return _open_folder(folder / split if (folder / split).is_dir() else folder)
-    if folder.exists() and not folder.is_dir():
-        raise PictureSourceError(f"{data} is a file; accepted: a folder or a Hub id")
-    try:
-        import datasets
-    except ImportError as error:
-        raise PictureSourceError("data sets need the library datasets: pip install 'chromagan[train]'") from error
-    try:
-        builder = datasets.load_dataset_builder(**data_set_options(data))
-        # Streaming reads this split only; otherwise the training pictures would be fetched and copied too.
-        dataset = builder.as_streaming_dataset(split=split)
-        features = dataset.features or {}
-        if not isinstance(features.get("image"), datasets.Image):
-            found = ", ".join(features) or "none"
-            raise PictureSourceError(f"{data}: no column image with pictures; columns: {found}")
-        label = features.get("label")
-        class_names = label.names if isinstance(label, datasets.ClassLabel) else None
-        columns = ["image"] if class_names is None else ["image", "label"]
-        rows = dataset.select_columns(columns).decode(False)
-        recorded = (dataset.info.splits or {}).get(split)  # in the data set's card, if it has one
-    except PictureSourceError:
-        raise
-    except (OSError, ValueError) as error:
-        raise PictureSourceError(f"{data}: {first_line(error)}") from error
-    files = [str(file) for file in (builder.config.data_files or {}).get(split, ())]
-    is_parquet = bool(files) and all(file.endswith(".parquet") for file in files)
+    collection = find_collection(data)
+    if isinstance(collection, PictureFolder):
+        inner = collection.folder / split
+        return _picture_rows(PictureFolder(inner) if inner.is_dir() else collection)
+    return _data_set_rows(collection, split)
+
+
+def _picture_rows(collection: PictureFolder) -> PictureSource:
+    folder = collection.folder
+    names = [path.relative_to(folder) for path in collection.files()]
+
+    def open_rows() -> Iterator[dict]:
+        return ({"image": {"path": str(folder / name), "bytes": None}, "name": str(name)} for name in names)
+
+    return PictureSource(str(folder), folder.resolve().name, None, open_rows, len(names))
+
+
+def _data_set_rows(collection: DataSet, split: str) -> PictureSource:
+    rows = collection.stream(split)
+    from datasets import ClassLabel, Image  # it is there, or the collection would have said so
+
+    features = rows.features or {}
+    if not isinstance(features.get("image"), Image):
+        found = ", ".join(features) or "none"
+        raise CollectionError(f"{collection}: no column image with pictures; columns: {found}")
+    label = features.get("label")
+    class_names = label.names if isinstance(label, ClassLabel) else None
+    columns = ["image"] if class_names is None else ["image", "label"]
+    files = collection.files(split)
 
     def open_rows() -> Iterable[dict]:
-        return _parquet_rows(files, columns) if is_parquet else rows
+        if all(file.endswith(".parquet") for file in files):
+            return _parquet_rows(files, columns)
+        return rows.select_columns(columns).decode(False)
 
-    title = folder.resolve().name if folder.is_dir() else data
+    recorded = (rows.info.splits or {}).get(split)  # in the data set's card, if it has one
+    title = Path(collection.name).resolve().name if Path(collection.name).exists() else collection.name
     count = recorded and recorded.num_examples
-    return PictureSource(f"{data}, split {split}", f"{title}, {split}", class_names, open_rows, count)
+    return PictureSource(f"{collection}, split {split}", f"{title}, {split}", class_names, open_rows, count)
 
 
 def _parquet_rows(files: Sequence[str], columns: Sequence[str]) -> Iterator[dict]:
@@ -130,18 +130,6 @@ def _parquet_rows(files: Sequence[str], columns: Sequence[str]) -> Iterator[dict
                     if isinstance(row["image"], bytes):  # stored without a name
                         row["image"] = {"bytes": row["image"], "path": None}
                     yield row
-
-
-def _open_folder(folder: Path) -> PictureSource:
-    names = [path.relative_to(folder) for path in list_pictures(folder)]
-    if not names:
-        accepted = f"parquet files or pictures ({ACCEPTED_FORMATS})"
-        raise PictureSourceError(f"{folder} holds no pictures; accepted: {accepted}")
-
-    def open_rows() -> Iterator[dict]:
-        return ({"image": {"path": str(folder / name), "bytes": None}, "name": str(name)} for name in names)
-
-    return PictureSource(str(folder), folder.resolve().name, None, open_rows, len(names))
 
 
 def evenly_spaced(count: int, samples: int | None) -> Iterable[int]:
@@ -165,7 +153,7 @@ def read_pictures(
         on_broken: told name and reason of every picture that is passed over.
 
     Raises:
-        PictureSourceError: if the source itself breaks off.
+        CollectionError: if the source itself breaks off.
     """
     if indices is None:
         indices = itertools.count() if protocol.first is None else range(protocol.first)
@@ -195,7 +183,6 @@ def read_pictures(
 __all__ = [
     "Picture",
     "PictureSource",
-    "PictureSourceError",
     "evenly_spaced",
     "open_source",
     "read_pictures",

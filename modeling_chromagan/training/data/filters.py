@@ -1,4 +1,4 @@
-"""Pictures are judged: is there color to learn from?"""
+"""Filters: which pictures are left out because there is no color to learn from."""
 
 import math
 from collections import defaultdict
@@ -12,25 +12,25 @@ from ...color import rgb8_to_lab
 from ...evaluation.metrics import colorfulness
 from ..recipe import Data
 
-FLAWS = ("broken", "tiny", "grayscale", "almost gray", "toned")
+FILTERS = ("broken", "tiny", "grayscale", "almost gray", "toned")
 
 
-def find_flaw(picture: PillowImage.Image, settings: Data) -> str | None:
-    """Why a picture is not worth learning color from, one of `FLAWS`; `None` for a good one."""
-    return find_flaws([picture], settings)[0]
+def failed_filter(picture: PillowImage.Image, settings: Data) -> str | None:
+    """The one of `FILTERS` that leaves a picture out; `None` for a picture to learn color from."""
+    return failed_filters([picture], settings)[0]
 
 
-def find_flaws(pictures: Sequence[PillowImage.Image], settings: Data) -> list[str | None]:
-    """`find_flaw` of several pictures: those of one size are judged together, which is faster.
+def failed_filters(pictures: Sequence[PillowImage.Image], settings: Data) -> list[str | None]:
+    """`failed_filter` of several pictures: those of one size are judged together, which is faster.
 
     Colors are judged on copies of at most 64 pixels a side, and not at all for thresholds of 0.
     """
-    flaws: list[str | None] = [None] * len(pictures)
+    failed: list[str | None] = [None] * len(pictures)
     of_shape = defaultdict(list)
     copies = {}
     for number, picture in enumerate(pictures):
         if min(picture.size) < settings.min_side:
-            flaws[number] = "tiny"
+            failed[number] = "tiny"
             continue
         if not settings.min_colorfulness and not settings.min_hue_deviation:
             continue
@@ -40,11 +40,11 @@ def find_flaws(pictures: Sequence[PillowImage.Image], settings: Data) -> list[st
     for numbers in of_shape.values():
         pixels = torch.from_numpy(np.stack([copies[number] for number in numbers])).permute(0, 3, 1, 2)  # (B, 3, H, W)
         for at in below(settings.min_hue_deviation, hue_deviation, pixels):
-            flaws[numbers[at]] = "toned"
+            failed[numbers[at]] = "toned"
         for at in below(settings.min_colorfulness, colorfulness, pixels):
             gray = bool((pixels[at] == pixels[at, :1]).all())
-            flaws[numbers[at]] = "grayscale" if gray else "almost gray"
-    return flaws
+            failed[numbers[at]] = "grayscale" if gray else "almost gray"
+    return failed
 
 
 def below(threshold: float, measure: Callable[[torch.Tensor], torch.Tensor], pixels: torch.Tensor) -> list[int]:
@@ -75,4 +75,4 @@ def hue_deviation(pixels: torch.Tensor) -> torch.Tensor:
     return torch.rad2deg((-2 * resultant.clamp(1e-9, 1).log()).sqrt()).nan_to_num(nan=math.inf)
 
 
-__all__ = ["FLAWS", "find_flaw", "find_flaws", "hue_deviation"]
+__all__ = ["FILTERS", "failed_filter", "failed_filters", "hue_deviation"]

@@ -1,21 +1,20 @@
-"""Rows of parquet files, read by row groups in one mixed order that every process computes from the metadata alone.
+"""Rows of parquet files in one mixed order, which every process computes from the metadata alone.
 
 Nothing is copied to the disk, and no state is saved: the row at a position is a function of (seed, epoch, index).
 """
 
 import json
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import islice
 
 import numpy as np
 import pyarrow as pa
-from datasets import load_dataset_builder
-from datasets.exceptions import DatasetsError
 
-from ...errors import SettingError, one_line
-from ...sources.picture_files import data_set_options, is_picture_folder
+from ...sources.picture_collections import CollectionError, DataSet, PictureFolder
 from ..recipe import Data, Source
-from .parquet_files import LARGEST_POOL, ParquetFiles, RowGroups, StreamError, access_refusal, list_index
+from .parquet_files import LARGEST_POOL, ParquetFiles, RowGroups
+from .table_rows import check_columns
 
 POOL_SHARE = 0.75  # of the allowed bytes; the rest holds what a batch that crosses slots still needs, and reading
 
@@ -134,8 +133,26 @@ class StreamedRows:
     def __len__(self) -> int:
         return self.order.total
 
+    @property
+    def remote(self) -> bool:
+        """Whether rows are read over a network."""
+        return self.files.remote
+
+    @property
+    def retries(self) -> int:
+        """How often a connection was tried again."""
+        return self.files.counts["connection retries"]
+
+    def rows(self, positions: Sequence[int]) -> Iterator[dict]:
+        """The rows at some positions."""
+        return (next(self.candidates(position)) for position in positions)
+
+    def replacements(self, position: int) -> Iterator[dict]:
+        """Rows that may take the place of the one at a position: those that follow in the order of its group."""
+        return islice(self.candidates(position), 1, None)
+
     def candidates(self, position: int) -> Iterator[dict]:
-        """The row at a position, then those that follow in its group's order, which take its place if it is no good.
+        """The row at a position, then all others of its group in their order.
 
         Raises:
             StreamError: if its row group cannot be read.
@@ -177,96 +194,50 @@ class StreamedRows:
         return text
 
 
-def open_stream(name: str, where: str, source: Source, split: str, settings: Data) -> tuple[ParquetFiles, RowGroups]:
+def open_stream(
+    name: str, collection: PictureFolder | DataSet, source: Source, split: str, settings: Data
+) -> tuple[ParquetFiles, RowGroups]:
     """Files and row groups of one split of a streamed source, as far as `max_samples` reaches.
 
     Args:
         name: of the source, for messages.
-        where: Hub id, folder, parquet file, or the URL of a parquet file or of a folder's index.
+        collection: that it is read from.
         source: its columns.
         split: of the data set.
         settings: how often a connection is tried.
 
     Raises:
-        SettingError: naming the source, for a data set, split or column that does not exist or cannot be reached.
+        CollectionError: for a split that is none, or not made of parquet files.
+        SettingError: for a column that does not exist.
+        StreamError: for a file that cannot be read.
     """
-    files = list_files(name, where, split, settings.connection_tries)
+    files = [] if isinstance(collection, PictureFolder) else collection.files(split)
+    if not files or not all(file.endswith(".parquet") for file in files):
+        raise CollectionError(
+            f"streaming is true, and {collection}, split {split!r}, is not made of parquet files; "
+            "accepted: streaming: false"
+        )
     columns = [source.image_column, *([source.label_column] if source.use_labels else [])]
     opened = ParquetFiles(name, files, columns, settings.connection_tries)
-    try:
-        found = opened.footer(0).schema.to_arrow_schema().names
-        for setting, column in zip(("image_column", "label_column"), columns, strict=False):
-            if column not in found:
-                raise SettingError(f"data.sources.{name}.{setting} is {column!r}; accepted: one of {', '.join(found)}")
-        groups = opened.row_groups()
-    except StreamError as error:
-        raise SettingError(str(error)) from error
+    check_columns(name, source, opened.metadata(0).schema.to_arrow_schema().names)
+    groups = opened.row_groups()
     if source.max_samples:
         groups = groups.first(source.max_samples)
     if not len(groups.rows):
-        raise SettingError(f"data.sources.{name}: {where}, split {split!r}: no rows")
+        raise CollectionError(f"{collection}, split {split!r}: no rows")
     return opened, groups
 
 
-def list_files(name: str, where: str, split: str, connection_tries: int) -> list[str]:
-    """The parquet files of a split.
-
-    Raises:
-        SettingError: naming the source, if there are none or they cannot be listed.
-    """
-    if where.endswith(".parquet"):
-        return [where]
-    if where.startswith(("http://", "https://")):
-        files = list_index(name, where, split, connection_tries)
-    elif is_picture_folder(where):
-        files = []
-    else:
-        builder = open_builder(name, where)
-        data_files = builder.config.data_files or {}
-        if split not in data_files:
-            accepted = ", ".join(map(str, data_files)) or "none"
-            raise SettingError(f"data.sources.{name}: {where}, split {split!r} is none; accepted: {accepted}")
-        files = [str(file) for file in data_files[split]]
-    if not files or not all(file.endswith(".parquet") for file in files):
-        raise SettingError(
-            f"data.sources.{name}.streaming is true, and {where}, split {split!r}, is not made of parquet files; "
-            "accepted: streaming: false"
-        )
-    return files
-
-
-def list_splits(name: str, where: str) -> list[str] | None:
-    """Names of the splits of a data set; `None` where only its files say."""
-    if where.endswith(".parquet") or "://" in where:
-        return None
-    return [str(split) for split in open_builder(name, where).config.data_files or {}]
-
-
-def open_builder(name: str, where: str):
-    """What `datasets` knows of a data set without reading it.
-
-    Raises:
-        SettingError: naming the source; for a gated data set, what to do about the token.
-    """
-    try:
-        return load_dataset_builder(**data_set_options(where))
-    except (DatasetsError, OSError, ValueError) as error:
-        reason = one_line(error)
-        if "gated" in reason:
-            reason = f"gated on the Hub: {access_refusal(403 if 'ask for access' in reason else 401)}"
-        raise SettingError(f"data.sources.{name}: {where}: {reason}") from error
-
-
-def class_names(files: ParquetFiles, where: str, column: str) -> list[str] | None:
+def class_names(files: ParquetFiles, collection: DataSet, column: str) -> list[str] | None:
     """Names of the classes of a column, which `datasets` writes into parquet files or a data set's card."""
-    metadata = files.footer(0).metadata or {}
+    metadata = files.metadata(0).metadata or {}
     try:
         features = json.loads(metadata.get(b"huggingface", b"{}")).get("info", {}).get("features", {})
         if features.get(column, {}).get("names"):
             return features[column]["names"]
     except (ValueError, AttributeError):  # another program's idea of that entry
         pass
-    if where.endswith(".parquet") or "://" in where:
-        return None
-    feature = (open_builder(files.name, where).info.features or {}).get(column)
-    return getattr(feature, "names", None)
+    return collection.class_names(column)
+
+
+__all__ = ["PooledOrder", "StreamedRows", "class_names", "open_stream"]

@@ -1,21 +1,15 @@
 """Sources are found, opened and described: tables, streams and folders of pictures."""
 
-import io
-
 import numpy as np
 import pytest
 import torch
-from datasets import Image
-from drawn_pictures import make_dataset, picture_bytes, write_parquet
-from PIL import Image as PillowImage
-from PIL import ImageCms
+from drawn_pictures import CLASS_NAMES, picture_bytes, sideways, sunset, swapped, write_parquet
+from streams import streamed_source
 
 from modeling_chromagan.errors import SettingError
-from modeling_chromagan.evaluation.pictures import open_source, read_pictures
-from modeling_chromagan.evaluation.protocols import PROTOCOLS
 from modeling_chromagan.sources.picture_files import decode_picture
 from modeling_chromagan.training.data.batches import BatchPlan
-from modeling_chromagan.training.data.sources import open_sources
+from modeling_chromagan.training.data.sources import describe_rejected, open_sources
 from modeling_chromagan.training.recipe import Batches, Data, Source
 
 
@@ -49,41 +43,14 @@ def test_parquet_and_streamed_parquet_and_folder_are_equal_inputs(tmp_path):
     photographs["pictures"].picture(8)  # and on into the next
 
 
-def sunset() -> PillowImage.Image:
-    """Blue above, orange below, 48 wide and 40 high: it shows which way is up, and what was done to its colors."""
-    pixels = np.zeros((40, 48, 3), dtype=np.uint8)
-    pixels[:20], pixels[20:] = (60, 110, 200), (200, 130, 60)
-    return PillowImage.fromarray(pixels)
-
-
-def sideways(picture: PillowImage.Image) -> dict:
-    """What a camera saves that was held upright: the picture turned, and how to turn it back."""
-    exif = PillowImage.Exif()
-    exif[0x0112] = 6
-    file = io.BytesIO()
-    picture.transpose(PillowImage.Transpose.ROTATE_90).save(file, "JPEG", quality=95, exif=exif)
-    return {"bytes": file.getvalue(), "path": None}
-
-
-def swapped(picture: PillowImage.Image) -> dict:
-    """What a program saves whose working space is not sRGB; here red and blue of sRGB changed places."""
-    srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-    profile = srgb.replace(b"rXYZ", b"?XYZ").replace(b"bXYZ", b"rXYZ").replace(b"?XYZ", b"bXYZ")
-    red, green, blue = picture.split()
-    file = io.BytesIO()
-    PillowImage.merge("RGB", (blue, green, red)).save(file, "JPEG", quality=95, icc_profile=profile)
-    return {"bytes": file.getvalue(), "path": None}
-
-
 @pytest.mark.parametrize("save", [sideways, swapped])
-def test_pictures_are_upright_and_in_srgb_wherever_they_are_read(tmp_path, save):
-    """In training, among the validation pictures and in an evaluation: the file says how its pixels are meant."""
+def test_pictures_are_upright_and_in_srgb(tmp_path, save):
+    """Those that are learned from and those of the validation: the file says how its pixels are meant."""
     for i in range(2):
-        (tmp_path / f"{i}.jpg").write_bytes(save(sunset())["bytes"])
+        (tmp_path / f"{i}.jpg").write_bytes(save(sunset()))
     photographs, validation, _ = open_sources(settings_for(tmp_path), seed=0)
     batch = BatchPlan(photographs, [Batches(size=40, batch_size=1, weights={"pictures": 1})], 1, 0, 0, 1)[0]
-    evaluated = [picture.rgb for picture in read_pictures(open_source(str(tmp_path), "valid"), PROTOCOLS["native"])]
-    for shown in (batch["rgb"][0], torch.from_numpy(np.array(validation[0])).permute(2, 0, 1), *evaluated):
+    for shown in (batch["rgb"][0], torch.from_numpy(np.array(validation[0])).permute(2, 0, 1)):
         above, below = shown[:, 4, 20].tolist(), shown[:, -4, 20].tolist()
         assert above == pytest.approx((60, 110, 200), abs=8)
         assert below == pytest.approx((200, 130, 60), abs=8)
@@ -114,40 +81,41 @@ def test_a_folder_is_all_of_its_pictures(tmp_path, capsys):
     assert "data: pictures: all 5 pictures" in capsys.readouterr().out
 
 
-def test_a_split_of_a_folder_is_one_of_its_sub_folders(tmp_path):
-    for i, name in enumerate(["a.png", "train/b.png", "held/c.png", "held/deep/d.png"]):
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).write_bytes(picture_bytes(i))
-    settings = settings_for(tmp_path)
-    settings.validation.split = "held"
-    photographs, validation, _ = open_sources(settings, seed=0)
-    assert {photographs["pictures"].picture(i)[0].tobytes() for i in range(9)} == {
-        decode_picture(picture_bytes(i)).tobytes() for i in range(2)
-    }
-    assert len(validation) == 2
-    settings.validation.split = "none"
-    with pytest.raises(SettingError, match="no sub-folder 'none'; accepted: train, which is all of its pictures"):
-        open_sources(settings, seed=0)
+def test_streams_are_opened_with_size_names_and_validation(stream_folder, capsys):
+    settings = Data(sources={"tiny": streamed_source(stream_folder)}, validation={"split": "valid", "samples": 5})
+    photographs, validation, names = open_sources(settings, seed=0)
+    assert photographs["tiny"].size == 90
+    assert names == CLASS_NAMES
+    assert len(validation) == 5
+    line = f"data: tiny streamed from {stream_folder}: 90 rows in 10 row groups, mixed from 10 groups at a time, 90"
+    assert line in capsys.readouterr().out
+    again = open_sources(settings, seed=0)[0]["tiny"]
+    assert [again.picture(i)[1] for i in range(5)] == [photographs["tiny"].picture(i)[1] for i in range(5)]
 
 
-def test_folders_name_classes_only_where_they_are_asked_to(tmp_path):
-    for i, name in enumerate(["cat/1.png", "dog/1.png", "dog/2.png"]):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).write_bytes(picture_bytes(i))
-    photographs, _, names = open_sources(settings_for(tmp_path, use_labels=True), seed=0)
-    assert names == ["cat", "dog"]
-    assert {photographs["pictures"].picture(i)[1] for i in range(2)} <= {0, 1}
-    assert open_sources(settings_for(tmp_path), seed=0)[2] is None
-    (tmp_path / "loose.png").write_bytes(picture_bytes(3))
-    with pytest.raises(SettingError, match=r"loose\.png lies in no sub-folder"):
-        open_sources(settings_for(tmp_path, use_labels=True), seed=0)
+def test_what_is_streamed_names_its_source(stream_folder):
+    for change, line in (
+        ({"split": "test"}, r": .*, split 'test' is none; accepted: train, valid"),
+        ({"image_column": "photo"}, r"\.image_column is 'photo'; accepted: one of image, label"),
+        ({"path": str(stream_folder / "none.parquet")}, r": .*none\.parquet: there is no such folder or file; .*"),
+    ):
+        source = streamed_source(stream_folder).model_copy(update=change)
+        with pytest.raises(SettingError, match=rf"^data\.sources\.tiny{line}$"):
+            open_sources(Data(sources={"tiny": source}, validation={"split": "valid"}), seed=0)
+
+
+def test_a_damaged_file_names_its_source(tmp_path):
+    (tmp_path / "train.parquet").write_bytes(b"PAR1 no parquet file")
+    source = Source(path=str(tmp_path / "train.parquet"), streaming=True)
+    with pytest.raises(SettingError, match=r"^data\.sources\.tiny: .*train\.parquet: .*[Pp]arquet"):
+        open_sources(Data(sources={"tiny": source}, validation={"split": "valid"}), seed=0)
 
 
 def test_a_folder_without_a_picture_or_that_is_not_there_is_one_line(tmp_path):
     (tmp_path / "notes.txt").write_text("no picture")
     with pytest.raises(SettingError, match="holds no pictures; accepted: parquet files or pictures"):
         open_sources(settings_for(tmp_path), seed=0)
-    with pytest.raises(SettingError, match=r"path is '.*none'; accepted: a folder that is there, or a Hub id"):
+    with pytest.raises(SettingError, match=r"^data\.sources\.pictures: .*none: there is no such folder or file"):
         open_sources(settings_for(tmp_path / "none"), seed=0)
 
 
@@ -164,31 +132,6 @@ def test_what_is_unfit_in_a_folder_is_said_before_the_training(tmp_path, capsys)
     ) in capsys.readouterr().out
     open_sources(settings_for(tmp_path), seed=0, say=None)
     assert not capsys.readouterr().out
-
-
-def test_every_table_of_a_folder_without_a_card_is_read(tmp_path):
-    """`datasets` itself takes those that follow its pattern, and passes over the others."""
-    write_parquet(tmp_path, [picture_bytes(i) for i in range(4)])
-    for i, name in enumerate(("train-things", "more")):
-        make_dataset([picture_bytes(10 + i)]).cast_column("image", Image()).to_parquet(
-            tmp_path / "data" / f"{name}.parquet"
-        )
-    write_parquet(tmp_path, [picture_bytes(20)], split="valid")
-    for streaming in (False, True):
-        settings = settings_for(tmp_path, streaming=streaming)
-        settings.validation.split = "valid"
-        photographs, validation, _ = open_sources(settings, seed=0)
-        assert photographs["pictures"].size == 6
-        assert len(validation) == 1
-    assert open_source(str(tmp_path), "train").count() == 6
-
-
-def test_held_out_pictures_are_not_trained_on(tmp_path):
-    write_parquet(tmp_path / "table", [picture_bytes(i) for i in range(8)])
-    photographs, validation, _ = open_sources(settings_for(tmp_path / "table"), seed=0)
-    trained = {photographs["pictures"].picture(i)[0].tobytes() for i in range(6)}
-    assert len(trained) == 6
-    assert not trained & {picture.tobytes() for picture in validation}
 
 
 def test_missing_data_is_named(tmp_path, monkeypatch):
@@ -242,3 +185,10 @@ def test_shared_data_sets_open(data_root, monkeypatch):
     assert len(names) == 200
     assert [picture.size for picture in validation] == [(64, 64)] * 2
     assert photographs["tiny"].picture(0)[0].size == (64, 64)
+
+
+def test_what_was_passed_over_is_said():
+    assert describe_rejected({"broken": 0, "tiny": 0}) == "nothing was passed over"
+    assert describe_rejected({"broken": 1200, "tiny": 0, "toned": 3}) == (
+        "passed over 1,203 times: 1,200 broken, 3 toned; other pictures took these places"
+    )
