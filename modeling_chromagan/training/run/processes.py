@@ -4,7 +4,6 @@ import ctypes
 import os
 import platform
 
-import psutil
 import torch
 import torch.distributed as dist
 from accelerate import Accelerator
@@ -50,13 +49,6 @@ def make_accelerator(recipe: Recipe) -> Accelerator:
         count = accelerator.num_processes
         # The process to send a signal to: launchers do not pass them on.
         print(f"{count} process(es) on {accelerator.device}, {threads} threads each, pid {os.getpid()}", flush=True)
-        wanted = processes_asked_of_launcher()
-        if wanted and wanted > count:
-            print(
-                f"warning: accelerate launch was asked for {wanted} processes and started {count}, as it does on "
-                f"CPUs; torchrun --nproc_per_node {wanted} train.py starts them",
-                flush=True,
-            )
     return accelerator
 
 
@@ -89,28 +81,32 @@ def keep_process_group() -> None:
 
 
 def keep_freed_memory() -> None:
-    """Has the C library (glibc; others are left alone) keep large blocks that were freed, for the next step.
-
-    Otherwise every step on a CPU gives its activations back to the system and gets them anew, page by page.
-    """
-    if platform.libc_ver()[0] != "glibc":
-        return
-    no_mappings, never_trim = (-4, 0), (-1, -1)  # M_MMAP_MAX and M_TRIM_THRESHOLD of malloc.h
-    for parameter, value in (no_mappings, never_trim):
-        ctypes.CDLL(None).mallopt(parameter, value)
+    """Has glibc keep what a step freed for the next one, which otherwise gets its activations anew, page by page."""
+    if platform.libc_ver()[0] == "glibc":
+        ctypes.CDLL(None).mallopt(-4, 0)  # M_MMAP_MAX of malloc.h: large blocks, too, come from the heap,
+        ctypes.CDLL(None).mallopt(-1, -1)  # M_TRIM_THRESHOLD: which never shrinks
 
 
-def processes_asked_of_launcher() -> int | None:
-    """What `--num_processes` of the `accelerate launch` that started this process says, if one did."""
-    try:
-        words = psutil.Process(os.getppid()).cmdline()
-    except psutil.Error:
-        return None
-    if not any("accelerate" in word for word in words):
-        return None
-    for i, word in enumerate(words):
-        name, equals, value = word.partition("=")
-        if name in ("--num_processes", "--num-processes"):
-            value = value if equals else words[i + 1] if i + 1 < len(words) else ""
-            return int(value) if value.isdigit() else None
-    return None
+def sum_over_processes(accelerator: Accelerator, counts: dict[str, int]) -> dict[str, int]:
+    """Counts by name, the same names in every process, added up."""
+    if accelerator.num_processes == 1:
+        return counts
+    values = torch.tensor(list(counts.values()), device=accelerator.device)
+    return dict(zip(counts, accelerator.reduce(values, "sum").tolist(), strict=True))
+
+
+def largest_over_processes(accelerator: Accelerator, value: int) -> int:
+    """The largest of every process' numbers."""
+    if accelerator.num_processes == 1:
+        return value
+    return int(accelerator.gather(torch.tensor([value], device=accelerator.device)).max())
+
+
+__all__ = [
+    "MOST_DATA_WORKERS",
+    "count_data_workers",
+    "keep_freed_memory",
+    "largest_over_processes",
+    "make_accelerator",
+    "sum_over_processes",
+]
