@@ -11,6 +11,7 @@ from types import ModuleType
 
 import pytest
 import torch
+from debug_run import draw_pictures, run
 from torch import nn
 
 if os.environ.get("CHROMAGAN_TORCHVISION_SCHEMAS") == "1":
@@ -100,3 +101,19 @@ def stream_folder(tmp_path_factory) -> Path:
     from streams import write_stream
 
     return write_stream(tmp_path_factory.mktemp("streamed"))
+
+
+@pytest.fixture(scope="session")
+def photographs(tmp_path_factory) -> Path:
+    """A folder of drawn pictures."""
+    folder = tmp_path_factory.mktemp("drawn") / "pictures"
+    draw_pictures(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def finished_run(photographs, tmp_path_factory) -> Path:
+    """The folder of a training with the debug recipe; tests that train on copy it."""
+    folder = tmp_path_factory.mktemp("run") / "whole"
+    assert run(photographs, folder) == 0
+    return folder
