@@ -7,13 +7,16 @@ import subprocess
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+import numpy as np
 import torch
 from PIL import Image
 from transformers.utils import IMAGE_PROCESSOR_NAME
 
 from ...image_processing_chromagan import ChromaGANImageProcessor
+from ...image_saving import save_image
 from ...modeling_chromagan import ChromaGANCritic, ChromaGANGenerator
 from ...pipeline_chromagan import ChromaGANPipeline
+from .durable_files import write_text
 from .log import RunLog
 
 PACKAGES = ("chromagan", "torch", "transformers", "accelerate", "datasets", "safetensors", "numpy", "pillow")
@@ -44,13 +47,15 @@ class RunFolder:
     def open(self, recipe: str, step: int) -> None:
         """Writes what the run is, and forgets what the log says of steps after `step`, where it goes on from."""
         self.path.mkdir(parents=True, exist_ok=True)
-        (self.path / "recipe.yaml").write_text(recipe, encoding="utf-8")
-        (self.path / "environment.json").write_text(json.dumps(environment(), indent=2), encoding="utf-8")
+        for leftover in (self.path / "samples").glob(".*"):  # of a kill inside a save
+            leftover.unlink()
+        write_text(self.path / "recipe.yaml", recipe)
+        write_text(self.path / "environment.json", json.dumps(environment(), indent=2))
         self.log.truncate(step)
 
     def save_data_report(self, report: dict) -> None:
         """Pictures passed over, by source and reason, and connections that had to be tried again, by source."""
-        (self.path / "data_report.json").write_text(json.dumps(report, indent=2), encoding="utf-8")
+        write_text(self.path / "data_report.json", json.dumps(report, indent=2))
 
     def save_model(self, name: str, generator: ChromaGANGenerator, critic: ChromaGANCritic) -> None:
         """Generator, image processor and their code as a `from_pretrained` folder, the critic in its `critic`."""
@@ -68,15 +73,12 @@ class RunFolder:
 
     def save_grid(self, step: int, grid: Image.Image) -> None:
         """A sheet of validation pictures."""
-        path = self.path / "samples" / f"{step:08d}.png"
-        path.parent.mkdir(exist_ok=True)
-        partial = path.with_name(f".partial-{path.name}")
-        grid.save(partial, format="PNG")
-        partial.replace(path)
+        save_image(grid, self.path / "samples" / f"{step:08d}.png")
 
     def draw_curves(self) -> None:
         """The log as curves.png."""
-        from matplotlib.figure import Figure  # without pyplot: no display, no global state
+        from matplotlib.backends.backend_agg import FigureCanvasAgg  # without pyplot: no display, no global state
+        from matplotlib.figure import Figure
 
         lines = self.log.read()
         present = {
@@ -85,7 +87,7 @@ class RunFolder:
         present = {title: names for title, names in present.items() if names}
         if not present:
             return
-        figure = Figure(figsize=(10, 2.2 * len(present)), layout="constrained")
+        figure = Figure(figsize=(10, 2.2 * len(present)), dpi=100, layout="constrained")
         axes = figure.subplots(len(present), 1, sharex=True, squeeze=False)[:, 0]
         for axis, (title, names) in zip(axes, present.items(), strict=True):
             for name in names:
@@ -94,7 +96,9 @@ class RunFolder:
             axis.set_title(title, fontsize=9)
             axis.legend(fontsize=7)
         axes[-1].set_xlabel("step")
-        figure.savefig(self.path / "curves.png", dpi=100)
+        canvas = FigureCanvasAgg(figure)
+        canvas.draw()
+        save_image(Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB"), self.path / "curves.png")
 
 
 def environment() -> dict:
@@ -125,3 +129,6 @@ def commit_of(folder: Path) -> str | None:
         return git("rev-parse", "HEAD") + ("+" if git("status", "--porcelain", "--untracked-files=no") else "")
     except (OSError, subprocess.SubprocessError):
         return None
+
+
+__all__ = ["RunFolder"]

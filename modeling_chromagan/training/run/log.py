@@ -1,8 +1,9 @@
 """The authoritative record of a run: JSON lines, of which a resumed run keeps what its checkpoint has seen."""
 
 import json
-import os
 from pathlib import Path
+
+from .durable_files import write_text
 
 
 class RunLog:
@@ -20,25 +21,24 @@ class RunLog:
             file.write(json.dumps({"step": step, "phase": phase} | values) + "\n")
 
     def read(self) -> list[dict]:
-        """All whole lines; a kill can leave half of one at the end."""
+        """The lines up to the first that is not whole; a kill can leave half of one at the end."""
         if not self.path.is_file():
             return []
         lines = []
-        for line in self.path.read_text(encoding="utf-8").splitlines():
+        for text in self.path.read_text(encoding="utf-8", errors="replace").splitlines():
             try:
-                lines.append(json.loads(line))
+                line = json.loads(text)
             except ValueError:
                 break
+            if not isinstance(line, dict) or type(line.get("step")) is not int:
+                break
+            lines.append(line)
         return lines
 
     def truncate(self, step: int) -> None:
         """Forgets everything after `step`: the resumed run writes it again. Complete or not at all."""
-        if not self.path.is_file():
-            return
-        kept = [json.dumps(line) + "\n" for line in self.read() if line["step"] <= step]
-        partial = self.path.with_name(f".partial-{self.path.name}")
-        with open(partial, "w", encoding="utf-8") as file:
-            file.writelines(kept)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(self.path)
+        if self.path.is_file():
+            write_text(self.path, "".join(json.dumps(line) + "\n" for line in self.read() if line["step"] <= step))
+
+
+__all__ = ["RunLog"]
