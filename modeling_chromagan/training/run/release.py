@@ -18,7 +18,7 @@ from pathlib import Path
 import torch
 
 from ...configuration_chromagan import ChromaGANConfig
-from ...errors import one_line
+from ...errors import UserError, one_line
 from ...image_processing_chromagan import ChromaGANImageProcessor
 from ...modeling_chromagan import ChromaGANCritic, ChromaGANGenerator
 
@@ -37,13 +37,14 @@ def package(
 
     Raises:
         OSError: if a folder holds no model.
-        ValueError: for shares or a working size that are not accepted, or generators that differ.
+        UserError: for shares that are not accepted, or generators that differ.
+        ValueError: for a working size that is not accepted.
     """
     rest = 1.0
     for _, share in blends:
         rest -= share
         if not (share >= 0 and rest >= -1e-9):
-            raise ValueError(f"share is {share}; accepted: 0 to 1, with the other shares no more than 1 together")
+            raise UserError(f"share is {share}; accepted: 0 to 1, with the other shares no more than 1 together")
     settings = {} if working_size is None else {"size": working_size}
     generator = ChromaGANGenerator.from_pretrained(source, dtype=torch.float32)
     so_far = rest
@@ -77,13 +78,13 @@ def mix(generator: ChromaGANGenerator, other: ChromaGANGenerator, share: float) 
     """Moves every floating tensor of `generator` the given share of the way to `other`'s.
 
     Raises:
-        ValueError: if their tensors differ in name or shape.
+        UserError: if their tensors differ in name or shape.
     """
     ours, theirs = generator.state_dict(), other.state_dict()
     if {name: tensor.shape for name, tensor in ours.items()} != {
         name: tensor.shape for name, tensor in theirs.items()
     }:
-        raise ValueError("the two generators differ in shape; accepted: two of one config")
+        raise UserError("the two generators differ in shape; accepted: two of one config")
     for name, tensor in ours.items():
         if tensor.is_floating_point():
             tensor.lerp_(theirs[name], share)
@@ -120,9 +121,9 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         blends = [(Path(folder), float(share)) for folder, share in options.blend]
         package(options.source, options.target, options.working_size, blends)
-    except (OSError, ValueError) as error:
+    except (UserError, OSError, ValueError) as error:
         print(f"error: {one_line(error)}", file=sys.stderr)
-        return 1
+        return getattr(error, "exit_code", 1)
     return 0
 
 
