@@ -8,8 +8,8 @@ import time
 from collections import Counter
 from pathlib import Path
 
-# Torch reads it once, when it starts: large tensors then come in huge pages. With `keep_freed_memory` a step on a
-# CPU, which allocates all its activations anew, spares the kernel most of that (benchmarks/training.py measures it).
+# Torch reads it when it starts: large tensors come in huge pages. With `keep_freed_memory` a step on a CPU takes 10 to
+# 20 % less of its time, most of what the kernel had in it (benchmarks/training.py).
 os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
 
 import datasets
@@ -21,7 +21,7 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from modeling_chromagan.color import decode_ab
-from modeling_chromagan.errors import SettingError, one_line
+from modeling_chromagan.errors import UserError, one_line
 from modeling_chromagan.evaluation.ab_histogram import ab_histogram
 from modeling_chromagan.evaluation.contact_sheet import sample_grid
 from modeling_chromagan.evaluation.measurement import evaluate_model
@@ -36,16 +36,23 @@ from modeling_chromagan.training.frozen_features import load_picture_features
 from modeling_chromagan.training.networks import Networks
 from modeling_chromagan.training.recipe import Phase, Recipe, dump_recipe, load_recipe
 from modeling_chromagan.training.run.checkpoint import (
-    CheckpointError,
-    find_training_state,
+    Position,
+    fill_optimizers,
+    find_checkpoint,
     load_checkpoint,
-    newest_valid,
     save_checkpoint,
+    what_stands,
 )
 from modeling_chromagan.training.run.diagnosis import color_statistics, diagnose
 from modeling_chromagan.training.run.folder import RunFolder
 from modeling_chromagan.training.run.interruption import Interrupted, Interruption, leave_signals_to_the_parent
-from modeling_chromagan.training.run.processes import count_data_workers, make_accelerator
+from modeling_chromagan.training.run.memory import refuse_oversized_batches, report_lack_of_memory
+from modeling_chromagan.training.run.processes import (
+    count_data_workers,
+    largest_over_processes,
+    make_accelerator,
+    sum_over_processes,
+)
 from modeling_chromagan.training.step import Updates
 from modeling_chromagan.training.teacher import load_teacher
 
@@ -90,6 +97,7 @@ class Trainer:
         self.folder = RunFolder(recipe.folder, Path(recipe.init_from) if recipe.init_from else None)
         self.skipped = Counter()  # steps that were not made, by network
         self.step = 0  # over all phases
+        self.resumed = None  # checkpoint, states of the optimizers, position
 
     def weigh_colors(self, phase: Phase) -> tuple[torch.Tensor | None, torch.Tensor | None]:
         """Weights by rarity for the phase's rebalanced term and for its bins; `None` where it has no such term.
@@ -126,14 +134,15 @@ class Trainer:
             interruption: asked after every step.
 
         Raises:
-            SettingError: if there is nothing to resume from, or something where a fresh start is wanted.
-            CheckpointError: if checkpoints are there and none of them is undamaged or fits.
-            FloatingPointError: if a loss, gradient or weight is not finite.
-            Interrupted: after saving.
+            UserError: with its exit code: for a checkpoint that is damaged, does not fit or stands where a fresh
+                start is wanted, a value that is not finite, a lack of memory, and after a signal.
+            OSError: if the disk is full or a source is lost.
         """
         recipe = self.recipe
         self.interruption = interruption
-        states, phase_of_states = self.restore(resume)
+        self.restore(resume)
+        if asked := self.asked_to_stop():  # while everything was made ready
+            raise Interrupted(asked)
         if self.accelerator.is_main_process:
             self.folder.open(dump_recipe(recipe), self.step)
         if recipe.report_to != "none":
@@ -143,7 +152,7 @@ class Trainer:
         first = 0
         for number, phase in enumerate(recipe.phases):
             if self.step < first + phase.steps:
-                self.run_phase(number, first, states if number == phase_of_states else {})
+                self.run_phase(number, first)
             first += phase.steps
         self.save_model("model")
         if self.accelerator.is_main_process:
@@ -153,29 +162,24 @@ class Trainer:
         self.accelerator.end_training()
         self.say(f"done: {recipe.folder / 'model'}")
 
-    def restore(self, resume: str) -> tuple[dict, int | None]:
-        """Fills networks and step from where the run is to go on; the optimizers' states and their phase."""
-        folder = self.recipe.folder
-        checkpoint, damaged = newest_valid(folder)
-        if checkpoint is not None and resume == "none":
-            raise SettingError(f"--resume is none and {folder} holds checkpoints; accepted: an empty run folder")
+    def restore(self, resume: str) -> None:
+        """Fills networks, counts and step from where the run is to go on, and remembers the optimizers' states."""
+        checkpoint, damaged = find_checkpoint(self.recipe.folder, resume)
         for line in damaged:
             self.say(f"warning: {line}; the checkpoint before it is taken")
-        if checkpoint is None and resume not in ("auto", "none"):
-            checkpoint = find_training_state(resume)
         if checkpoint is None:
-            return {}, None
+            return
         states, position = load_checkpoint(checkpoint, self.networks.by_name)
-        self.step = position["step"]
-        for name, counts in position["rejected"].items():
+        self.resumed = checkpoint, states, position
+        self.step = position.step
+        for name, counts in position.rejected.items():
             if name in self.photographs and self.accelerator.is_main_process:  # the sum over all processes
                 self.photographs[name].rejected.update(counts)
-        self.skipped.update(position["skipped"])
+        self.skipped.update(position.skipped)
         self.say(f"resumed from {checkpoint}")
-        return states, position["phase"]
 
-    def run_phase(self, number: int, first: int, states: dict) -> None:
-        """The steps of one phase that are still to do; `states` are its optimizers' if it was interrupted."""
+    def run_phase(self, number: int, first: int) -> None:
+        """The steps of one phase that are still to do; `first` is the step of the run at which it begins."""
         recipe, phase = self.recipe, self.recipe.phases[number]
         done = self.step - first
         updates = Updates(
@@ -189,8 +193,8 @@ class Trainer:
             self.skipped,
             self.say,
         )
-        for name, state in states.items():
-            updates.optimizers[name].load_state_dict(state)
+        if self.resumed and self.resumed[2].phase == number:
+            fill_optimizers(updates.optimizers, self.resumed[1], self.resumed[0])
         plan = BatchPlan(
             self.photographs,
             phase.batches,
@@ -244,20 +248,15 @@ class Trainer:
 
     def asked_to_stop(self) -> signal.Signals | None:
         """The signal that any of the processes has received: all of them save and stop after the same step."""
-        received = self.interruption.received or 0
-        if self.accelerator.num_processes > 1:
-            received = int(self.accelerator.gather(torch.tensor([received], device=self.accelerator.device)).max())
+        received = largest_over_processes(self.accelerator, self.interruption.received or 0)
         return signal.Signals(received) if received else None
-
-    def sum_over_processes(self, counts: dict[str, int]) -> dict[str, int]:
-        if self.accelerator.num_processes == 1:
-            return counts
-        values = torch.tensor(list(counts.values()), device=self.accelerator.device)
-        return dict(zip(counts, self.accelerator.reduce(values, "sum").tolist(), strict=True))
 
     def rejected(self) -> dict[str, dict[str, int]]:
         """How often pictures were passed over, by source and filter."""
-        return {name: self.sum_over_processes(dict(source.rejected)) for name, source in self.photographs.items()}
+        return {
+            name: sum_over_processes(self.accelerator, dict(source.rejected))
+            for name, source in self.photographs.items()
+        }
 
     def sample(self, phase: str) -> None:
         """Measures the fixed validation pictures and draws the first of them: input, prediction, truth."""
@@ -279,13 +278,13 @@ class Trainer:
 
     def save(self, number: int, optimizers: dict[str, torch.optim.Optimizer]) -> None:
         rejected = self.rejected()
-        retries = self.sum_over_processes({name: source.retries for name, source in self.photographs.items()})
+        retries = {name: source.retries for name, source in self.photographs.items()}
+        retries = sum_over_processes(self.accelerator, retries)
         if self.accelerator.is_main_process:
             states = {name: optimizer.state_dict() for name, optimizer in optimizers.items()}
-            keep = self.recipe.keep_checkpoints
-            position = {"phase": number, "rejected": rejected, "skipped": dict(self.skipped)}
-            recipe = dump_recipe(self.recipe)
-            save_checkpoint(self.recipe.folder, self.step, self.networks.by_name, states, keep, position, recipe)
+            position = Position(step=self.step, phase=number, rejected=rejected, skipped=dict(self.skipped))
+            keep, recipe = self.recipe.keep_checkpoints, dump_recipe(self.recipe)
+            save_checkpoint(self.recipe.folder, position, self.networks.by_name, states, keep, recipe)
             self.folder.save_data_report({"rejected": rejected, "retries": retries})
             self.save_model("model")
         self.accelerator.wait_for_everyone()
@@ -299,7 +298,7 @@ class Trainer:
             print(text, flush=True)
 
 
-def main(arguments: list[str] | None = None) -> int:
+def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("recipe", nargs="?", default=str(DEFAULT_RECIPE), help="a YAML recipe")
     parser.add_argument("settings", nargs="*", help="key=value, dotted paths into the recipe")
@@ -315,25 +314,29 @@ def main(arguments: list[str] | None = None) -> int:
     if "=" in options.recipe:
         options.settings.insert(0, options.recipe)
         options.recipe = str(DEFAULT_RECIPE)
+    return options
+
+
+def main(arguments: list[str] | None = None) -> int:
+    options = parse(arguments)
     datasets.disable_progress_bars()
     transformers.logging.disable_progress_bar()
+    recipe = None
     try:
         recipe = load_recipe(options.recipe, options.settings)
         if options.dry_run:
             print(dump_recipe(recipe), end="")
             return 0
-        accelerator = make_accelerator(recipe)
-        with Interruption() as interruption:
+        first_of_all = os.environ.get("RANK", "0") == "0"
+        with Interruption(lambda: what_stands(recipe.folder), first_of_all) as interruption, report_lack_of_memory():
+            accelerator = make_accelerator(recipe)
+            refuse_oversized_batches(recipe, accelerator.device, accelerator.num_processes)
             Trainer(recipe, accelerator).run(options.resume, interruption)
-    except (SettingError, CheckpointError, FloatingPointError) as error:
-        print(f"train.py: {error}", file=sys.stderr)
-        return 1 if isinstance(error, FloatingPointError) else 2
-    except OSError as error:
-        print(f"train.py: {one_line(error)}; the last checkpoint stands", file=sys.stderr)
-        return 1
-    except Interrupted as stop:
-        print(f"train.py: {stop}; saved, go on with the same command", file=sys.stderr)
-        return stop.exit_code
+    except (UserError, OSError) as error:
+        code = getattr(error, "exit_code", 1)
+        stands = "" if recipe is None or code == 2 else f"; {what_stands(recipe.folder)}"
+        print(f"train.py: {one_line(error)}{stands}", file=sys.stderr)
+        return code
     return 0
 
 

@@ -133,7 +133,7 @@ def our_loop(turn: Callable[[], None], data: str, phase: int, steps: int, teachi
     recipe = make_recipe(data, phase, steps)
     train.load_teacher = make_teacher  # of this process alone
     trainer = train.Trainer(recipe, Accelerator(cpu=True))
-    trainer.interruption = Interruption()
+    trainer.interruption = Interruption(str)
     trainer.log = trainer.sample = trainer.save = trainer.save_model = lambda *_: None
     trainer.step = 0 if phase == 0 else 1
     update = Updates.update
@@ -147,7 +147,7 @@ def our_loop(turn: Callable[[], None], data: str, phase: int, steps: int, teachi
     if not teaching:
         answers = trainer.teacher(torch.rand(BATCH_SIZE, 1, SIZE, SIZE))
         trainer.teacher.forward = lambda pictures: answers
-    trainer.run_phase(phase, trainer.step, {})
+    trainer.run_phase(phase, trainer.step)
 
 
 class PlainPictures(Dataset):

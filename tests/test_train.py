@@ -1,18 +1,16 @@
 """The real training script on tiny sizes: both phases, resume, what it saves, and how it refuses."""
 
 import json
-import os
-import platform
 import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from conftest import ROOT
+from debug_run import RECIPE, arguments, losses_of, run
 from PIL import Image
 from safetensors.torch import load_file
 
@@ -21,13 +19,7 @@ from modeling_chromagan import ChromaGANCritic, ChromaGANGenerator, ChromaGANIma
 from modeling_chromagan.training import networks
 from modeling_chromagan.training import step as training_step
 from modeling_chromagan.training.data.parquet_files import StreamError
-from modeling_chromagan.training.recipe import Data
-from modeling_chromagan.training.run import processes as training_processes
-from modeling_chromagan.training.run import release
 from modeling_chromagan.training.run.checkpoint import list_checkpoints
-from modeling_chromagan.training.run.processes import MOST_DATA_WORKERS, count_data_workers
-
-DEBUG = str(ROOT / "recipes" / "debug.yaml")
 
 GOLDEN = [  # step, loss, value
     (1, "color", 0.060761),
@@ -40,63 +32,25 @@ GOLDEN = [  # step, loss, value
 ]
 
 
-@pytest.fixture(scope="module")
-def pictures(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("pictures")
-    for i in range(12):
-        colors = np.random.default_rng(i).integers(0, 256, (3, 3, 3), dtype=np.uint8)
-        Image.fromarray(colors).resize((64, 56), Image.Resampling.BICUBIC).save(folder / f"{i:02}.png")
-    return folder
-
-
-def run(pictures: Path, output: Path, *settings: str, recipe: str = DEBUG) -> int:
-    arguments = [recipe, f"data.sources.pictures.path={pictures}", f"output={output}", "threads=1", *settings]
-    return train.main(arguments)
-
-
-@pytest.fixture(scope="module")
-def finished(pictures, tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("run") / "whole"
-    assert run(pictures, folder) == 0
-    return folder
-
-
 class Killed(BaseException):
     """Ends a run without anything being saved any more."""
 
 
-def losses_of(folder: Path) -> dict[int, dict]:
-    lines = [json.loads(line) for line in (folder / "log.jsonl").read_text(encoding="utf-8").splitlines()]
-    return {line["step"]: line for line in lines if "total" in line}
-
-
-def test_run_folder_holds_a_loadable_model_and_the_resolved_recipe(finished):
-    generator = ChromaGANGenerator.from_pretrained(finished / "model")
-    critic = ChromaGANCritic.from_pretrained(finished / "model" / "critic")
-    processor = ChromaGANImageProcessor.from_pretrained(finished / "model")
+def test_run_folder_holds_a_loadable_model_and_the_resolved_recipe(finished_run):
+    generator = ChromaGANGenerator.from_pretrained(finished_run / "model")
+    critic = ChromaGANCritic.from_pretrained(finished_run / "model" / "critic")
+    processor = ChromaGANImageProcessor.from_pretrained(finished_run / "model")
     assert processor.encoding == generator.config.encoding
     assert torch.isfinite(generator(torch.rand(1, 1, 32, 32)).reconstruction).all()
     assert critic.config.critic_width_multiplier == 0.0625
-    assert "penalty_reduction: root" in (finished / "recipe.yaml").read_text(encoding="utf-8")
-    assert len(list_checkpoints(finished)) == 2
-    with Image.open(finished / "samples" / "00000004.png") as grid:
+    assert "penalty_reduction: root" in (finished_run / "recipe.yaml").read_text(encoding="utf-8")
+    assert len(list_checkpoints(finished_run)) == 2
+    with Image.open(finished_run / "samples" / "00000004.png") as grid:
         assert grid.width > 3 * 32
 
 
-def test_run_folder_explains_itself(finished):
-    environment = json.loads((finished / "environment.json").read_text(encoding="utf-8"))
-    assert environment["packages"]["torch"] == torch.__version__
-    assert environment["commit"] is None or re.fullmatch(r"[0-9a-f]{40}\+?", environment["commit"])
-    report = json.loads((finished / "data_report.json").read_text(encoding="utf-8"))
-    assert set(report["rejected"]) == {"pictures"}
-    assert set(report["retries"]) == {"pictures"}
-    with Image.open(finished / "curves.png") as curves:
-        assert min(curves.size) > 300
-    assert not list(finished.rglob(".partial*"))
-
-
-def test_what_was_left_out_is_said_at_the_start_and_at_the_end(pictures, tmp_path, capsys):
-    shutil.copytree(pictures, tmp_path / "pictures")
+def test_what_was_left_out_is_said_at_the_start_and_at_the_end(photographs, tmp_path, capsys):
+    shutil.copytree(photographs, tmp_path / "pictures")
     (tmp_path / "pictures" / "broken.png").write_bytes(b"no picture")
     Image.new("RGB", (64, 56), (90, 90, 90)).save(tmp_path / "pictures" / "gray.png")
     assert run(tmp_path / "pictures", tmp_path / "run", "phases.0.steps=6", "data.validation.fraction=0.01") == 0
@@ -110,8 +64,8 @@ def test_what_was_left_out_is_said_at_the_start_and_at_the_end(pictures, tmp_pat
     assert f"data: pictures: passed over {broken + gray} times: {groups}; other" in said[said.index("phase adv") :]
 
 
-def test_every_evaluation_measures_the_model_against_the_grey_row(finished):
-    lines = [json.loads(line) for line in (finished / "log.jsonl").read_text(encoding="utf-8").splitlines()]
+def test_every_evaluation_measures_the_model_against_the_grey_row(finished_run):
+    lines = [json.loads(line) for line in (finished_run / "log.jsonl").read_text(encoding="utf-8").splitlines()]
     measured = [line for line in lines if "validation_psnr_mean" in line]
     assert [line["step"] for line in measured] == [2, 4]
     for line in measured:
@@ -119,18 +73,18 @@ def test_every_evaluation_measures_the_model_against_the_grey_row(finished):
         assert {"validation_gain_ssim", "validation_gain_psnr_mean", "validation_colorfulness_ratio"} <= set(line)
 
 
-def test_weights_saved_are_the_average(finished):
-    average = load_file(list_checkpoints(finished)[-1] / "average.safetensors")
-    saved = load_file(finished / "model" / "model.safetensors")
+def test_weights_saved_are_the_average(finished_run):
+    average = load_file(list_checkpoints(finished_run)[-1] / "average.safetensors")
+    saved = load_file(finished_run / "model" / "model.safetensors")
     for name, tensor in saved.items():
         assert torch.equal(tensor, average[f"module.{name}"]), name
-    live = load_file(list_checkpoints(finished)[-1] / "generator.safetensors")
+    live = load_file(list_checkpoints(finished_run)[-1] / "generator.safetensors")
     assert any(not torch.equal(saved[name], live[name]) for name in saved)
 
 
-def test_first_losses_are_golden(finished):
+def test_first_losses_are_golden(finished_run):
     """A silent change of an objective, of the data or of the initialization shows here."""
-    losses = losses_of(finished)
+    losses = losses_of(finished_run)
     assert sorted(losses) == [1, 2, 3, 4]
     assert losses[1]["phase"] == "color"
     assert "critic" not in losses[2]
@@ -138,7 +92,7 @@ def test_first_losses_are_golden(finished):
         assert losses[step][name] == pytest.approx(value, rel=1e-2), (step, name)
 
 
-def test_resumed_run_ends_with_the_weights_of_an_uninterrupted_one(pictures, finished, tmp_path):
+def test_resumed_run_ends_with_the_weights_of_an_uninterrupted_one(photographs, finished_run, tmp_path):
     folder = tmp_path / "cut"
     # The first phase's schedule is its own, so a run cut at its end or inside the second phase must continue exactly.
     original = training_step.Updates.update
@@ -152,54 +106,54 @@ def test_resumed_run_ends_with_the_weights_of_an_uninterrupted_one(pictures, fin
         training_step.Updates.update = stop_at
         try:
             with pytest.raises(Killed):
-                run(pictures, folder)
+                run(photographs, folder)
         finally:
             training_step.Updates.update = original
         assert json.loads((list_checkpoints(folder)[-1] / "position.json").read_text())["step"] == cut
-    assert run(pictures, folder) == 0
+    assert run(photographs, folder) == 0
     for name in ("generator", "critic", "average"):
-        ours, theirs = (load_file(list_checkpoints(at)[-1] / f"{name}.safetensors") for at in (folder, finished))
+        ours, theirs = (load_file(list_checkpoints(at)[-1] / f"{name}.safetensors") for at in (folder, finished_run))
         for key in theirs:
             assert torch.equal(ours[key], theirs[key]), (name, key)
-    assert losses_of(folder)[4]["critic"] == losses_of(finished)[4]["critic"]
+    assert losses_of(folder)[4]["critic"] == losses_of(finished_run)[4]["critic"]
 
 
-def test_finished_run_is_left_as_it_is(pictures, finished):
-    before = (finished / "model" / "model.safetensors").read_bytes()
-    assert run(pictures, finished) == 0
-    assert (finished / "model" / "model.safetensors").read_bytes() == before
+def test_finished_run_is_left_as_it_is(photographs, finished_run):
+    before = (finished_run / "model" / "model.safetensors").read_bytes()
+    assert run(photographs, finished_run) == 0
+    assert (finished_run / "model" / "model.safetensors").read_bytes() == before
 
 
-def test_learns_from_the_adversarial_phase(finished):
+def test_learns_from_the_adversarial_phase(finished_run):
     """The critic's weights move in the second phase only."""
-    losses = losses_of(finished)
+    losses = losses_of(finished_run)
     assert {"critic", "critic_gap", "penalty", "adversarial", "adversarial_gradient_ratio"} <= set(losses[3])
     assert losses[3]["adversarial_gradient_ratio"] == pytest.approx(0.35, rel=1e-4)
 
 
-def test_start_from_another_run(pictures, finished, tmp_path):
+def test_start_from_another_run(photographs, finished_run, tmp_path):
     standstill = [f"phases.{i}.generator_optimizer.learning_rate=1e-12" for i in range(2)]
-    shutil.copytree(finished / "model", tmp_path / "first" / "model")
-    encoding = ChromaGANGenerator.from_pretrained(finished / "model").config.encoding
+    shutil.copytree(finished_run / "model", tmp_path / "first" / "model")
+    encoding = ChromaGANGenerator.from_pretrained(finished_run / "model").config.encoding
     ChromaGANImageProcessor(encoding=encoding, size=96).save_pretrained(tmp_path / "first" / "model")
-    assert run(pictures, tmp_path / "next", f"init_from={tmp_path / 'first'}", "ema_decay=0", *standstill) == 0
+    assert run(photographs, tmp_path / "next", f"init_from={tmp_path / 'first'}", "ema_decay=0", *standstill) == 0
     assert ChromaGANImageProcessor.from_pretrained(tmp_path / "next" / "model").size == {
         "shortest_edge": 96,
         "longest_edge": 384,
     }
-    start = load_file(finished / "model" / "model.safetensors")
+    start = load_file(finished_run / "model" / "model.safetensors")
     end = load_file(tmp_path / "next" / "model" / "model.safetensors")
     for name in ("network.chroma.weight", "network.trunk.0.conv1_1.conv.weight"):
         torch.testing.assert_close(start[name], end[name], atol=1e-6, rtol=0)
 
 
-def test_a_start_from_another_shape_or_from_nothing_is_one_line(pictures, finished, tmp_path, capsys):
-    settings = [f"init_from={finished}", "model.width_multiplier=0.125"]
-    assert run(pictures, tmp_path / "next", *settings) == 2
+def test_a_start_from_another_shape_or_from_nothing_is_one_line(photographs, finished_run, tmp_path, capsys):
+    settings = [f"init_from={finished_run}", "model.width_multiplier=0.125"]
+    assert run(photographs, tmp_path / "next", *settings) == 2
     message = capsys.readouterr().err
     assert message.count("\n") == 1
     assert "weights of the recipe's generator are missing or of another shape" in message
-    assert run(pictures, tmp_path / "next", f"init_from={tmp_path / 'none'}") == 2
+    assert run(photographs, tmp_path / "next", f"init_from={tmp_path / 'none'}") == 2
     assert capsys.readouterr().err.count("\n") == 1
 
 
@@ -212,8 +166,8 @@ def test_a_start_from_another_shape_or_from_nothing_is_one_line(pictures, finish
         (["phases.0.objective.class_weight=1"], ["teacher.kind", "accepted"]),
     ],
 )
-def test_bad_settings_are_one_line_and_no_run_folder(pictures, tmp_path, capsys, settings, parts):
-    assert run(pictures, tmp_path / "run", *settings) == 2
+def test_bad_settings_are_one_line_and_no_run_folder(photographs, tmp_path, capsys, settings, parts):
+    assert run(photographs, tmp_path / "run", *settings) == 2
     message = capsys.readouterr().err.strip()
     assert message.count("\n") == 0
     for part in parts:
@@ -221,7 +175,7 @@ def test_bad_settings_are_one_line_and_no_run_folder(pictures, tmp_path, capsys,
     assert not (tmp_path / "run").exists()
 
 
-def test_a_source_that_is_lost_ends_the_run_with_a_checkpoint(pictures, tmp_path, capsys, monkeypatch):
+def test_a_source_that_is_lost_ends_the_run_with_a_checkpoint(photographs, tmp_path, capsys, monkeypatch):
     original = train.BatchPlan.__getitem__
 
     def lose(self, step):
@@ -230,20 +184,67 @@ def test_a_source_that_is_lost_ends_the_run_with_a_checkpoint(pictures, tmp_path
         return original(self, step)
 
     monkeypatch.setattr(train.BatchPlan, "__getitem__", lose)
-    assert run(pictures, tmp_path / "run", "checkpoint_every=100") == 1
-    assert "gone after 8 tries" in capsys.readouterr().err
+    assert run(photographs, tmp_path / "run", "checkpoint_every=100") == 1
+    assert "gone after 8 tries; checkpoint-00000001 stands\n" in capsys.readouterr().err
     assert [path.name for path in list_checkpoints(tmp_path / "run")] == ["checkpoint-00000001"]
 
 
-def test_a_generator_whose_package_is_missing_is_one_line(pictures, tmp_path, capsys, monkeypatch):
+def test_a_generator_whose_package_is_missing_is_one_line(photographs, tmp_path, capsys, monkeypatch):
     def refuse(config):
         raise ImportError("preincep needs timm: pip install 'chromagan[inception]'")
 
     monkeypatch.setattr(networks, "ChromaGANGenerator", refuse)
-    assert run(pictures, tmp_path / "run") == 2
+    assert run(photographs, tmp_path / "run") == 2
     assert capsys.readouterr().err == (
         "train.py: model.architecture: preincep needs timm: pip install 'chromagan[inception]'\n"
     )
+
+
+def test_a_run_folder_that_cannot_be_written_says_that_nothing_stands(photographs, tmp_path, capsys):
+    (tmp_path / "file").write_text("no folder")
+    assert run(photographs, tmp_path / "file" / "run") == 1
+    message = capsys.readouterr().err
+    assert message.count("\n") == 1
+    assert "Not a directory" in message
+    assert message.endswith("; there is no checkpoint\n")
+
+
+def test_a_batch_that_cannot_fit_is_refused_before_any_picture_is_opened(photographs, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(train, "open_sources", None)
+    assert run(photographs, tmp_path / "run", "phases.1.batches.0.batch_size=1000000000") == 2
+    message = capsys.readouterr().err
+    assert message.startswith("train.py: phases.1.batches.0.batch_size is 1000000000: a step takes at least ")
+    assert message.count("\n") == 1
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_step_without_memory_is_one_line(photographs, tmp_path, capsys, monkeypatch):
+    def fail(self, step, batch):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+    monkeypatch.setattr(training_step.Updates, "update", fail)
+    assert run(photographs, tmp_path / "run") == 1
+    assert capsys.readouterr().err == (
+        "train.py: out of memory: CUDA out of memory. Tried to allocate 2.00 GiB; a smaller batch_size or a larger "
+        "accumulation; there is no checkpoint\n"
+    )
+
+
+def test_a_damaged_checkpoint_is_named_and_the_run_goes_on_from_the_one_before(
+    photographs, finished_run, tmp_path, capsys
+):
+    shutil.copytree(finished_run, tmp_path / "run")
+    (list_checkpoints(tmp_path / "run")[-1] / "optimizers.pt").write_bytes(b"")
+    assert run(photographs, tmp_path / "run") == 0
+    said = capsys.readouterr().out
+    assert "checkpoint-00000004: optimizers.pt has 0 bytes; written were" in said
+    assert f"resumed from {tmp_path / 'run' / 'checkpoint-00000003'}\n" in said
+    ours, theirs = (load_file(at / "model" / "model.safetensors") for at in (tmp_path / "run", finished_run))
+    assert all(torch.equal(ours[name], tensor) for name, tensor in theirs.items())
+    (tmp_path / "run" / "checkpoint-00000003" / "optimizers.pt").unlink()
+    (tmp_path / "run" / "checkpoint-00000004" / "optimizers.pt").unlink()
+    assert run(photographs, tmp_path / "run") == 2
+    assert capsys.readouterr().err.count("\n") == 1
 
 
 @pytest.mark.parametrize(
@@ -254,23 +255,23 @@ def test_a_generator_whose_package_is_missing_is_one_line(pictures, tmp_path, ca
         ("phases.1.objective.adversarial_weight=0", False),
     ],
 )
-def test_batch_norm_in_a_critic_with_a_gradient_penalty_is_warned_of(pictures, tmp_path, capsys, setting, warned):
-    assert run(pictures, tmp_path / "run", "model.critic_norm=batch", setting) == 0
+def test_batch_norm_in_a_critic_with_a_gradient_penalty_is_warned_of(photographs, tmp_path, capsys, setting, warned):
+    assert run(photographs, tmp_path / "run", "model.critic_norm=batch", setting) == 0
     assert ("warning: model.critic_norm is batch" in capsys.readouterr().out) == warned
 
 
-def test_no_silent_fresh_start(pictures, finished, capsys):
-    assert run(pictures, finished, "--resume", "none") == 2
+def test_no_silent_fresh_start(photographs, finished_run, capsys):
+    assert run(photographs, finished_run, "--resume", "none") == 2
     assert "--resume is none and" in capsys.readouterr().err
-    assert run(pictures, finished, "model.width_multiplier=0.125", "phases.1.steps=9") == 2
+    assert run(photographs, finished_run, "model.width_multiplier=0.125", "phases.1.steps=9") == 2
     assert "size mismatch" in capsys.readouterr().err
 
 
-def test_a_published_training_state_is_gone_on_with(pictures, finished, tmp_path, capsys, monkeypatch):
+def test_a_published_training_state_is_gone_on_with(photographs, finished_run, tmp_path, capsys, monkeypatch):
     """Critic, optimizers and position included: the same weights as where nobody else took over."""
     published = tmp_path / "published" / "training"
     published.mkdir(parents=True)
-    shutil.copytree(list_checkpoints(finished)[-1], published / list_checkpoints(finished)[-1].name)
+    shutil.copytree(list_checkpoints(finished_run)[-1], published / list_checkpoints(finished_run)[-1].name)
     asked = []
 
     def download(repository, allow_patterns):
@@ -278,14 +279,14 @@ def test_a_published_training_state_is_gone_on_with(pictures, finished, tmp_path
         return str(tmp_path / "published")
 
     monkeypatch.setattr("modeling_chromagan.training.run.checkpoint.snapshot_download", download)
-    assert run(pictures, tmp_path / "further", "phases.1.steps=4", "--resume", "someone/chromagan") == 0
+    assert run(photographs, tmp_path / "further", "phases.1.steps=4", "--resume", "someone/chromagan") == 0
     assert "resumed from" in capsys.readouterr().out
     ((repository, patterns),) = asked
     assert repository == "someone/chromagan"
     assert any(Path("training/checkpoint-00000004/critic.safetensors").match(pattern) for pattern in patterns)
     assert sorted(losses_of(tmp_path / "further")) == [5, 6]
-    shutil.copytree(finished, tmp_path / "own")
-    assert run(pictures, tmp_path / "own", "phases.1.steps=4") == 0
+    shutil.copytree(finished_run, tmp_path / "own")
+    assert run(photographs, tmp_path / "own", "phases.1.steps=4") == 0
     for name in ("generator", "critic", "average"):
         ours, theirs = (
             load_file(list_checkpoints(at)[-1] / f"{name}.safetensors")
@@ -297,13 +298,13 @@ def test_a_published_training_state_is_gone_on_with(pictures, finished, tmp_path
 @pytest.mark.parametrize("network", ["generator", "critic"])
 @pytest.mark.parametrize("wrong", ["loss", "gradient norm"])
 def test_a_value_that_is_not_finite_stops_the_run_within_the_step(
-    pictures, tmp_path, capsys, monkeypatch, network, wrong
+    photographs, tmp_path, capsys, monkeypatch, network, wrong
 ):
     fail_at_step(monkeypatch, 4, network, wrong)
-    assert run(pictures, tmp_path / "run") == 1
+    assert run(photographs, tmp_path / "run") == 1
     message = capsys.readouterr().err.strip()
     assert re.fullmatch(
-        rf"train.py: step 4: the {network}'s {wrong} is (nan|inf); the last checkpoint stands", message
+        rf"train.py: step 4: the {network}'s {wrong} is (nan|inf); checkpoint-00000003 stands", message
     )
     newest = list_checkpoints(tmp_path / "run")[-1]
     assert newest.name == "checkpoint-00000003"
@@ -311,19 +312,19 @@ def test_a_value_that_is_not_finite_stops_the_run_within_the_step(
         assert all(tensor.isfinite().all() for tensor in load_file(newest / f"{name}.safetensors").values())
 
 
-def test_a_recipe_can_have_such_steps_skipped_and_counted(pictures, tmp_path, capsys, monkeypatch):
+def test_a_recipe_can_have_such_steps_skipped_and_counted(photographs, tmp_path, capsys, monkeypatch):
     fail_at_step(monkeypatch, 3, "critic", "gradient norm")
-    assert run(pictures, tmp_path / "run", "non_finite=skip") == 0
+    assert run(photographs, tmp_path / "run", "non_finite=skip") == 0
     assert "step 3: the critic's gradient norm is nan; its step is skipped (1 so far)" in capsys.readouterr().out
     newest = list_checkpoints(tmp_path / "run")[-1]
     assert json.loads((newest / "position.json").read_text())["skipped"] == {"critic": 1}
     assert all(tensor.isfinite().all() for tensor in load_file(newest / "critic.safetensors").values())
 
 
-def test_weights_that_overflow_are_named(pictures, tmp_path, capsys):
+def test_weights_that_overflow_are_named(photographs, tmp_path, capsys):
     settings = ["phases.0.generator_optimizer.learning_rate=1e30", "phases.0.generator_optimizer.schedule=constant"]
-    assert run(pictures, tmp_path / "run", *settings) == 1
-    assert "step 1: the generator's weight norm is inf" in capsys.readouterr().err
+    assert run(photographs, tmp_path / "run", *settings) == 1
+    assert "step 1: the generator's weight norm is inf; there is no checkpoint\n" in capsys.readouterr().err
 
 
 def fail_at_step(monkeypatch, step: int, network: str, wrong: str) -> None:
@@ -347,7 +348,7 @@ def fail_at_step(monkeypatch, step: int, network: str, wrong: str) -> None:
     monkeypatch.setattr(training_step.Updates, "descend", descend)
 
 
-def test_accumulated_parts_update_both_networks_once_and_as_the_whole_batch_does(pictures, tmp_path, monkeypatch):
+def test_accumulated_parts_update_both_networks_once_and_as_the_whole_batch_does(photographs, tmp_path, monkeypatch):
     """With running statistics in batch norm, which would otherwise see the parts, the weights end the same."""
     settings = ["phases.1.objective.adversarial_gradient_ratio=null", "phases.1.objective.adversarial_weight=0.01"]
     settings += ["phases.1.objective.reuse_forward=true", "ema_decay=0"]
@@ -364,9 +365,9 @@ def test_accumulated_parts_update_both_networks_once_and_as_the_whole_batch_does
     # Adam divides by its gradient and would make differences of rounding as large as any other.
     monkeypatch.setattr(training_step, "OPTIMIZERS", {"adam": SGD, "adamw": SGD})
     monkeypatch.setattr(ChromaGANGenerator, "train", lambda self, mode=True: torch.nn.Module.train(self, False))
-    assert run(pictures, tmp_path / "parts", *settings, "accumulation=2") == 0
+    assert run(photographs, tmp_path / "parts", *settings, "accumulation=2") == 0
     assert len(steps) == 6, "one of the generator in each of four steps, one of the critic in each of two"
-    assert run(pictures, tmp_path / "whole", *settings) == 0
+    assert run(photographs, tmp_path / "whole", *settings) == 0
     for name in ("generator", "critic"):
         parts, whole = (
             load_file(list_checkpoints(tmp_path / at)[-1] / f"{name}.safetensors") for at in ("parts", "whole")
@@ -379,7 +380,7 @@ def test_accumulated_parts_update_both_networks_once_and_as_the_whole_batch_does
 
 def test_dry_run_prints_the_resolved_recipe_and_does_nothing(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert train.main([DEBUG, "seed=7", "--dry-run"]) == 0
+    assert train.main([RECIPE, "seed=7", "--dry-run"]) == 0
     assert "seed: 7" in capsys.readouterr().out
     assert list(tmp_path.iterdir()) == []
     assert train.main(["seed=8", "--dry-run"]) == 0
@@ -387,98 +388,16 @@ def test_dry_run_prints_the_resolved_recipe_and_does_nothing(tmp_path, capsys, m
 
 
 @pytest.mark.slow
-def test_accelerate_launch_runs_the_script(pictures, tmp_path):
-    command = [sys.executable, "-m", "accelerate.commands.launch", "--quiet", str(ROOT / "train.py"), DEBUG]
-    command += [f"data.sources.pictures.path={pictures}", f"output={tmp_path / 'run'}", "precision=bfloat16"]
+def test_accelerate_launch_runs_the_script(photographs, tmp_path):
+    command = [sys.executable, "-m", "accelerate.commands.launch", "--quiet", str(ROOT / "train.py")]
+    command += arguments(photographs, tmp_path / "run", "precision=bfloat16")
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     assert "threads each" in done.stdout
     assert (tmp_path / "run" / "model" / "model.safetensors").exists()
 
 
-def test_packaged_weights_are_half_as_large_and_give_the_same_colors(finished, tmp_path):
-    assert release.main([str(finished / "model"), str(tmp_path / "out"), "--working-size", "96"]) == 0
-    files = sorted(str(path.relative_to(tmp_path / "out")) for path in (tmp_path / "out").rglob("*") if path.is_file())
-    weights = ["critic/model.safetensors", "model.safetensors"]
-    assert files == sorted(["config.json", "critic/config.json", "preprocessor_config.json", *weights])
-    for file in weights:
-        for name, tensor in load_file(tmp_path / "out" / file).items():
-            exact = name.endswith(("running_mean", "running_var"))
-            assert tensor.dtype in ({torch.float32} if exact else {torch.float16, torch.int64}), name
-    assert ChromaGANImageProcessor.from_pretrained(tmp_path / "out").size["shortest_edge"] == 96
-    luminance = torch.rand(1, 1, 32, 32)
-    models = [
-        ChromaGANGenerator.from_pretrained(at, dtype=torch.float32) for at in (finished / "model", tmp_path / "out")
-    ]
-    results = [model.eval()(luminance).reconstruction for model in models]
-    torch.testing.assert_close(*results, atol=2e-3, rtol=0)
-
-
-def test_packaging_a_folder_without_a_model_is_one_line(tmp_path, capsys):
-    assert release.main([str(tmp_path), str(tmp_path / "out")]) == 1
-    assert capsys.readouterr().err.count("\n") == 1
-
-
-def test_blending_moves_the_weights_the_given_share_of_the_way(finished, tmp_path, capsys):
-    source, other = finished / "model", finished / "model-color"
-    assert release.main([str(source), str(tmp_path / "out"), "--blend", str(other), "0.25"]) == 0
-    ours, theirs = (load_file(folder / "model.safetensors") for folder in (source, other))
-    blended = load_file(tmp_path / "out" / "model.safetensors")
-    for name in ("network.chroma.weight", "network.trunk.0.conv1_1.norm.running_var"):
-        assert not torch.equal(ours[name], theirs[name])
-        torch.testing.assert_close(
-            blended[name].float(), 0.75 * ours[name] + 0.25 * theirs[name], atol=1e-3, rtol=1e-3
-        )
-    halves = ["--blend", str(other), "0.125", "--blend", str(other), "0.125"]
-    assert release.main([str(source), str(tmp_path / "twice"), *halves]) == 0
-    twice = load_file(tmp_path / "twice" / "model.safetensors")
-    torch.testing.assert_close(twice["network.chroma.weight"], blended["network.chroma.weight"], atol=1e-3, rtol=1e-3)
-    assert release.main([str(source), str(tmp_path / "out"), "--blend", str(other), "1.5"]) == 1
-    assert "share is 1.5" in capsys.readouterr().err
-
-
-def test_a_finished_run_can_be_given_more_steps(pictures, finished, tmp_path):
-    shutil.copytree(finished, tmp_path / "run")
-    assert run(pictures, tmp_path / "run", "phases.1.steps=3") == 0
+def test_a_finished_run_can_be_given_more_steps(photographs, finished_run, tmp_path):
+    shutil.copytree(finished_run, tmp_path / "run")
+    assert run(photographs, tmp_path / "run", "phases.1.steps=3") == 0
     assert sorted(losses_of(tmp_path / "run"))[-1] == 5
-
-
-@pytest.mark.parametrize(
-    ("asked", "device", "remote", "processes", "cores", "expected"),
-    [
-        (None, "cpu", False, 1, 16, 0),  # the cores have the arithmetic to do
-        (None, "cuda", False, 1, 16, MOST_DATA_WORKERS),
-        (None, "cuda", False, 8, 16, 1),  # two cores a process, one of them the training's
-        (None, "cuda", False, 1, 1, 1),
-        (None, "cuda", True, 1, 16, 1),  # each worker downloads everything
-        (6, "cuda", True, 1, 16, 6),
-        (2, "cpu", False, 1, 16, 2),
-        (0, "cuda", False, 1, 16, 0),
-    ],
-)
-def test_a_gpu_has_its_pictures_read_for_it(asked, device, remote, processes, cores, expected, monkeypatch):
-    monkeypatch.setattr(training_processes, "usable_cores", lambda: cores)
-    monkeypatch.setenv("LOCAL_WORLD_SIZE", str(processes))
-    settings = Data(sources={}, workers=asked)
-    assert count_data_workers(settings, torch.device(device), remote) == expected
-
-
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C libraries are left alone")
-def test_a_step_gets_the_memory_of_the_step_before():
-    """And not new pages, each of which the kernel would have to clear."""
-    code = """
-import resource
-import torch
-from modeling_chromagan.training.run.processes import keep_freed_memory
-
-keep_freed_memory()
-faults = []
-for step in range(8):
-    activations = [torch.ones(2**23) for _ in range(4)]  # 32 MiB each
-    faults.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt)
-    del activations
-print(faults[-1] - faults[-3])  # where blocks lie settles in the first steps
-"""
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "THP_MEM_ALLOC_ENABLE": "0"}
-    ran = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
-    assert int(ran.stdout) < 4096  # 65,536 otherwise; kernels that reclaim pages of their own accord take hundreds

@@ -9,6 +9,7 @@ from accelerate import Accelerator
 from torch import nn
 
 from ..color import decode_ab, encode_luminance, rgb8_to_lab
+from ..errors import UserError
 from . import objectives
 from .adversarial import critic_loss, lab_picture
 from .batch_norm import fix_batch_norms
@@ -42,6 +43,10 @@ def parameter_groups(network: nn.Module, settings: Optimizer) -> list[dict]:
         [p for name, p in trained.items() if name.startswith(places)],
     )
     return [{"params": group} for group in groups]
+
+
+class NonFiniteError(UserError, FloatingPointError):
+    """A loss, gradient or weight that is not finite."""
 
 
 class Updates:
@@ -97,7 +102,7 @@ class Updates:
             step: of the run, updates made before this one.
 
         Raises:
-            FloatingPointError: if a loss, gradient or weight is not finite and the recipe does not skip such steps.
+            NonFiniteError: if a loss, gradient or weight is not finite and the recipe does not skip such steps.
         """
         self.step = step
         parts = self.recipe.accumulation
@@ -223,15 +228,13 @@ class Updates:
         optimizer.zero_grad()
         weights = torch.nn.utils.get_total_norm(network.parameters())
         if not torch.isfinite(weights):
-            raise FloatingPointError(
-                f"step {self.step + 1}: the {name}'s weight norm is {float(weights)}; the last checkpoint stands"
-            )
+            raise NonFiniteError(f"step {self.step + 1}: the {name}'s weight norm is {float(weights)}")
         return norm
 
     def refuse(self, name: str, report: str) -> None:
         """Stops the run over a value that is not finite, or counts a step that is left out, as the recipe says."""
         if self.recipe.non_finite == "stop":
-            raise FloatingPointError(f"{report}; the last checkpoint stands")
+            raise NonFiniteError(report)
         self.skipped[name] += 1
         self.say(f"warning: {report}; its step is skipped ({self.skipped[name]} so far)")
 
@@ -247,4 +250,4 @@ class Updates:
         return self.accelerator.reduce(value, "mean") if self.accelerator.num_processes > 1 else value
 
 
-__all__ = ["OPTIMIZERS", "Updates", "schedule"]
+__all__ = ["OPTIMIZERS", "NonFiniteError", "Updates", "schedule"]

@@ -19,30 +19,21 @@ import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[3]))
+sys.path.insert(0, str(Path(__file__).parents[2]))
 
-import numpy as np
 import torch
-from PIL import Image
+from debug_run import arguments, draw_pictures
 from safetensors.torch import load_file
 
 import train
 from modeling_chromagan.training.run.checkpoint import list_checkpoints, newest_valid
 
-ROOT = Path(__file__).parents[3]
 STEPS = (25, 35)
 
 
-def draw_pictures(folder: Path) -> None:
-    folder.mkdir()
-    for i in range(12):
-        colors = np.random.default_rng(i).integers(0, 256, (3, 3, 3), dtype=np.uint8)
-        Image.fromarray(colors).resize((64, 56), Image.Resampling.BICUBIC).save(folder / f"{i:02}.png")
-
-
-def arguments(pictures: Path, output: Path, precision: str) -> list[str]:
+def command_line(pictures: Path, output: Path, precision: str) -> list[str]:
     settings = [f"phases.{i}.steps={steps}" for i, steps in enumerate(STEPS)]
-    settings += [f"data.sources.pictures.path={pictures}", f"output={output}", "threads=1", "sample_every=10"]
-    return [str(ROOT / "recipes" / "debug.yaml"), *settings, f"precision={precision}", "checkpoint_every=2"]
+    return arguments(pictures, output, *settings, "sample_every=10", "checkpoint_every=2", f"precision={precision}")
 
 
 def start(command: list[str]) -> int:
@@ -119,12 +110,12 @@ def main() -> int:
     try:
         pictures = work / "pictures"
         draw_pictures(pictures)
-        if finish(start(arguments(pictures, work / "alone", options.precision))) != 0:
+        if finish(start(command_line(pictures, work / "alone", options.precision))) != 0:
             sys.exit("the run that nobody kills failed")
         killed = inside = runs = 0
         step, folder = 0, work / "killed-0"
         for _ in range(options.rounds):
-            if kill_once(start(arguments(pictures, folder, options.precision)), folder, instant):
+            if kill_once(start(command_line(pictures, folder, options.precision)), folder, instant):
                 killed += 1
                 inside += any(folder.glob(".partial-checkpoint-*"))
                 checkpoint, damaged = newest_valid(folder)
@@ -136,7 +127,7 @@ def main() -> int:
                 assert differences(folder, work / "alone") == []
                 runs += 1
                 step, folder = 0, work / f"killed-{runs}"
-        assert finish(start(arguments(pictures, folder, options.precision))) == 0
+        assert finish(start(command_line(pictures, folder, options.precision))) == 0
         found = differences(folder, work / "alone")
         assert found == [], found
         print(f"{killed} kills, {inside} of them inside a save, {runs + 1} runs finished: equal to the one left alone")

@@ -1,0 +1,156 @@
+"""Signals: the first finishes the step and saves, one a second later ends the process wherever it is."""
+
+import hashlib
+import json
+import os
+import re
+import signal
+import threading
+import time
+
+import pytest
+from debug_run import start_training, wait_for_steps
+
+from modeling_chromagan.training.run import interruption as interruptions
+from modeling_chromagan.training.run.checkpoint import newest_valid
+from modeling_chromagan.training.run.interruption import Interrupted, Interruption
+from modeling_chromagan.training.run.log import RunLog
+
+
+@pytest.fixture
+def ended(monkeypatch) -> list[int]:
+    """The exit codes with which the process would have ended at once; handlers are as before afterwards."""
+    codes = []
+    handlers = {number: signal.getsignal(number) for number in interruptions.EXIT_CODES}
+    monkeypatch.setattr(interruptions.os, "_exit", codes.append)
+    monkeypatch.setattr(interruptions, "ONE_WISH_SECONDS", 0.2)
+    yield codes
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
+
+
+def send(number: signal.Signals) -> None:
+    os.kill(os.getpid(), number)
+
+
+def wait_until(condition) -> None:
+    deadline = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_the_first_signal_is_a_wish(ended, capfd):
+    with Interruption(lambda: "nothing stands") as interruption:
+        assert interruption.received is None
+        send(signal.SIGTERM)
+        wait_until(lambda: interruption.received)
+        assert interruption.received == signal.SIGTERM
+    assert (
+        capfd.readouterr().err == "train.py: SIGTERM: stops when this step is done and saved; once more ends at once\n"
+    )
+    send(signal.SIGINT)  # on its way out: without effect
+    assert Interrupted(interruption.received).exit_code == 143
+    assert ended == []
+
+
+def test_signals_in_quick_succession_are_one_and_a_later_one_ends_at_once(ended, capfd):
+    with Interruption(lambda: "checkpoint-00000002 stands") as interruption:
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGINT):
+            send(number)
+        wait_until(lambda: interruption.received)
+        time.sleep(0.25)
+        assert ended == []
+        send(signal.SIGTERM)
+        wait_until(lambda: ended)
+        assert ended == [143]
+    assert capfd.readouterr().err.splitlines()[1:] == [
+        "train.py: ended at once by SIGTERM; checkpoint-00000002 stands"
+    ]
+
+
+def test_it_ends_also_where_python_has_no_turn(ended):
+    """As in one operation of a step that is far too large."""
+    work = threading.Event()
+
+    def ask():
+        for _ in range(2):
+            time.sleep(0.3)
+            send(signal.SIGINT)
+        time.sleep(0.1)
+        seen.append(not work.is_set() and list(ended))
+
+    seen = []
+    with Interruption(lambda: ""):
+        asking = threading.Thread(target=ask)
+        asking.start()
+        begun = time.monotonic()
+        while time.monotonic() - begun < 0.3:  # a machine of unknown speed
+            begun_once = time.monotonic()
+            hashlib.pbkdf2_hmac("sha256", b"", b"", 100_000)
+            rounds = int(100_000 * 2.5 / (time.monotonic() - begun_once))
+        hashlib.pbkdf2_hmac("sha256", b"", b"", rounds)  # seconds in C
+        work.set()
+        asking.join()
+    assert seen == [[130]]
+
+
+def test_other_processes_of_a_run_say_nothing(ended, capfd):
+    with Interruption(lambda: "", report=False) as interruption:
+        send(signal.SIGINT)
+        wait_until(lambda: interruption.received)
+    assert capfd.readouterr().err == ""
+
+
+def test_without_a_signal_everything_is_as_before():
+    before = signal.getsignal(signal.SIGINT)
+    with Interruption(lambda: ""):
+        assert signal.getsignal(signal.SIGINT) is not before
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+# The whole script
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.parametrize("target", ["process", "group", "process twice"])
+def test_a_signal_finishes_the_step_saves_and_ends(photographs, tmp_path, number, code, target):
+    workers = "data.workers=1" if target == "group" else "data.workers=0"
+    training = start_training(photographs, tmp_path / "run", workers)
+    wait_for_steps(tmp_path / "run", 3)
+    if target == "group":
+        os.killpg(training.pid, number)
+    else:
+        training.send_signal(number)
+        if target == "process twice":
+            for _ in range(10):  # within a second, as launchers pass them on
+                time.sleep(0.05)
+                training.send_signal(number)
+    _, errors = training.communicate(timeout=10)  # seconds a run may take to save and end
+    assert training.returncode == code, errors
+    heard, stopped = errors.strip().splitlines()
+    assert heard.startswith(f"train.py: {number.name}: stops when this step is done and saved")
+    assert re.fullmatch(
+        rf"train.py: stopped by {number.name}, the same command goes on; checkpoint-\d+ stands", stopped
+    )
+    checkpoint, damaged = newest_valid(tmp_path / "run")
+    assert damaged == []
+    last = RunLog(tmp_path / "run" / "log.jsonl").read()[-1]["step"]
+    assert json.loads((checkpoint / "position.json").read_text())["step"] >= last
+
+
+@pytest.mark.slow
+def test_a_second_signal_ends_a_run_that_is_still_at_work(photographs, tmp_path):
+    """While it gathers a batch that takes minutes."""
+    training = start_training(photographs, tmp_path / "run", "phases.0.batches.0.batch_size=200000", "log_every=1")
+    while "phase color" not in training.stdout.readline():
+        assert training.poll() is None
+    time.sleep(1)
+    training.send_signal(signal.SIGINT)
+    time.sleep(1.5)
+    assert training.poll() is None
+    training.send_signal(signal.SIGINT)
+    _, errors = training.communicate(timeout=5)
+    assert training.returncode == 130
+    assert errors.splitlines()[-1] == "train.py: ended at once by SIGINT; there is no checkpoint"
