@@ -2,6 +2,7 @@
 
 import csv
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from small_evaluation import (
 from modeling_chromagan import ChromaGANGenerator
 from modeling_chromagan.evaluation.colorizers import GREY
 from modeling_chromagan.evaluation.measurement import evaluate_model
+from modeling_chromagan.evaluation.report import csv_columns, markdown_report
 
 
 def test_command_measures_the_saved_model(small_model, small_data, tmp_path, capsys):
@@ -76,3 +78,34 @@ def test_legacy_counts_gray_pictures_too(small_model, small_data, capsys):
     printed = evaluate_data(capsys, *arguments)
     assert "Pictures: 6 measured of 6 (0 nearly gray" in printed
     assert "PSNR is averaged within batches of 4, then over batches." in printed
+
+
+def test_columns_of_pictures_stay_as_they_are():
+    assert csv_columns() == [
+        *("row", "picture", "label", "psnr", "psnr_grey", "ssim", "ciede2000", "colorfulness", "colorfulness_truth"),
+        *("auc", "own_loss", "predicted_label_is_right", "lite2_label_is_right", "lite2_agrees"),
+    ]
+
+
+def test_tables_stay_as_they_are():
+    names = ["psnr_mean", "psnr_median", "ssim", "ciede2000", "colorfulness", "colorfulness_truth"]
+    names += ["colorfulness_ratio", "colorfulness_difference_of_means", "colorfulness_mean_difference"]
+    names += ["rebalanced_auc", "auc", "lpips", "fid", "lite2_top1", "lite2_agreement", "fd_lite2", "top1", "own_loss"]
+    figures = {"pictures": 7} | {name: number + 0.123456 for number, name in enumerate(names)}
+    grey = {name: value for name, value in figures.items() if name not in ("top1", "own_loss")}
+    intervals = {name: (value - 0.5, value + 0.5) for name, value in grey.items() if name in names[:11]}
+    gains = ["psnr_mean", "psnr_median", "ssim", "ciede2000", "rebalanced_auc", "auc", "lite2_top1", "lite2_agreement"]
+    model = {"model": "m", "place": "p", "parameters": 1234, "stored_dtype": "float16", "dtype": "float32"}
+    model |= {"class_head": "none", "working_size": None, "own_loss_of": "RGB in 0..1", "saturation": 0.5}
+    model |= {"name": "m x 0.5", "figures": figures, "intervals": intervals, "gain": dict.fromkeys(gains, 0.25)}
+    results = {
+        "protocol": {"name": "tiny64", "summary": "as they are", "averaging": "pictures"},
+        "data": "here",
+        "counts": {"measured": 7, "seen": 9, "near_gray": 1, "broken": 1},
+        "rows": [
+            {"name": GREY, "figures": grey, "intervals": intervals},
+            model | {"gain_intervals": dict.fromkeys(gains[:6], (-0.5, 1))},
+        ],
+        "truth": {},
+    }
+    assert markdown_report(results) == Path(__file__).with_name("expected_report.md").read_text(encoding="utf-8")
