@@ -46,7 +46,7 @@ ABSENT = {
 
 
 def find_sources(scratch: Path) -> Path:
-    """The folder `tests` of the installed version's source distribution; skips, with the reason, where there is none."""
+    """The folder `tests` of the installed version's source distribution; skips with the reason where there is none."""
     version = importlib.metadata.version("transformers")
     if named := os.environ.get(VARIABLE):
         tests = Path(named) / "tests"

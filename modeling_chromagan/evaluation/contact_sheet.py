@@ -1,4 +1,4 @@
-"""Sheets of pictures beside each other: grids of training samples, and captioned sheets of an evaluation."""
+"""Sheets of pictures beside each other: grids of training samples, captioned ones of an evaluation."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""A pass over photographs that measures every colorizer, and what is reported of it."""
+"""One pass over photographs that measures every model of an evaluation or a training."""
 
 import importlib.metadata
 from array import array

@@ -1,4 +1,4 @@
-"""What an evaluation leaves behind: tables for people, JSON and CSV for programs; the same bytes from equal runs."""
+"""Results of an evaluation as files: Markdown for people, JSON with CSV for programs, equal bytes from equal runs."""
 
 import csv
 import json
