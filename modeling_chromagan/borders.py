@@ -245,7 +245,7 @@ def _believed(candidates: dict[str, dict[str, _Line]], found: dict[str, _Line]) 
 
     Margins of the same kind that were found before, on other sides, are witnesses too.
     """
-    layers = [(0.0, {})]
+    layers: list[tuple[float, dict[str, _Line]]] = [(0.0, {})]
     for kind in ("dark", "light", "gray"):
         lines = {side: kinds[kind] for side, kinds in candidates.items() if kind in kinds and _extreme(kinds[kind])}
         if not lines:

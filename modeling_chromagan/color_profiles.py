@@ -105,4 +105,4 @@ def rgb_transform(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | Non
 @functools.cache
 def lab_transform() -> ImageCms.ImageCmsTransform:
     """Transform of Pillow's "LAB" pixels, CIE Lab under D50, to sRGB."""
-    return _build_transform(ImageCms.createProfile("LAB"), "LAB", "RGB")
+    return _build_transform(ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")), "LAB", "RGB")

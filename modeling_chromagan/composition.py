@@ -88,10 +88,10 @@ def _checked_box(gray: np.ndarray, box: tuple[int, int, int, int] | None) -> tup
     if gray.ndim != 2 or gray.size == 0 or not (gray.dtype in (np.uint8, np.uint16) or gray.dtype.kind == "f"):
         raise ValueError(f"gray must be (H, W) of uint8, uint16 or float, got {gray.dtype} of shape {gray.shape}")
     height, width = gray.shape
-    left, top, right, bottom = box = (0, 0, width, height) if box is None else tuple(int(edge) for edge in box)
+    left, top, right, bottom = map(int, box or (0, 0, width, height))
     if not (0 <= left < right <= width and 0 <= top < bottom <= height):
         raise ValueError(f"box (left, top, right, bottom) must lie inside the {width}x{height} picture, got {box}")
-    return box
+    return left, top, right, bottom
 
 
 def _check_ab(ab: torch.Tensor) -> None:

@@ -73,7 +73,7 @@ class StoredPicture:
         if image.mode == "P":
             table = np.full(256, 255, np.uint8)
             if image.palette is not None and image.palette.mode == "RGBA":
-                opacities = image.getpalette("RGBA")[3::4]
+                opacities = (image.getpalette("RGBA") or [])[3::4]
                 table[: len(opacities)] = opacities
             elif isinstance(key, bytes):
                 table[: len(key)] = np.frombuffer(key, np.uint8)[:256]

@@ -11,7 +11,7 @@ import re
 import stat
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import IO, TypeVar
 
 import numpy as np
 from PIL import Image
@@ -186,7 +186,7 @@ def _open_file(path: str, name: str) -> io.BufferedReader:
         raise error if isinstance(error, ImageLoadError) else ImageLoadError(name, str(error)) from error
 
 
-def _open(stream: io.BufferedIOBase, name: str) -> Image.Image:
+def _open(stream: IO[bytes], name: str) -> Image.Image:
     """The picture with its header read; what Pillow swallows about files it does not recognize is asked for again."""
     head = stream.read(16)
     if not head:
@@ -196,7 +196,7 @@ def _open(stream: io.BufferedIOBase, name: str) -> Image.Image:
     except Image.UnidentifiedImageError as error:
         for format_name in FORMATS:
             factory, accept = Image.OPEN[format_name]
-            accepted = accept(head)
+            accepted = accept is not None and accept(head)
             if isinstance(accepted, str):  # this build of Pillow lacks the decoder
                 raise ImageLoadError(name, accepted) from error
             if accepted:
@@ -211,9 +211,7 @@ def _open(stream: io.BufferedIOBase, name: str) -> Image.Image:
         raise ImageLoadError(name, f"{found}; accepted are {ACCEPTED_FORMATS}") from error
 
 
-def _decode(
-    source: io.BufferedIOBase | Image.Image, name: str, max_pixels: int, short_side: int | None
-) -> StoredPicture:
+def _decode(source: IO[bytes] | Image.Image, name: str, max_pixels: int, short_side: int | None) -> StoredPicture:
     """Opens and decodes a picture, turning whatever Pillow raises into ImageLoadError."""
     notes: list[str] = []
     try:
@@ -231,7 +229,7 @@ def _decode(
     except (ImageLoadError, MemoryError):
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        pixels = int(re.search(r"\d+", str(error)).group())
+        pixels = int(re.findall(r"\d+", str(error))[0])
         raise ImageLoadError(name, too_large(f"{pixels:,} pixels", max_pixels)) from error
     except Exception as error:
         # Damaged files make the plug-ins raise nearly everything: OSError, SyntaxError, ValueError, struct.error,

@@ -113,7 +113,7 @@ class ChromaGANImageProcessor(PilBackend):
         super().__init__(**kwargs)
 
     @classmethod
-    def from_dict(cls, image_processor_dict: dict[str, Any], **kwargs: Any):
+    def from_dict(cls, image_processor_dict: dict[str, Any], **kwargs: Any) -> Any:
         """A processor of saved settings, which `kwargs` change; also what `from_pretrained` ends with.
 
         Saved names that neither this class nor transformers has are passed over with a warning; other arguments of
@@ -215,7 +215,7 @@ class ChromaGANImageProcessor(PilBackend):
         chosen = self._settings_of_call(settings)
         original = self.load(image, name=name, input_data_format=input_data_format, max_pixels=chosen["max_pixels"])
         height, width = original.gray.shape
-        box = tuple(find_borders(original.gray)) if chosen["borders"] == "auto" else (0, 0, width, height)
+        box = find_borders(original.gray) if chosen["borders"] == "auto" else (0, 0, width, height)
         seen = box[3] - box[1], box[2] - box[0]
         if chosen["do_resize"]:
             seen = network_size(*seen, chosen["size"].shortest_edge, chosen["size"].longest_edge)
@@ -292,7 +292,7 @@ def as_list(images: Any) -> list:
 
 def name_in_list(image: Any, index: int, count: int | None) -> str | None:
     """What errors call picture `index` of `count`; `None` where it names itself, as files do."""
-    named = isinstance(image, str | os.PathLike | LoadedImage) or getattr(image, "filename", "")
+    named = isinstance(image, str | os.PathLike | LoadedImage) or bool(getattr(image, "filename", ""))
     return None if named or count == 1 else f"picture {index + 1}"
 
 

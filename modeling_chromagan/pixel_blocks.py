@@ -40,7 +40,7 @@ def boxes(width: int, height: int) -> Iterator[Box]:
 
 def assemble(width: int, height: int, orientation: int, dtype: type, read: Reader) -> np.ndarray:
     """Displayed picture (H, W) of `dtype` from a stored one of `width` x `height`; `orientation` is EXIF's, 1 to 8."""
-    displayed = np.empty((width, height) if orientation >= 5 else (height, width), dtype)
+    displayed: np.ndarray = np.empty((width, height) if orientation >= 5 else (height, width), dtype)
     stored = {  # a view: writing stored pixels into it turns them without a second copy of the picture
         1: displayed,
         2: displayed[:, ::-1],

@@ -13,7 +13,7 @@ CHOICES: dict[str, tuple[str | bool, ...]] = {
     "do_normalize": (True,),
 }
 # Shortest edges begin at the generator's minimum and end where a mistyped number would take all memory.
-RANGES: dict[str, tuple[float, float]] = {
+RANGES: dict[str, tuple[Any, Any]] = {
     "shortest_edge": (16, 2048),
     "resample": (0, 5),
     "saturation": (0.0, 2.0),
@@ -59,7 +59,8 @@ def complete_size(size: Any, replaced: Mapping[str, int]) -> dict[str, int]:
         SettingError: naming what was given and what is accepted.
     """
     given = dict(size) if hasattr(size, "get") else {"shortest_edge": size}  # SizeDict is no Mapping
-    shortest, longest = given.get("shortest_edge"), given.get("longest_edge")
+    shortest: Any = given.get("shortest_edge")
+    longest: Any = given.get("longest_edge")
     least, most = RANGES["shortest_edge"]
     if given.keys() <= {"shortest_edge", "longest_edge"} and _is_number(shortest, int) and least <= shortest <= most:
         if longest is None:
