@@ -1,4 +1,4 @@
-"""Arrays of pixels -> luminance and opacity, by the rules of files: see `load_image`."""
+"""Arrays of pixels -> luminance with opacity, by the rules of files: see `load_image`."""
 
 import numpy as np
 

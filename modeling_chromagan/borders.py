@@ -1,4 +1,4 @@
-"""Finds the picture inside a scan: film rebates, mounts and paper margins are near-uniform and end in a straight edge.
+"""Finds the picture inside a scan by the straight edges of its near-uniform margins (film rebates, mounts, paper).
 
 The search runs on a copy of at most 512 pixels a side. Each side is turned so that it lies on the left and cut into
 short segments along its length. Every straight line up to a quarter deep, also slightly slanted, is then asked three
@@ -28,7 +28,7 @@ _MOST_LAYERS = 4
 _LEAST_RANGE = 0.04  # of full scale: a picture with less is uniform everywhere
 _DARK, _LIGHT = 0.25, 0.75  # margins between are gray mounts
 _CLEAR_STEP = 0.2  # a step of this height counts fully, a lower one in proportion
-_TOLERANCES = (0.03, 0.10)  # how far a margin's pixels stray from its level: 3.5 deviations within these limits
+_TOLERANCES = (0.03, 0.10)  # how far a margin's pixels stray from its level: 3.5 stds within these limits
 
 
 @dataclass(frozen=True)
@@ -151,13 +151,13 @@ def _best_lines(small: np.ndarray, side: str, margins: dict[str, int], ends: dic
     strip = np.pad(strip, ((0, 0), (0, deepest + pad + 4 - strip.shape[1])), mode="edge")
     quantiles = np.stack([np.quantile(strip[a:b], (0.3, 0.5, 0.7), axis=0) for a, b in pairwise(bounds)], axis=1)
     columns = np.median(strip[:, :deepest], axis=0)
-    deviations = 1.4826 * np.median(np.abs(strip[:, :deepest] - columns), axis=0)
+    stds = 1.4826 * np.median(np.abs(strip[:, :deepest] - columns), axis=0)
 
     best: dict[str, _Line] = {}
     tried = set()
     for band in (slice(max(0, last - 6), last) for last in range(1, deepest + 1)):
         level = float(np.median(columns[band]))
-        tolerance = float(np.clip(3.5 * np.median(deviations[band]), *_TOLERANCES))
+        tolerance = float(np.clip(3.5 * np.median(stds[band]), *_TOLERANCES))
         kind = "dark" if level <= _DARK else "light" if level >= _LIGHT else "gray"
         if (kind, round(level / 0.03), round(tolerance / 0.03)) in tried:
             continue

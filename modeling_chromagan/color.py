@@ -1,4 +1,4 @@
-"""Color arithmetic: sRGB <-> CIE Lab on tensors, and the encodings between Lab and network units.
+"""Color arithmetic on tensors: sRGB <-> CIE Lab <-> network units.
 
 Constants are scikit-image's, so that figures agree with its `rgb2lab`: its six-digit sRGB matrix (the standard's
 four-digit one misses by 0.02 Lab units), the inverse computed from it, and the D65 white 0.95047, 1, 1.08883.
@@ -93,23 +93,6 @@ def lightness_to_gray(lightness: torch.Tensor) -> torch.Tensor:
     return _linear_to_srgb(luminance).to(lightness.dtype)
 
 
-def fit_gamut(lab: torch.Tensor) -> torch.Tensor:
-    """Bring colors inside sRGB by reducing chroma at constant lightness and hue angle; others are left as they are.
-
-    `lab` is (..., 3, H, W) with L in 0..100; the result has its shape and dtype. Chroma is reduced no further than
-    needed, to within 1/4096 of what it was. Raises ValueError for another shape or values that are not finite.
-    """
-    _require_three_channels(lab, "lab")
-    lightness, a, b = _at_least_float32(lab).unbind(-3)
-    _require_finite(lightness, a, b)
-    root, luminance, *_ = luminance_target(lightness_to_gray(lightness.detach()))
-    with torch.no_grad():
-        outside = _is_outside(*_root_to_linear(root, luminance, a, b))
-        scale = _gamut_scale(*(plane[outside] for plane in (root, luminance, a, b)))
-    fitted = torch.ones_like(lightness).masked_scatter_(outside, scale)
-    return torch.stack((lightness, a * fitted, b * fitted), dim=-3).to(lab.dtype)
-
-
 def lab_to_rgb8(lab: torch.Tensor) -> torch.Tensor:
     """Convert CIE Lab to 8-bit sRGB that keeps the luminance: see `chroma_to_rgb8`.
 
@@ -150,10 +133,11 @@ def chroma_to_rgb8(target: LuminanceTarget, a: torch.Tensor, b: torch.Tensor) ->
     """Give gray pixels the Lab chroma `a`, `b`: three uint8 planes of sRGB that keep the luminance.
 
     All planes have one shape, `a` and `b` are float32 in Lab units. Colors outside sRGB lose chroma at constant L and
-    hue angle (`fit_gamut`). Every channel is rounded to the nearest of its 256 levels; where that would move the
-    sRGB-coded luminance by half an 8-bit step or more, the neighbors above and below are searched for the nearest
-    color that does not. So 8-bit gray g comes back as round(255 * coded(Y)) = g from every pixel, and is (g, g, g)
-    where a = b = 0. Only sums, products and look-ups, so that a pixel's result depends on nothing but the pixel.
+    hue angle, to within 1/4096 no more than needed. Every channel is rounded to the nearest of its 256 levels; where
+    that would move the sRGB-coded luminance by half an 8-bit step or more, the neighbors above and below are searched
+    for the nearest color that does not. So 8-bit gray g comes back as round(255 * coded(Y)) = g from every pixel, and
+    is (g, g, g) where a = b = 0. Only sums, products and look-ups, so that a pixel's result depends on nothing but the
+    pixel.
     """
     linear = _root_to_linear(target.root, target.luminance, a, b)
     outside = _positions(_is_outside(*linear))
@@ -164,8 +148,7 @@ def chroma_to_rgb8(target: LuminanceTarget, a: torch.Tensor, b: torch.Tensor) ->
             channel.view(-1).index_copy_(0, outside, fitted)
     nearest = tuple(_nearest_level(channel) for channel in linear)
     rounded = sum(
-        _look_up(_LEVEL_TO_LINEAR, level).mul_(weight)
-        for level, weight in zip(nearest, LUMINANCE_WEIGHTS, strict=True)
+        look_up(_LEVEL_TO_LINEAR, level).mul_(weight) for level, weight in zip(nearest, LUMINANCE_WEIGHTS, strict=True)
     )
     missed = _positions((rounded < target.lowest) | (rounded > target.highest))
     if len(missed):
@@ -353,12 +336,13 @@ def _picked(plane: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
     return plane.flatten().index_select(0, positions)
 
 
-def _look_up(table: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
+def look_up(table: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
+    """The entries of `table` (N,) at `index` (any shape), on its device."""
     return table.to(index.device).index_select(0, index.flatten()).view(index.shape)
 
 
 def _nearest_level(linear: torch.Tensor) -> torch.Tensor:
-    return _look_up(_LINEAR_TO_LEVEL, linear.mul(65535.0).add_(0.5).clamp_(0.0, 65535.0).int())
+    return look_up(_LINEAR_TO_LEVEL, linear.mul(65535.0).add_(0.5).clamp_(0.0, 65535.0).int())
 
 
 def _neighbor_keeping_luminance(
@@ -369,9 +353,9 @@ def _neighbor_keeping_luminance(
     highest: torch.Tensor,
 ) -> torch.Tensor:
     """Of the eight levels around each color (3, N), the nearest whose luminance lies in lowest..highest (N)."""
-    below = (nearest - (_look_up(_LEVEL_TO_LINEAR, nearest) > linear).int()).clamp_(0, 254)
+    below = (nearest - (look_up(_LEVEL_TO_LINEAR, nearest) > linear).int()).clamp_(0, 254)
     corners = torch.stack((below, below + 1))
-    corner_linear = _look_up(_LEVEL_TO_LINEAR, corners)
+    corner_linear = look_up(_LEVEL_TO_LINEAR, corners)
     fraction = (linear - corner_linear[0]) / (corner_linear[1] - corner_linear[0])
     distance = torch.stack((fraction, 1.0 - fraction)).square_()
     best_cost = torch.full_like(luminance, float("inf"))

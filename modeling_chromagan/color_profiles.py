@@ -1,4 +1,4 @@
-"""What stored colors are in luminance: exact tables for sRGB, and Little CMS for pictures with an ICC profile."""
+"""Stored colors -> luminance, by exact tables for sRGB, by Little CMS for ICC profiles."""
 
 import functools
 import io

@@ -1,4 +1,4 @@
-"""Full-size composition: the input's own luminance, and chroma enlarged bilinearly from the network's resolution.
+"""Full-size luminance + chroma at the network's resolution, enlarged bilinearly -> full-size color picture.
 
 A filter guided by the edges of the full-size gray (He and Sun, "Fast Guided Filter", 2015) gave the same pictures to
 0.00 dB, enlarged once or seven times, and nothing that the eye could tell: it is not here.
@@ -11,7 +11,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from .color import LuminanceTarget, chroma_to_rgb8, luminance_target
+from .color import LuminanceTarget, chroma_to_rgb8, look_up, luminance_target
 
 # Pixels of the rows worked on at a time. Their planes stay in the cache, and torch does not share operations on so few
 # among threads: there are hundreds per block, and waiting for each other on a busy machine cost twenty times the work.
@@ -50,13 +50,13 @@ def compose(
         for start in range(0, height, block_rows):
             stop = min(start + block_rows, height)
             if inside != gray.shape:
-                neutral = _look_up(neutral_of_level, _levels(gray[start:stop]))
+                neutral = look_up(neutral_of_level, _levels(gray[start:stop]))
                 torch.from_numpy(result[start:stop]).copy_(neutral[..., None])
             start, stop = max(start, top), min(stop, bottom)
             if start < stop:
                 level = _levels(gray[start:stop, left:right])
                 a, b = chroma.rows(start - top, stop - top)
-                target = LuminanceTarget(*(_look_up(table, level) for table in target_of_level))
+                target = LuminanceTarget(*(look_up(table, level) for table in target_of_level))
                 colored = torch.from_numpy(result[start:stop, left:right])
                 for channel, plane in enumerate(chroma_to_rgb8(target, a, b)):
                     colored[..., channel].copy_(plane)
@@ -113,7 +113,3 @@ def _levels(gray: np.ndarray) -> torch.Tensor:
             raise ValueError(f"float gray must lie in 0..1, got {gray.min()}..{gray.max()}")
         gray = gray * np.float32(65535.0) + np.float32(0.5)
     return torch.from_numpy(gray.astype(np.int32))
-
-
-def _look_up(table: torch.Tensor, level: torch.Tensor) -> torch.Tensor:
-    return table.index_select(0, level.flatten()).view(level.shape)

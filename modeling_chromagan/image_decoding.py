@@ -1,4 +1,4 @@
-"""What Pillow has decoded -> luminance, opacity or color, whatever the mode, depth and profile.
+"""What Pillow has decoded -> luminance, opacity or color, whatever the mode, depth or profile.
 
 What Pillow gets wrong for archives (16-bit gray turned white, inverted or byte-swapped TIFFs, ignored profiles) is put
 right here.

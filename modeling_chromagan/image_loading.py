@@ -1,7 +1,7 @@
-"""Any picture file -> its luminance at full precision, or its colors, upright and in sRGB, with one kind of error.
+"""Any picture file -> upright luminance at full precision, or sRGB colors, with one kind of error.
 
 Pillow opens the files. Its different exceptions for every kind of damage become one here; what it gets wrong about
-pixels is put right in stored_pictures.py.
+pixels is put right in image_decoding.py.
 """
 
 import contextlib

@@ -1,4 +1,4 @@
-"""Pillow made strict for a moment: limits, damage and its messages, which belong to the whole process."""
+"""Pillow made strict for a moment: its limits, its tolerance of damage, its messages."""
 
 import contextlib
 import ctypes

@@ -14,7 +14,6 @@ from modeling_chromagan.color import (
     decode_luminance,
     encode_ab,
     encode_luminance,
-    fit_gamut,
     gray_to_lightness,
     lab_to_rgb,
     lab_to_rgb8,
@@ -66,7 +65,7 @@ def test_half_types_compute_in_float32(dtype):
     assert lab.dtype == dtype
     assert torch.equal(lab, rgb_to_lab(rgb.float()).to(dtype))
     assert torch.equal(lab_to_rgb(lab), lab_to_rgb(lab.float()).to(dtype))
-    assert gray_to_lightness(rgb).dtype == lightness_to_gray(lab).dtype == fit_gamut(lab).dtype == dtype
+    assert gray_to_lightness(rgb).dtype == lightness_to_gray(lab).dtype == dtype
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
@@ -133,7 +132,7 @@ def test_unknown_encoding_is_named(function):
         function(torch.zeros(1), "opencv")
 
 
-@pytest.mark.parametrize("function", [rgb_to_lab, lab_to_rgb, fit_gamut, lab_to_rgb8], ids=lambda f: f.__name__)
+@pytest.mark.parametrize("function", [rgb_to_lab, lab_to_rgb, lab_to_rgb8], ids=lambda f: f.__name__)
 def test_wrong_input_is_shown(function):
     with pytest.raises(ValueError, match=r"\(4, 1, 8, 9\)"):
         function(torch.zeros(4, 1, 8, 9))
@@ -143,42 +142,24 @@ def test_wrong_input_is_shown(function):
         function(torch.zeros(3, 8, 8, dtype=torch.uint8))
 
 
-@pytest.mark.parametrize("function", [fit_gamut, lab_to_rgb8], ids=lambda f: f.__name__)
-def test_values_that_are_not_finite_are_refused(function):
+def test_values_that_are_not_finite_are_refused():
     lab = torch.zeros(3, 2, 2)
     lab[1, 0, 0] = float("nan")
     with pytest.raises(ValueError, match="finite"):
-        function(lab)
+        lab_to_rgb8(lab)
 
 
-def test_gamut_fit_keeps_lightness_hue_and_colors_inside():
-    torch.manual_seed(0)
-    lab = torch.rand(3, 200, 200) * 220.0 - 110.0
-    lab[0] = torch.rand(200, 200) * 100.0
-    fitted = fit_gamut(lab)
-    rgb = lab_to_rgb(fitted)
-    assert rgb.min() > -2e-5
-    assert rgb.max() < 1 + 1e-5
-    assert torch.equal(fitted[0], lab[0])
-    chroma, fitted_chroma = lab[1:].norm(dim=0), fitted[1:].norm(dim=0)
-    # Same direction: the cross product vanishes and the scalar product is positive.
-    assert ((lab[1] * fitted[2] - lab[2] * fitted[1]).abs() <= 1e-5 * chroma * fitted_chroma + 1e-6).all()
-    assert ((lab[1:] * fitted[1:]).sum(0) >= 0).all()
-
-    was_inside = ((lab_to_rgb(lab) > 0) & (lab_to_rgb(lab) < 1)).all(0)
-    assert 0.05 < was_inside.float().mean() < 0.95
-    assert torch.equal(fitted[:, was_inside], lab[:, was_inside])
-    # No more chroma is lost than needed: a little further out is outside.
-    further = lab.clone()
-    further[1:] *= (fitted_chroma / chroma + 1 / 2048)[None]
-    further_rgb = lab_to_rgb(further)[:, ~was_inside]
-    assert ((further_rgb < 0) | (further_rgb > 1)).any(0).all()
-
-
-def test_gamut_fit_is_differentiable():
-    lab = torch.tensor([[[50.0, 0.0, 100.0]], [[20.0, 90.0, 5.0]], [[-100.0, 0.0, 0.0]]], requires_grad=True)
-    fit_gamut(lab).sum().backward()
-    assert torch.isfinite(lab.grad).all()
+def fitted(lab: torch.Tensor) -> torch.Tensor:
+    """sRGB of Lab colors (3, H, W), 0..1; of those outside of it, as much chroma as fits in, by bisection."""
+    lab = lab.double()
+    inside, outside = torch.zeros_like(lab[0]), torch.ones_like(lab[0])
+    scale = outside
+    for _ in range(13):  # to 1 / 4096, as it is done
+        rgb = lab_to_rgb(torch.stack((lab[0], lab[1] * scale, lab[2] * scale)))
+        fits = ((rgb > -1.3e-5) & (rgb < 1 + 5e-7)).all(0)
+        inside, outside = torch.where(fits, scale, inside), torch.where(fits, outside, scale)
+        scale = (inside + outside) / 2
+    return lab_to_rgb(torch.stack((lab[0], lab[1] * inside, lab[2] * inside)))
 
 
 CHROMA = {
@@ -201,8 +182,9 @@ def test_every_gray_value_survives(chroma):
     reduced = reduced_gray(rgb8)
     assert (reduced.round() != gray).sum() == 0
     assert (gray_to_lightness(reduced / 255.0) - lightness).abs().max() <= 0.26
-    # And the color is the fitted one, no channel further than the next level but one half.
-    assert (rgb8 - 255.0 * lab_to_rgb(fit_gamut(lab))).abs().max() < 1.0
+    # The color is the one meant, as far as sRGB holds its chroma, no channel more than a level off; of a few colors on
+    # the border single precision takes a step of chroma more.
+    assert ((rgb8 - 255.0 * fitted(lab)).abs() >= 1.0).sum() <= 5
     # scikit-image, too, measures no more than that.
     measured = rgb2lab(rgb8.permute(1, 2, 0).numpy()[::5, ::7])[..., 0]
     assert np.abs(measured - lightness[::5, ::7].numpy()).max() <= 0.26
@@ -213,7 +195,7 @@ def test_nearest_rounding_would_lose_gray_values():
     torch.manual_seed(0)
     gray = torch.arange(256, dtype=torch.float64)[:, None].expand(256, 2000)
     lab = torch.cat((gray_to_lightness(gray / 255.0)[None], CHROMA["natural"](gray.shape)))
-    nearest = lab_to_rgb(fit_gamut(lab)).mul(255.0).round().clamp(0, 255)
+    nearest = fitted(lab).mul(255.0).round().clamp(0, 255)
     clipped = lab_to_rgb(lab).mul(255.0).round().clamp(0, 255)
     assert (reduced_gray(nearest).round() != gray).sum() > 0
     assert (reduced_gray(clipped).round() != gray).sum() > 1000
