@@ -40,7 +40,8 @@ if BESIDE_CPU_TORCH:
 
     declare_torchvision_operators()
 
-from modeling_chromagan import ChromaGANPipeline
+from modeling_chromagan import ChromaGANConfig, ChromaGANPipeline
+from modeling_chromagan.architectures import fields_read
 from modeling_chromagan.evaluation.colorizers import from_picture
 from modeling_chromagan.evaluation.contact_sheet import captioned_sheet, thumbnail
 from modeling_chromagan.image_loading import PICTURE_SUFFIXES
@@ -71,7 +72,9 @@ def stage_settings(plan: dict, stage: dict, pictures: int, rate: float | None, i
     """The `key=value` settings that bring a shipped recipe under the common budget."""
     recipe = yaml.safe_load((ROOT / "recipes" / f"{stage['recipe']}.yaml").read_text(encoding="utf-8"))
     settings = dict(plan["settings"])
-    settings |= {f"model.{key}": value for key, value in plan["small_model"].items()}
+    names = {name: recipe["model"].get(name, getattr(ChromaGANConfig, name)) for name in ("architecture", "critic")}
+    read = fields_read(**names)
+    settings |= {f"model.{key}": value for key, value in plan["small_model"].items() if key in read}
     settings |= {"init_from": str(init_from) if init_from else None}
     settings.pop("backbone_weights", None)
     for key in ("backbone_weights", "extractor_weights"):

@@ -15,10 +15,11 @@ gc.disable()
 try:
     from transformers import AutoConfig, AutoImageProcessor, AutoModelForImageToImage
 
+    from .architectures import GENERATORS
     from .configuration_chromagan import ChromaGANConfig
     from .image_loading import LoadedImage, load_image
     from .image_processing_chromagan import ChromaGANImageProcessor
-    from .modeling_chromagan import GENERATORS, ChromaGANCritic, ChromaGANGenerator, ColorizationOutput, CriticOutput
+    from .modeling_chromagan import ChromaGANCritic, ChromaGANGenerator, ColorizationOutput, CriticOutput
     from .pipeline_chromagan import ChromaGANPipeline
 finally:
     if collecting:

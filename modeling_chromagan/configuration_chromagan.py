@@ -1,20 +1,15 @@
 """What rebuilds the weights of a generator and its critic, and nothing else."""
 
+from collections.abc import Collection
+from inspect import Parameter
+
 from huggingface_hub.dataclasses import strict
 from transformers import PreTrainedConfig
 
+from .architectures import CRITICS, GENERATORS, fields_of_all, fields_read
 from .color import COLOR_ENCODINGS
-from .trunk_efficientnet_lite import VARIANTS as TRUNK_VARIANTS
 
-TRUNK_INPUTS = ("raw", "imagenet")
-NORM_ORDERS = ("relu_norm", "norm_relu")
-CHROMA_RESOLUTIONS = ("half", "full")
-UPSAMPLINGS = ("subpixel", "nearest")
-CLASSIFYING_GENERATORS = ("chromagan_lite", "chromagan")  # those with a class head; others ignore what is set for it
-CRITIC_NAMES = ("chromagan", "pix2pix", "projected")  # of critic_patchgan.CRITICS
-TRUNKS = tuple(TRUNK_VARIANTS)
 DEFAULT_CLASSES = 1000  # ImageNet's
-CRITIC_NORMS = ("none", "batch")
 
 
 @strict
@@ -23,10 +18,12 @@ class ChromaGANConfig(PreTrainedConfig):
     Architecture of `ChromaGANGenerator` and `ChromaGANCritic`. The defaults are the generator of the packaged weights;
     with `architecture="chromagan"` they are the published network (Vitoria, Raad, Ballester, WACV 2020, section 3).
 
-    Every generator reads the fields that its constructor names, and a saved config.json holds those alone.
+    Every generator and critic reads the fields that its constructor names; a saved config.json holds those alone, and
+    other values than the default are refused in the rest. Reading a config.json leaves out what its networks do not
+    read.
 
     Args:
-        architecture: name of the generator in `modeling_chromagan.GENERATORS`.
+        architecture: name of the generator, one of `modeling_chromagan.GENERATORS`.
         encoding: network units of luminance and chroma, `"unit8"` (L/100, (ab+128)/255; sigmoid output; published) or
             `"symmetric"` (L/50-1, ab/110; tanh output). The arithmetic is in `color.py`.
         trunk: of `chromagan_lite`, a size of EfficientNet-Lite, `"lite0"` to `"lite4"`.
@@ -87,20 +84,65 @@ class ChromaGANConfig(PreTrainedConfig):
     critic_width_multiplier: float | int = 1.0
 
     def __post_init__(self, **kwargs):
+        self._check_choice("architecture", GENERATORS)
+        self._check_choice("critic", CRITICS)
+        own = {name: default for name, default in self._fields_read().items() if default is not Parameter.empty}
         # The library's own default is two classes; the published class head has ImageNet's thousand.
         if self.id2label is None and kwargs.get("num_labels") is None:
             kwargs["num_labels"] = DEFAULT_CLASSES
-        super().__post_init__(**kwargs)
+        super().__post_init__(**(own | kwargs))
+        for name in ("decoder_widths", "global_hidden_sizes", "class_hidden_sizes"):
+            setattr(self, name, tuple(getattr(self, name)))  # JSON gives lists; a config is equal to itself read back
+        self._check_fields_are_read()
         self._check_choice("encoding", COLOR_ENCODINGS)
-        self._check_choice("trunk", TRUNKS)
-        self._check_choice("trunk_input", TRUNK_INPUTS)
-        self._check_choice("norm_order", NORM_ORDERS)
-        self._check_choice("chroma_resolution", CHROMA_RESOLUTIONS)
-        self._check_choice("upsampling", UPSAMPLINGS)
-        self._check_choice("critic", CRITIC_NAMES)
-        self._check_choice("critic_norm", CRITIC_NORMS)
-        if self.critic == "projected" and self.critic_norm != "none":
-            raise ValueError(f"critic_norm is {self.critic_norm!r}; accepted with critic projected: none")
+        for network in (GENERATORS[self.architecture], CRITICS[self.critic]):
+            for name, accepted in network.choices.items():
+                self._check_choice(name, accepted)
+        self._check_sizes()
+
+    @classmethod
+    def from_dict(cls, config_dict: dict, **kwargs) -> "ChromaGANConfig":
+        """As in the library, without the fields that other generators and critics read: files may hold them."""
+        given = config_dict | kwargs
+        names = given.get("architecture", cls.architecture), given.get("critic", cls.critic)
+        fields = {"architecture", "critic"} | fields_of_all().keys()
+        if names[0] in GENERATORS and names[1] in CRITICS:
+            unread = fields_of_all().keys() - fields_read(*names).keys() - {"num_labels"}
+            given = {name: value for name, value in given.items() if name not in unread}
+        settings = {name: value for name, value in given.items() if name in config_dict or name in fields}
+        return super().from_dict(settings, **{name: kwargs[name] for name in kwargs if name not in fields})
+
+    def to_diff_dict(self) -> dict:
+        """What config.json holds: the fields that this generator and critic read, and no others.
+
+        Of classes without names there is the number, unless it is the default.
+        """
+        unread = fields_of_all().keys() - self._fields_read().keys()
+        if "num_labels" in unread or self.id2label == {i: f"LABEL_{i}" for i in range(self.num_labels)}:
+            unread |= {"id2label", "label2id"}
+        settings = {name: value for name, value in super().to_diff_dict().items() if name not in unread}
+        if "num_labels" not in unread and "id2label" in unread and self.num_labels != DEFAULT_CLASSES:
+            settings["num_labels"] = self.num_labels
+        return settings
+
+    def _fields_read(self) -> dict:
+        return fields_read(self.architecture, self.critic)
+
+    def _check_fields_are_read(self) -> None:
+        """Raises ValueError for a value that only another generator or critic would read."""
+        read = self._fields_read()
+        for name, default in fields_of_all().items():
+            if name in read or name == "num_labels":
+                continue
+            default = getattr(type(self), name, default)
+            if (value := getattr(self, name, default)) != default:
+                raise ValueError(
+                    f"{name} is {value!r}, which architecture {self.architecture} and critic {self.critic} do not "
+                    f"read; accepted: {', '.join(read)}"
+                )
+
+    def _check_sizes(self) -> None:
+        """Raises ValueError for a number out of its range."""
         if self.image_size < 32 or self.image_size % 32:
             raise ValueError(f"image_size is {self.image_size}; accepted: a multiple of 32 from 32 upwards")
         grid = self.image_size // 32
@@ -115,28 +157,12 @@ class ChromaGANConfig(PreTrainedConfig):
             sizes = getattr(self, name)
             if len(sizes) < least or any(size < 1 for size in sizes):
                 raise ValueError(f"{name} is {list(sizes)}; accepted: {least} or more whole numbers from 1 upwards")
-            setattr(self, name, tuple(sizes))  # JSON gives lists; a config is equal to itself read back
         if not 0 <= self.dropout_seed < 2**32:
             raise ValueError(f"dropout_seed is {self.dropout_seed}; accepted: a whole number from 0 to 2**32 - 1")
-        if self.architecture in CLASSIFYING_GENERATORS and self.class_head and self.num_labels < 2:
-            raise ValueError(f"num_labels is {self.num_labels}; accepted: 2 or more while class_head is true")
+        if self.num_labels < 1:
+            raise ValueError(f"num_labels is {self.num_labels}; accepted: 1 or more")
 
-    def to_diff_dict(self) -> dict:
-        """What config.json holds: the fields that this generator and critic read, and no others.
-
-        Of classes without names there is the number, unless it is the default.
-        """
-        from .modeling_chromagan import fields_read  # the networks, which import this file, say what they read
-
-        unread = set(ChromaGANConfig.__annotations__) - fields_read(self) - {"model_type"}
-        if self.id2label == {i: f"LABEL_{i}" for i in range(self.num_labels)}:
-            unread |= {"id2label", "label2id"}
-        settings = {name: value for name, value in super().to_diff_dict().items() if name not in unread}
-        if "id2label" in unread and self.num_labels != DEFAULT_CLASSES:
-            settings["num_labels"] = self.num_labels
-        return settings
-
-    def _check_choice(self, name: str, accepted: tuple[str, ...]) -> None:
+    def _check_choice(self, name: str, accepted: Collection[str]) -> None:
         if getattr(self, name) not in accepted:
             raise ValueError(f"{name} is {getattr(self, name)!r}; accepted: {', '.join(accepted)}")
 

@@ -1,17 +1,15 @@
-"""PatchGAN critics: a Lab picture in, one raw score per patch of 70x70 pixels out.
-
-Add one as a class here and a line in `CRITICS`; its constructor arguments are the config fields of the same names.
-"""
+"""PatchGAN critics: a Lab picture in, one raw score per patch of 70x70 pixels out."""
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from .critic_projected import ProjectedCritic
-from .generator_chromagan import same_padding, scale_width
+from .layers import CriticNetwork, same_padding, scale_width
+
+CRITIC_NORMS = ("none", "batch")
 
 
-class PatchCritic(nn.Module):
+class PatchCritic(CriticNetwork):
     """The critic of ChromaGAN (WACV 2020, section 3.2): five 4x4 convolutions, LeakyReLU 0.3 between them.
 
     64, 128 and 256 channels at stride 2, then 512 and 1 at stride 1. There is no normalization by default (a gradient
@@ -20,10 +18,9 @@ class PatchCritic(nn.Module):
     gives a 28x28 map of real numbers.
     """
 
-    minimum_size = 1
-    feature_widths = ()  # it looks at the picture alone
+    choices = {"critic_norm": CRITIC_NORMS}  # noqa: RUF012
 
-    def __init__(self, critic_width_multiplier: float = 1.0, critic_norm: str = "none"):
+    def __init__(self, *, critic_width_multiplier: float, critic_norm: str):
         super().__init__()
         widths = [3, *(scale_width(width, critic_width_multiplier) for width in (64, 128, 256, 512)), 1]
         for i, stride in enumerate((2, 2, 2, 1, 1)):
@@ -45,17 +42,17 @@ class PatchCritic(nn.Module):
         return x
 
 
-class Pix2PixCritic(nn.Module):
+class Pix2PixCritic(CriticNetwork):
     """The 70x70 PatchGAN of pix2pix (Isola et al., 2017, appendix 6.1.2): C64-C128-C256-C512, then one score.
 
     4x4 convolutions padded by one, strides 2, 2, 2, 1, 1, LeakyReLU 0.2; batch norm, with `critic_norm="batch"` as
     published, after all but the first and the last. Its scores are logits: the sigmoid is in the objective.
     """
 
+    choices = {"critic_norm": CRITIC_NORMS}  # noqa: RUF012
     minimum_size = 24  # below it the last convolution has nothing left to look at
-    feature_widths = ()
 
-    def __init__(self, critic_width_multiplier: float = 1.0, critic_norm: str = "none"):
+    def __init__(self, *, critic_width_multiplier: float, critic_norm: str):
         super().__init__()
         widths = [3, *(scale_width(width, critic_width_multiplier) for width in (64, 128, 256, 512)), 1]
         for i, stride in enumerate((2, 2, 2, 1, 1)):
@@ -77,6 +74,4 @@ class Pix2PixCritic(nn.Module):
         return x
 
 
-CRITICS = {"chromagan": PatchCritic, "pix2pix": Pix2PixCritic, "projected": ProjectedCritic}
-
-__all__ = ["CRITICS", "PatchCritic", "Pix2PixCritic"]
+__all__ = ["PatchCritic", "Pix2PixCritic"]

@@ -24,7 +24,7 @@ from torch import nn
 from transformers import initialization as init
 
 from .color import decode_ab, decode_luminance
-from .generator_chromagan import scale_width
+from .layers import CriticNetwork, scale_width
 
 MERGED_SCALE = 0.7  # keeps the variance of a sum of two near that of one
 AB_SCALE = 50.0  # Lab units that count as 1
@@ -93,7 +93,7 @@ def small_critic(*layers: tuple[int, int, int, int]) -> nn.Sequential:
     return nn.Sequential(*modules[:-1])
 
 
-class ProjectedCritic(nn.Module):
+class ProjectedCritic(CriticNetwork):
     """Five maps of scores of a picture: one for each scale of its features, and one for its chroma.
 
     Args:
@@ -103,9 +103,10 @@ class ProjectedCritic(nn.Module):
 
     minimum_size = 16
     feature_widths = (24, 40, 112, 320)  # of EfficientNet-Lite0 at strides 4, 8, 16 and 32
+    bounds_slope = True  # by spectral norms
     halvings = (2, 1, 1, 0)  # in the critics of the four scales
 
-    def __init__(self, encoding: str = "unit8", critic_width_multiplier: float = 1.0):
+    def __init__(self, *, encoding: str, critic_width_multiplier: float):
         super().__init__()
         self.encoding = encoding
         mixed, inner, *lab = (scale_width(width, critic_width_multiplier) for width in (64, 128, 64, 128, 192))

@@ -13,6 +13,10 @@ class SettingError(UserError, ValueError):
     exit_code = 2
 
 
+class WeightsError(UserError, OSError):
+    """Weights of a model that are not read."""
+
+
 class ImageLoadError(UserError, ValueError):
     """A picture that cannot be used; `str` is one line, "NAME: reason"."""
 
@@ -41,4 +45,4 @@ def first_line(error: BaseException) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
-__all__ = ["ImageLoadError", "SettingError", "UserError", "first_line", "one_line"]
+__all__ = ["ImageLoadError", "SettingError", "UserError", "WeightsError", "first_line", "one_line"]

@@ -7,16 +7,22 @@ The network of widespread colorization tutorials: ResNet-18 through its sixth ch
 layer2) with a first convolution of one channel. Nothing carries detail past the bottleneck at 1/8.
 """
 
-from typing import NamedTuple
-
 import torch
 import torch.nn.functional as F
 from torch import nn
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from .color import luminance_to_unit
-from .generator_chromagan import IMAGENET_DEVIATION, IMAGENET_MEAN, reflect_to_multiple, scale_width
-from .generator_resnet_unet import torchvision_names
+from .layers import (
+    CHROMA_RESOLUTIONS,
+    TRUNK_INPUTS,
+    GeneratorNetwork,
+    GeneratorOutput,
+    copy_weights,
+    one_channel,
+    scale_width,
+    torchvision_names,
+)
 
 
 class ResidualBlock(GradientCheckpointingLayer):
@@ -75,48 +81,24 @@ class DecoderStage(GradientCheckpointingLayer):
         return x
 
 
-class LabAutoencoderOutput(NamedTuple):
-    ab: torch.Tensor  # (B, 2, H, W), encoded
-    class_logits: None
-    hidden_states: tuple[torch.Tensor, ...]  # after every stage, first to last
-
-
-class RGBAutoencoderOutput(NamedTuple):
-    rgb: torch.Tensor  # (B, 3, H, W), sRGB in 0..1
-    class_logits: None
-    hidden_states: tuple[torch.Tensor, ...]
-
-
-class LabAutoencoder(nn.Module):
+class LabAutoencoder(GeneratorNetwork):
     """`labnet`: ResNet-18 front, decoder of 128, 64, 64 and 32 channels with nearest upsampling between, ab out.
 
     Color comes at half the size and is repeated, as published, or is computed at full size (`chroma_resolution`). The
     published networks leave the output open; this one ends in a sigmoid or tanh and so stays in its encoding.
-
-    The arguments are the `ChromaGANConfig` fields of the same names.
     """
 
-    output_space = "ab"
-    out_channels = 2
-    has_class_head = False
-    frozen_parts = ()
-    # Settings with which the encoder is the network that pretrained weights belong to.
-    backbone_parts = ("encoder",)  # what load_backbone_weights fills
+    choices = {"trunk_input": TRUNK_INPUTS, "chroma_resolution": CHROMA_RESOLUTIONS}  # noqa: RUF012
+    size_multiple = 8  # the encoder halves three times
+    backbone_parts = ("encoder",)
     backbone_requires = {"trunk_input": "imagenet", "width_multiplier": 1}  # noqa: RUF012
-    size_multiple = 8  # the encoder halves three times; other sizes are padded by reflection and cropped
-    minimum_size = 16
+    out_channels = 2
 
-    def __init__(
-        self,
-        encoding: str = "unit8",
-        trunk_input: str = "raw",
-        width_multiplier: float = 1.0,
-        chroma_resolution: str = "half",
-    ):
+    def __init__(self, *, encoding: str, trunk_input: str, width_multiplier: float, chroma_resolution: str):
         super().__init__()
         self.encoding = encoding
         self.trunk_input = trunk_input
-        self.full_chroma = chroma_resolution == "full"
+        self.chroma_stride = 1 if chroma_resolution == "full" else 2
         widths = [scale_width(width, width_multiplier) for width in (128, 64, 64, 32)]
         self.encoder = ResNetFront(width_multiplier)
         self.decoder1 = DecoderStage(self.encoder.out_channels, widths[0])
@@ -124,19 +106,14 @@ class LabAutoencoder(nn.Module):
         self.decoder3 = DecoderStage(widths[2], widths[3])
         self.color = nn.Conv2d(widths[3], self.out_channels, 3, padding=1)
 
-    def forward(self, luminance: torch.Tensor) -> LabAutoencoderOutput:
-        """`luminance`: (B, 1, H, W), encoded, H and W from `minimum_size` upwards, any size."""
-        x, hidden_states = self.predict(luminance)  # (B, 2, H, W)
+    def predict(self, luminance: torch.Tensor) -> GeneratorOutput:
+        x, hidden_states = self.unbounded(luminance)  # (B, 2, H, W)
         ab = torch.sigmoid(x) if self.encoding == "unit8" else torch.tanh(x)
-        return LabAutoencoderOutput(ab, None, hidden_states)
+        return GeneratorOutput(ab, hidden_states)
 
-    def predict(self, luminance: torch.Tensor) -> tuple[torch.Tensor, tuple[torch.Tensor, ...]]:
-        """The last convolution's unbounded answer, (B, 2 or 3, H, W), and the features after every stage."""
-        height, width = luminance.shape[-2:]
-        if min(height, width) < self.minimum_size:
-            raise ValueError(f"picture is {height}x{width}; accepted: at least {self.minimum_size} pixels a side")
-        picture = self.to_encoder_input(luminance_to_unit(luminance, self.encoding))  # (B, 1, H, W)
-        picture = reflect_to_multiple(picture, self.size_multiple)
+    def unbounded(self, luminance: torch.Tensor) -> tuple[torch.Tensor, tuple[torch.Tensor, ...]]:
+        """The last convolution's answer, (B, 2 or 3, H, W), and the features after every stage."""
+        picture = one_channel(luminance_to_unit(luminance, self.encoding), self.trunk_input)  # (B, 1, H, W)
 
         # Encoder
         stem, x1, x2 = self.encoder(picture)  # (B, 64, H/2, W/2), (B, 64, H/4, W/4), (B, 128, H/8, W/8)
@@ -145,40 +122,20 @@ class LabAutoencoder(nn.Module):
         up1 = self.decoder1(x2)  # (B, 128, H/8, W/8)
         up2 = self.decoder2(F.interpolate(up1, scale_factor=2.0))  # (B, 64, H/4, W/4)
         up3 = self.decoder3(F.interpolate(up2, scale_factor=2.0))  # (B, 32, H/2, W/2)
-        x = F.interpolate(up3, scale_factor=2.0) if self.full_chroma else up3  # (B, 32, H/2, W/2), or full size
+        x = F.interpolate(up3, scale_factor=2.0) if self.chroma_stride == 1 else up3  # (B, 32, H/2, W/2), or full size
         x = self.color(x)  # (B, 2 or 3, H/2, W/2), or full size
-        if not self.full_chroma:
+        if self.chroma_stride == 2:
             x = F.interpolate(x, scale_factor=2.0)  # (B, 2 or 3, H, W)
-        return x[..., :height, :width], (stem, x1, x2, up1, up2, up3)
+        return x, (stem, x1, x2, up1, up2, up3)
 
-    def to_encoder_input(self, unit_luminance: torch.Tensor) -> torch.Tensor:
-        """Luminance in 0..1, (B, 1, H, W), as the one channel that the encoder takes.
-
-        For ImageNet weights it is normalized with the mean and deviation of ImageNet's channels, averaged.
-        """
-        if self.trunk_input == "raw":
-            return unit_luminance
-        mean, deviation = sum(IMAGENET_MEAN) / 3, sum(IMAGENET_DEVIATION) / 3
-        return (unit_luminance - mean) / deviation
-
-    @torch.no_grad()
     def load_backbone_weights(self, tensors: dict[str, torch.Tensor]) -> None:
         """Fills the encoder from a ResNet-18 named as in `microsoft/resnet-18`, `timm/resnet18.*` or torchvision.
 
         The first convolution becomes the sum of its RGB kernels: the classifier's own answer to three equal channels.
-
-        Raises:
-            KeyError: if a tensor is missing.
-            ValueError: if one has another shape.
         """
         tensors = torchvision_names(tensors)
         tensors["conv1.weight"] = tensors["conv1.weight"].sum(dim=1, keepdim=True)
-        own = {name: ours for name, ours in self.encoder.state_dict().items() if not name.endswith("batches_tracked")}
-        for name, ours in own.items():  # everything is looked at before anything is changed
-            if ours.shape != tensors[name].shape:
-                raise ValueError(f"{name} has a shape of {tuple(tensors[name].shape)} instead of {tuple(ours.shape)}")
-        for name, ours in own.items():
-            ours.copy_(tensors[name])
+        copy_weights(self.encoder.state_dict(), tensors)
 
 
 class RGBAutoencoder(LabAutoencoder):
@@ -190,7 +147,6 @@ class RGBAutoencoder(LabAutoencoder):
     output_space = "rgb"
     out_channels = 3
 
-    def forward(self, luminance: torch.Tensor) -> RGBAutoencoderOutput:
-        """`luminance`: (B, 1, H, W), encoded, H and W from `minimum_size` upwards, any size."""
-        x, hidden_states = self.predict(luminance)  # (B, 3, H, W)
-        return RGBAutoencoderOutput(torch.sigmoid(x), None, hidden_states)
+    def predict(self, luminance: torch.Tensor) -> GeneratorOutput:
+        x, hidden_states = self.unbounded(luminance)  # (B, 3, H, W)
+        return GeneratorOutput(torch.sigmoid(x), hidden_states)

@@ -5,18 +5,22 @@ luminance -> trunk (VGG-16 through conv4_3) -+-> mid-level features ------------
                                                                   +-> class head -> class logits
 """
 
-from typing import NamedTuple
-
 import torch
 import torch.nn.functional as F
 from torch import nn
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from .color import luminance_to_unit
-
-# Mean and deviation of ImageNet's RGB pictures in 0..1, what torchvision's VGG-16 was trained with.
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_DEVIATION = (0.229, 0.224, 0.225)
+from .layers import (
+    CHROMA_RESOLUTIONS,
+    TRUNK_INPUTS,
+    GeneratorNetwork,
+    GeneratorOutput,
+    copy_weights,
+    same_padding,
+    scale_width,
+    three_channels,
+)
 
 # Where the ten convolutions through conv4_3 stand in torchvision's `features`, ReLU and pooling counted.
 VGG16_PLACES = (0, 2, 5, 7, 10, 12, 14, 17, 19, 21)
@@ -25,33 +29,7 @@ VGG16_PLACES = (0, 2, 5, 7, 10, 12, 14, 17, 19, 21)
 BATCH_NORM_EPSILON = 1e-3
 BATCH_NORM_MOMENTUM = 0.01
 
-
-def scale_width(channels: int, multiplier: float) -> int:
-    """`channels` times `multiplier`, at least 4 and a multiple of 4 (so that narrow networks stay vectorized)."""
-    return max(4, 4 * round(channels * multiplier / 4))
-
-
-def same_padding(size: int, kernel: int, stride: int) -> tuple[int, int]:
-    """Rows of zeros before and after that TensorFlow's "same" padding adds along a side of `size` pixels.
-
-    The output has ceil(size / stride) pixels; of an odd total the larger half comes after, so a 3x3 kernel at stride 2
-    on an even size is padded after only.
-    """
-    total = max((-(-size // stride) - 1) * stride + kernel - size, 0)
-    return total // 2, total - total // 2
-
-
-def reflect_to_multiple(x: torch.Tensor, multiple: int) -> torch.Tensor:
-    """Continues (B, C, H, W) to the right and below by reflection until both sides are multiples of `multiple`.
-
-    Networks and the pipeline pad with it, so that a picture gives the same alone and in a batch. Where a side would
-    have to more than double, the reflection is reflected again.
-    """
-    while True:
-        rows, columns = (min(-size % multiple, size - 1) for size in x.shape[-2:])
-        if not rows and not columns:
-            return x
-        x = F.pad(x, (0, columns, 0, rows), mode="reflect")
+NORM_ORDERS = ("relu_norm", "norm_relu")
 
 
 class ConvLayer(nn.Module):
@@ -113,47 +91,40 @@ class DenseLayers(nn.Module):
         return x
 
 
-class FusionOutput(NamedTuple):
-    ab: torch.Tensor  # (B, 2, H, W), encoded
-    class_logits: torch.Tensor | None  # (B, num_labels)
-    hidden_states: tuple[torch.Tensor, ...]  # after every stage, first to last
+class FusionGenerator(GeneratorNetwork):
+    """VGG-16 trunk, mid-level and global features fused, decoder to chroma, class-distribution head."""
 
-
-class FusionGenerator(nn.Module):
-    """VGG-16 trunk, mid-level and global features fused, decoder to chroma, class-distribution head.
-
-    The arguments are the `ChromaGANConfig` fields of the same names.
-    """
-
-    output_space = "ab"
+    choices = {  # noqa: RUF012
+        "trunk_input": TRUNK_INPUTS,
+        "norm_order": NORM_ORDERS,
+        "chroma_resolution": CHROMA_RESOLUTIONS,
+    }
+    size_multiple = 8  # the trunk halves three times
     has_class_head = True
-    frozen_parts = ()  # submodules that never train and stay in evaluation mode
-    # Settings with which the trunk is the network that pretrained weights belong to.
-    backbone_parts = ("trunk",)  # what load_backbone_weights fills
+    backbone_parts = ("trunk",)
     backbone_requires = {"trunk_input": "imagenet", "width_multiplier": 1, "trunk_batch_norm": False}  # noqa: RUF012
-    size_multiple = 8  # the trunk halves three times; other sizes are padded by reflection and cropped
-    minimum_size = 16  # below it reflection has nothing to reflect and the trunk sees two cells
 
     def __init__(
         self,
-        encoding: str = "unit8",
-        trunk_input: str = "raw",
-        image_size: int = 224,
-        width_multiplier: float = 1.0,
-        pooled_size: int | None = None,
-        global_hidden_sizes: tuple[int, ...] = (1024, 512, 256),
-        class_head: bool = True,
-        class_hidden_sizes: tuple[int, ...] = (4096, 4096),
-        num_labels: int = 1000,
-        trunk_batch_norm: bool = False,
-        norm_order: str = "relu_norm",
-        chroma_resolution: str = "half",
+        *,
+        encoding: str,
+        trunk_input: str,
+        image_size: int,
+        width_multiplier: float,
+        pooled_size: int | None,
+        global_hidden_sizes: tuple[int, ...],
+        class_head: bool,
+        class_hidden_sizes: tuple[int, ...],
+        num_labels: int,
+        trunk_batch_norm: bool,
+        norm_order: str,
+        chroma_resolution: str,
     ):
         super().__init__()
         self.encoding = encoding
         self.trunk_input = trunk_input
         self.pooled_size = pooled_size or image_size // 32
-        self.full_chroma = chroma_resolution == "full"
+        self.chroma_stride = 1 if chroma_resolution == "full" else 2
 
         def layers(prefix: str, in_channels: int, widths: list[int], strides: list[int] | None = None, norm=True):
             """Named 3x3 layers of the given published widths, scaled."""
@@ -192,13 +163,8 @@ class FusionGenerator(nn.Module):
         self.decoder3, channels = layers("conv", channels, [32], norm=False)
         self.chroma = nn.Conv2d(channels, 2, 3, padding=1)
 
-    def forward(self, luminance: torch.Tensor) -> FusionOutput:
-        """`luminance`: (B, 1, H, W), encoded, H and W from `minimum_size` upwards, any size."""
-        height, width = luminance.shape[-2:]
-        if min(height, width) < self.minimum_size:
-            raise ValueError(f"picture is {height}x{width}; accepted: at least {self.minimum_size} pixels a side")
-        x = self.to_trunk_input(luminance_to_unit(luminance, self.encoding))  # (B, 3, H, W)
-        x = reflect_to_multiple(x, self.size_multiple)
+    def predict(self, luminance: torch.Tensor) -> GeneratorOutput:
+        x = three_channels(luminance_to_unit(luminance, self.encoding), self.trunk_input)  # (B, 3, H, W)
         hidden_states = []
 
         # Trunk
@@ -225,42 +191,18 @@ class FusionGenerator(nn.Module):
         x = self.decoder2(F.interpolate(x, scale_factor=2.0))  # (B, 64, H/4, W/4)
         x = self.decoder3(F.interpolate(x, scale_factor=2.0))  # (B, 32, H/2, W/2)
         hidden_states += [deep, mid, fused, x]
-        if self.full_chroma:
+        if self.chroma_stride == 1:
             x = F.interpolate(x, scale_factor=2.0)  # (B, 32, H, W)
         x = self.chroma(x)  # (B, 2, H/2, W/2), or full size
         ab = torch.sigmoid(x) if self.encoding == "unit8" else torch.tanh(x)
-        if not self.full_chroma:
+        if self.chroma_stride == 2:
             ab = F.interpolate(ab, scale_factor=2.0)  # (B, 2, H, W)
-        return FusionOutput(ab[..., :height, :width], class_logits, tuple(hidden_states))
+        return GeneratorOutput(ab, tuple(hidden_states), class_logits)
 
-    def to_trunk_input(self, unit_luminance: torch.Tensor) -> torch.Tensor:
-        """Luminance in 0..1, (B, 1, H, W), repeated to the three channels the trunk takes: (B, 3, H, W)."""
-        if self.trunk_input == "raw":
-            return unit_luminance.expand(-1, 3, -1, -1)
-        return torch.cat(
-            [
-                (unit_luminance - mean) / deviation
-                for mean, deviation in zip(IMAGENET_MEAN, IMAGENET_DEVIATION, strict=True)
-            ],
-            dim=1,
-        )
-
-    @torch.no_grad()
     def load_backbone_weights(self, tensors: dict[str, torch.Tensor]) -> None:
-        """Fills the trunk from VGG-16 weights named as timm and torchvision name them (`features.0.weight`, ...).
-
-        Raises:
-            KeyError: if a tensor is missing.
-            ValueError: if one has another shape.
-        """
+        """Fills the trunk from VGG-16 weights named as timm and torchvision name them (`features.0.weight`, ...)."""
         convolutions = [layer.conv for stage in self.trunk for layer in stage.children()]
-        pairs = [
-            (getattr(conv, kind), tensors[f"features.{place}.{kind}"])
-            for conv, place in zip(convolutions, VGG16_PLACES, strict=True)
-            for kind in ("weight", "bias")
-        ]
-        for ours, theirs in pairs:  # everything is looked at before anything is changed
-            if ours.shape != theirs.shape:
-                raise ValueError(f"a shape of {tuple(theirs.shape)} instead of {tuple(ours.shape)}")
-        for ours, theirs in pairs:
-            ours.copy_(theirs)
+        own = {}
+        for conv, place in zip(convolutions, VGG16_PLACES, strict=True):
+            own |= {f"features.{place}.weight": conv.weight, f"features.{place}.bias": conv.bias}
+        copy_weights(own, tensors)

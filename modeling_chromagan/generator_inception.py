@@ -7,8 +7,6 @@ After Deep Koalarization (Baldassarre, Gonzalez Morin, Rodes-Guirao, 2017, arXiv
 classifier saw in the whole picture stands beside the local features at every place of the bottleneck.
 """
 
-from typing import NamedTuple
-
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -16,8 +14,16 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 
 from .color import luminance_to_unit
 from .errors import one_line
-from .generator_chromagan import IMAGENET_DEVIATION, IMAGENET_MEAN, reflect_to_multiple, scale_width
-from .generator_resnet_unet import torchvision_names
+from .layers import (
+    CHROMA_RESOLUTIONS,
+    TRUNK_INPUTS,
+    GeneratorNetwork,
+    GeneratorOutput,
+    copy_weights,
+    one_channel,
+    scale_width,
+    torchvision_names,
+)
 
 EXTRACTOR_SIZE = 299  # pixels a side, what both Inception networks were trained at
 
@@ -104,13 +110,7 @@ class DecoderStage(GradientCheckpointingLayer):
         return x
 
 
-class InceptionOutput(NamedTuple):
-    ab: torch.Tensor  # (B, 2, H, W), encoded
-    class_logits: None
-    hidden_states: tuple[torch.Tensor, ...]  # after every stage, first to last
-
-
-class InceptionV3Autoencoder(nn.Module):
+class InceptionV3Autoencoder(GeneratorNetwork):
     """`preincep`: the autoencoder of `labnet` with the 2,048 features of Inception-v3 fused into its bottleneck.
 
     Differences from the paper: the encoder is the front of a ResNet-18, and what is fused are the features before the
@@ -120,7 +120,7 @@ class InceptionV3Autoencoder(nn.Module):
     times, resized to 299 pixels and normalized with mean 0.5 and deviation 0.5.
 
     Frozen random features are not the published system: without pretrained weights train the extractor
-    (`train_extractor`) or say so. The arguments are the `ChromaGANConfig` fields of the same names.
+    (`train_extractor`) or say so.
 
     Raises:
         ImportError: one line, if timm cannot be used.
@@ -128,26 +128,25 @@ class InceptionV3Autoencoder(nn.Module):
 
     architecture = "inception_v3"
     extractor_channels = 2048
-    output_space = "ab"
-    has_class_head = False
-    # Settings with which the encoder is the network that pretrained weights belong to.
-    backbone_parts = ("encoder",)  # what load_backbone_weights fills
+    choices = {"trunk_input": TRUNK_INPUTS, "chroma_resolution": CHROMA_RESOLUTIONS}  # noqa: RUF012
+    size_multiple = 8  # the encoder halves three times
+    backbone_parts = ("encoder",)
     backbone_requires = {"trunk_input": "imagenet", "width_multiplier": 1}  # noqa: RUF012
-    size_multiple = 8  # the encoder halves three times; other sizes are padded by reflection and cropped
-    minimum_size = 16
+    extractor_parts = ("extractor",)
 
     def __init__(
         self,
-        encoding: str = "unit8",
-        trunk_input: str = "raw",
-        width_multiplier: float = 1.0,
-        chroma_resolution: str = "half",
-        train_extractor: bool = False,
+        *,
+        encoding: str,
+        trunk_input: str,
+        width_multiplier: float,
+        chroma_resolution: str,
+        train_extractor: bool,
     ):
         super().__init__()
         self.encoding = encoding
         self.trunk_input = trunk_input
-        self.full_chroma = chroma_resolution == "full"
+        self.chroma_stride = 1 if chroma_resolution == "full" else 2
         self.frozen_parts = () if train_extractor else ("extractor",)
         widths = [scale_width(width, width_multiplier) for width in (128, 128, 64, 64, 32)]
         self.encoder = ResNetFront(width_multiplier)
@@ -158,16 +157,11 @@ class InceptionV3Autoencoder(nn.Module):
         self.decoder3 = DecoderStage(widths[3], widths[4])
         self.chroma = nn.Conv2d(widths[4], 2, 3, padding=1)
 
-    def forward(self, luminance: torch.Tensor) -> InceptionOutput:
-        """`luminance`: (B, 1, H, W), encoded, H and W from `minimum_size` upwards, any size."""
-        height, width = luminance.shape[-2:]
-        if min(height, width) < self.minimum_size:
-            raise ValueError(f"picture is {height}x{width}; accepted: at least {self.minimum_size} pixels a side")
+    def predict(self, luminance: torch.Tensor) -> GeneratorOutput:
         unit_luminance = luminance_to_unit(luminance, self.encoding)  # (B, 1, H, W)
-        unit_luminance = reflect_to_multiple(unit_luminance, self.size_multiple)
 
         # Encoder
-        picture = self.to_encoder_input(unit_luminance)  # (B, 1, H, W)
+        picture = one_channel(unit_luminance, self.trunk_input)  # (B, 1, H, W)
         stem, x1, x2 = self.encoder(picture)  # (B, 64, H/2, W/2), (B, 64, H/4, W/4), (B, 128, H/8, W/8)
 
         # Features of the whole picture
@@ -180,22 +174,12 @@ class InceptionV3Autoencoder(nn.Module):
         up1 = self.decoder1(fused)  # (B, 128, H/8, W/8)
         up2 = self.decoder2(F.interpolate(up1, scale_factor=2.0))  # (B, 64, H/4, W/4)
         up3 = self.decoder3(F.interpolate(up2, scale_factor=2.0))  # (B, 32, H/2, W/2)
-        x = F.interpolate(up3, scale_factor=2.0) if self.full_chroma else up3  # (B, 32, H/2, W/2), or full size
+        x = F.interpolate(up3, scale_factor=2.0) if self.chroma_stride == 1 else up3  # (B, 32, H/2, W/2), or full size
         x = self.chroma(x)  # (B, 2, H/2, W/2), or full size
         ab = torch.sigmoid(x) if self.encoding == "unit8" else torch.tanh(x)
-        if not self.full_chroma:
+        if self.chroma_stride == 2:
             ab = F.interpolate(ab, scale_factor=2.0)  # (B, 2, H, W)
-        return InceptionOutput(ab[..., :height, :width], None, (stem, x1, x2, fused, up1, up2, up3))
-
-    def to_encoder_input(self, unit_luminance: torch.Tensor) -> torch.Tensor:
-        """Luminance in 0..1, (B, 1, H, W), as the one channel that the encoder takes.
-
-        For ImageNet weights it is normalized with the mean and deviation of ImageNet's channels, averaged.
-        """
-        if self.trunk_input == "raw":
-            return unit_luminance
-        mean, deviation = sum(IMAGENET_MEAN) / 3, sum(IMAGENET_DEVIATION) / 3
-        return (unit_luminance - mean) / deviation
+        return GeneratorOutput(ab, (stem, x1, x2, fused, up1, up2, up3))
 
     def to_extractor_input(self, unit_luminance: torch.Tensor) -> torch.Tensor:
         """Luminance in 0..1, (B, 1, H, W), as the extractor was trained to see pictures: (B, 3, 299, 299)."""
@@ -203,39 +187,18 @@ class InceptionV3Autoencoder(nn.Module):
         resized = F.interpolate(unit_luminance, size=size, mode="bilinear", align_corners=False)
         return ((resized - 0.5) / 0.5).expand(-1, 3, -1, -1)
 
-    @torch.no_grad()
     def load_backbone_weights(self, tensors: dict[str, torch.Tensor]) -> None:
         """Fills the encoder from a ResNet-18 named as in `microsoft/resnet-18`, `timm/resnet18.*` or torchvision.
 
         The first convolution becomes the sum of its RGB kernels: the classifier's own answer to three equal channels.
-
-        Raises:
-            KeyError: if a tensor is missing.
-            ValueError: if one has another shape.
         """
         tensors = torchvision_names(tensors)
         tensors["conv1.weight"] = tensors["conv1.weight"].sum(dim=1, keepdim=True)
-        copy_weights(self.encoder, tensors)
+        copy_weights(self.encoder.state_dict(), tensors)
 
-    @torch.no_grad()
     def load_extractor_weights(self, tensors: dict[str, torch.Tensor]) -> None:
-        """Fills the extractor from weights by timm's names, those of `timm/inception_v3.*` or `inception_resnet_v2.*`.
-
-        Raises:
-            KeyError: if a tensor is missing.
-            ValueError: if one has another shape.
-        """
-        copy_weights(self.extractor, tensors)
-
-
-def copy_weights(part: nn.Module, tensors: dict[str, torch.Tensor]) -> None:
-    """Copies every weight and running statistic of `part` from `tensors`, which may hold more, as a classifier's."""
-    own = {name: ours for name, ours in part.state_dict().items() if not name.endswith("batches_tracked")}
-    for name, ours in own.items():  # everything is looked at before anything is changed
-        if ours.shape != tensors[name].shape:
-            raise ValueError(f"{name} has a shape of {tuple(tensors[name].shape)} instead of {tuple(ours.shape)}")
-    for name, ours in own.items():
-        ours.copy_(tensors[name])
+        """From weights by timm's names, those of `timm/inception_v3.*` or `timm/inception_resnet_v2.*`."""
+        copy_weights(self.extractor.state_dict(), tensors)
 
 
 class InceptionResNetV2Autoencoder(InceptionV3Autoencoder):

@@ -15,8 +15,6 @@ luminance -> trunk -- 1/32 --+------ enter -+-> fusion -> attention32 -> up16 ->
                +-- 1/2 ----------------------------------------------------------------------------------------+
 """
 
-from typing import NamedTuple
-
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -24,17 +22,12 @@ from transformers import initialization as init
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from .color import ab_bins, encode_ab, luminance_to_unit
-from .generator_chromagan import reflect_to_multiple
-from .trunk_efficientnet_lite import EfficientNetLite, fold_batch_norm, load_imagenet_weights, normalize_picture
+from .layers import GeneratorNetwork, GeneratorOutput, fold_batch_norm, scale_width
+from .trunk_efficientnet_lite import VARIANTS, ConvNorm, EfficientNetLite, load_imagenet_weights, normalize_picture
 
 ATTENTION_HEADS = 8
 AB_SCALE = 50.0  # Lab units that an output of 1 of the last convolution stands for
 AB_LIMIT = 110.0  # Lab units
-
-
-def scale_width(channels: int, multiplier: float) -> int:
-    """`channels` times `multiplier` as a multiple of 8, the number of attention heads, and at least 8."""
-    return max(ATTENTION_HEADS, ATTENTION_HEADS * round(channels * multiplier / ATTENTION_HEADS))
 
 
 class AttentionBlock(GradientCheckpointingLayer):
@@ -99,42 +92,35 @@ class ChromaLayer(nn.Conv2d):
         init.zeros_(self.bias)
 
 
-class LiteOutput(NamedTuple):
-    ab: torch.Tensor  # (B, 2, H, W), encoded
-    bin_logits: torch.Tensor  # (B, bins, ceil(H/4), ceil(W/4)), over `color.ab_bins()`
-    class_logits: torch.Tensor | None  # (B, num_labels)
-    hidden_states: tuple[torch.Tensor, ...]  # after every stage, first to last
-
-
-class LiteGenerator(nn.Module):
+class LiteGenerator(GeneratorNetwork):
     """EfficientNet-Lite trunk, fusion with global features, attention, U-Net decoder.
 
     Chroma is predicted at half the size, as in the published network, and enlarged bilinearly.
-
-    The arguments are the `ChromaGANConfig` fields of the same names.
     """
 
-    output_space = "ab"
+    choices = {"trunk": VARIANTS}  # noqa: RUF012
+    size_multiple = 32  # the trunk halves five times
+    chroma_stride = 2
     has_class_head = True
     has_bins = True
-    frozen_parts = ()
-    backbone_parts = ("trunk", "class_head")  # what load_backbone_weights fills
-    backbone_requires = {"width_multiplier": 1}  # noqa: RUF012 - with which the trunk is what weights belong to
-    size_multiple = 32  # the trunk halves five times; other sizes are padded by reflection and cropped
-    minimum_size = 16
+    backbone_parts = ("trunk", "class_head")
+    backbone_requires = {"width_multiplier": 1}  # noqa: RUF012
+    folds_batch_norms = True
 
     def __init__(
         self,
-        encoding: str = "unit8",
-        trunk: str = "lite2",
-        width_multiplier: float = 1.0,
-        decoder_widths: tuple[int, ...] = (320, 256, 192, 128, 64),
-        class_head: bool = True,
-        num_labels: int = 1000,
+        *,
+        encoding: str,
+        trunk: str,
+        width_multiplier: float,
+        decoder_widths: tuple[int, ...],
+        class_head: bool,
+        num_labels: int,
     ):
         super().__init__()
         self.encoding = encoding
-        at32, at16, at8, at4, at2 = (scale_width(width, width_multiplier) for width in decoder_widths)
+        widths = [scale_width(width, width_multiplier, multiple=ATTENTION_HEADS) for width in decoder_widths]
+        at32, at16, at8, at4, at2 = widths
 
         # Trunk and classes
         self.trunk = EfficientNetLite(trunk, width_multiplier)
@@ -156,13 +142,8 @@ class LiteGenerator(nn.Module):
         self.bins = nn.Conv2d(at4, len(ab_bins()), 1)
         self.chroma = ChromaLayer(at2, 2, 3, padding=1)
 
-    def forward(self, luminance: torch.Tensor) -> LiteOutput:
-        """`luminance`: (B, 1, H, W), encoded, H and W from `minimum_size` upwards, any size."""
-        height, width = luminance.shape[-2:]
-        if min(height, width) < self.minimum_size:
-            raise ValueError(f"picture is {height}x{width}; accepted: at least {self.minimum_size} pixels a side")
-        gray = reflect_to_multiple(luminance_to_unit(luminance, self.encoding), self.size_multiple)  # (B, 1, H, W)
-        picture = normalize_picture(gray).expand(-1, 3, -1, -1)  # (B, 3, H, W)
+    def predict(self, luminance: torch.Tensor) -> GeneratorOutput:
+        picture = normalize_picture(luminance_to_unit(luminance, self.encoding)).expand(-1, 3, -1, -1)  # (B, 3, H, W)
 
         # Trunk: H and W are multiples of 32 from here on
         f2, f4, f8, f16, f32 = self.trunk(picture)  # (B, 16, H/2, W/2) ... (B, 352, H/32, W/32)
@@ -184,28 +165,19 @@ class LiteGenerator(nn.Module):
         if not self.training:  # no color of sRGB lies beyond, and nothing bounds a convolution
             ab = ab.clamp(-AB_LIMIT, AB_LIMIT)
         ab = F.interpolate(ab, scale_factor=2.0, mode="bilinear")  # (B, 2, H, W)
-        return LiteOutput(
-            encode_ab(ab, self.encoding)[..., :height, :width].to(luminance.dtype),
-            bin_logits[..., : -(-height // 4), : -(-width // 4)],
-            class_logits,
+        return GeneratorOutput(
+            encode_ab(ab, self.encoding).to(luminance.dtype),
             (f2, f4, f8, f16, f32, fused, x32, x16, x8, x4, x2),
+            class_logits,
+            bin_logits,
         )
 
     def fold_batch_norms(self) -> None:
-        """Writes all batch norms into the convolutions before them, in place: faster, the same function to rounding.
-
-        For inference only: what is folded has other names and shapes of weights and cannot be trained or saved.
-        """
         self.enter_norm = fold_batch_norm(self.enter_norm, self.enter)
         for module in list(self.modules()):
-            if module is not self and hasattr(module, "fold_batch_norms"):
+            if isinstance(module, ConvNorm | UpBlock):
                 module.fold_batch_norms()
 
     def load_backbone_weights(self, tensors: dict[str, torch.Tensor]) -> None:
-        """Fills trunk and class head from published EfficientNet-Lite weights (`imagenet_tensors` knows the names).
-
-        Raises:
-            KeyError: if a tensor is missing.
-            ValueError: if one has another shape.
-        """
+        """Fills trunk and class head from published EfficientNet-Lite weights (`imagenet_tensors` knows the names)."""
         load_imagenet_weights(self.trunk, self.class_head, tensors)

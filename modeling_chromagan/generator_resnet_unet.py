@@ -9,9 +9,6 @@ luminance -> stem -> layer1 -> layer2 -> layer3 -> layer4 -> up4 -> up3 -> up2 -
      +--------------------------------------------- 1/1 ----------------------------------+
 """
 
-import re
-from typing import NamedTuple
-
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -19,28 +16,15 @@ from transformers import initialization as init
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from .color import luminance_to_unit
-from .generator_chromagan import IMAGENET_DEVIATION, IMAGENET_MEAN, reflect_to_multiple, scale_width
-
-# From the names of transformers' ResNet, as in `microsoft/resnet-18`, to those of torchvision's, which timm shares.
-RESNET_NAMES = (
-    (r"^resnet\.embedder\.embedder\.convolution\.", lambda match: "conv1."),
-    (r"^resnet\.embedder\.embedder\.normalization\.", lambda match: "bn1."),
-    (r"^resnet\.encoder\.stages\.(\d)\.layers\.(\d)\.", lambda match: f"layer{int(match[1]) + 1}.{match[2]}."),
-    (r"\.layer\.(\d)\.convolution\.", lambda match: f".conv{int(match[1]) + 1}."),
-    (r"\.layer\.(\d)\.normalization\.", lambda match: f".bn{int(match[1]) + 1}."),
-    (r"\.shortcut\.convolution\.", lambda match: ".downsample.0."),
-    (r"\.shortcut\.normalization\.", lambda match: ".downsample.1."),
+from .layers import (
+    TRUNK_INPUTS,
+    GeneratorNetwork,
+    GeneratorOutput,
+    copy_weights,
+    scale_width,
+    three_channels,
+    torchvision_names,
 )
-
-
-def torchvision_names(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """The weights of a ResNet-18, named as transformers, torchvision or timm name them, by torchvision's names."""
-    renamed = {}
-    for name, tensor in tensors.items():
-        for pattern, replacement in RESNET_NAMES:
-            name = re.sub(pattern, replacement, name)
-        renamed[name] = tensor
-    return renamed
 
 
 class ResidualBlock(GradientCheckpointingLayer):
@@ -112,13 +96,15 @@ class NearestConv(nn.Conv2d):
         return F.interpolate(super().forward(x), scale_factor=2.0)  # (B, out_channels, 2H, 2W)
 
 
+UPSAMPLINGS = {"subpixel": SubPixelConv, "nearest": NearestConv}
+
+
 class UpBlock(GradientCheckpointingLayer):
     """Enlarges to twice the size, joins the skip, and convolves twice (3x3, batch norm, ReLU)."""
 
     def __init__(self, in_channels: int, skip_channels: int, out_channels: int, upsampling: str):
         super().__init__()
-        enlarge = SubPixelConv if upsampling == "subpixel" else NearestConv
-        self.enlarge = enlarge(in_channels, out_channels)
+        self.enlarge = UPSAMPLINGS[upsampling](in_channels, out_channels)
         self.conv1 = nn.Conv2d(out_channels + skip_channels, out_channels, 3, padding=1, bias=False)
         self.norm1 = nn.BatchNorm2d(out_channels)
         self.conv2 = nn.Conv2d(out_channels, out_channels, 3, padding=1, bias=False)
@@ -131,38 +117,20 @@ class UpBlock(GradientCheckpointingLayer):
         return F.relu(self.norm2(self.conv2(x)))
 
 
-class ResNetUNetOutput(NamedTuple):
-    ab: torch.Tensor  # (B, 2, H, W), encoded
-    class_logits: None
-    hidden_states: tuple[torch.Tensor, ...]  # after every stage, first to last
-
-
-class ResNetUNet(nn.Module):
+class ResNetUNet(GeneratorNetwork):
     """ResNet-18 down, five blocks with skips up: at 1/16, 1/8, 1/4, 1/2 and the full size, where the picture joins.
 
     Published recipes of this kind build fastai's `DynamicUnet` on the same encoder. Differences: no convolutions to
     1,024 channels at the bottleneck, narrower blocks (256, 128, 64, 64, 32), and a tanh or sigmoid at the end where
     theirs leaves the range of chroma open.
-
-    The arguments are the `ChromaGANConfig` fields of the same names.
     """
 
-    output_space = "ab"
-    has_class_head = False
-    frozen_parts = ()
-    # Settings with which the encoder is the network that pretrained weights belong to.
-    backbone_parts = ("encoder",)  # what load_backbone_weights fills
+    choices = {"trunk_input": TRUNK_INPUTS, "upsampling": UPSAMPLINGS}  # noqa: RUF012
+    size_multiple = 32  # the encoder halves five times
+    backbone_parts = ("encoder",)
     backbone_requires = {"trunk_input": "imagenet", "width_multiplier": 1}  # noqa: RUF012
-    size_multiple = 32  # the encoder halves five times; other sizes are padded by reflection and cropped
-    minimum_size = 16
 
-    def __init__(
-        self,
-        encoding: str = "unit8",
-        trunk_input: str = "raw",
-        width_multiplier: float = 1.0,
-        upsampling: str = "subpixel",
-    ):
+    def __init__(self, *, encoding: str, trunk_input: str, width_multiplier: float, upsampling: str):
         super().__init__()
         self.encoding = encoding
         self.trunk_input = trunk_input
@@ -179,7 +147,7 @@ class ResNetUNet(nn.Module):
 
     @classmethod
     def refuses_batch(cls, batch_size: int, size: int, image_size: int | None = None) -> str | None:
-        """Why no batch of `batch_size` pictures of `size` pixels can be trained on, in one line; `None` if it can.
+        """As of every generator.
 
         Batch norm cannot train on one value per channel, which is what a single picture leaves at 1/32 of 32 pixels.
         """
@@ -187,13 +155,8 @@ class ResNetUNet(nn.Module):
             return f"batch_size is 1; accepted: 2 or more while the bottleneck is 1x1, as it is at {size} pixels"
         return None
 
-    def forward(self, luminance: torch.Tensor) -> ResNetUNetOutput:
-        """`luminance`: (B, 1, H, W), encoded, H and W from `minimum_size` upwards, any size."""
-        height, width = luminance.shape[-2:]
-        if min(height, width) < self.minimum_size:
-            raise ValueError(f"picture is {height}x{width}; accepted: at least {self.minimum_size} pixels a side")
-        picture = self.to_encoder_input(luminance_to_unit(luminance, self.encoding))  # (B, 3, H, W)
-        picture = reflect_to_multiple(picture, self.size_multiple)
+    def predict(self, luminance: torch.Tensor) -> GeneratorOutput:
+        picture = three_channels(luminance_to_unit(luminance, self.encoding), self.trunk_input)  # (B, 3, H, W)
 
         # Encoder
         stem, x1, x2, x3, x4 = self.encoder(picture)  # (B, 64, H/2, W/2) ... (B, 512, H/32, W/32)
@@ -206,33 +169,8 @@ class ResNetUNet(nn.Module):
         up0 = self.up0(up1, picture)  # (B, 32, H, W)
         x = self.chroma(up0)  # (B, 2, H, W)
         ab = torch.sigmoid(x) if self.encoding == "unit8" else torch.tanh(x)
-        hidden_states = (stem, x1, x2, x3, x4, up4, up3, up2, up1, up0)
-        return ResNetUNetOutput(ab[..., :height, :width], None, hidden_states)
+        return GeneratorOutput(ab, (stem, x1, x2, x3, x4, up4, up3, up2, up1, up0))
 
-    def to_encoder_input(self, unit_luminance: torch.Tensor) -> torch.Tensor:
-        """Luminance in 0..1, (B, 1, H, W), repeated to the three channels the encoder takes: (B, 3, H, W)."""
-        if self.trunk_input == "raw":
-            return unit_luminance.expand(-1, 3, -1, -1)
-        return torch.cat(
-            [
-                (unit_luminance - mean) / deviation
-                for mean, deviation in zip(IMAGENET_MEAN, IMAGENET_DEVIATION, strict=True)
-            ],
-            dim=1,
-        )
-
-    @torch.no_grad()
     def load_backbone_weights(self, tensors: dict[str, torch.Tensor]) -> None:
-        """Fills the encoder from a ResNet-18 named as in `microsoft/resnet-18`, `timm/resnet18.*` or torchvision.
-
-        Raises:
-            KeyError: if a tensor is missing.
-            ValueError: if one has another shape.
-        """
-        tensors = torchvision_names(tensors)
-        own = {name: ours for name, ours in self.encoder.state_dict().items() if not name.endswith("batches_tracked")}
-        for name, ours in own.items():  # everything is looked at before anything is changed
-            if ours.shape != tensors[name].shape:
-                raise ValueError(f"{name} has a shape of {tuple(tensors[name].shape)} instead of {tuple(ours.shape)}")
-        for name, ours in own.items():
-            ours.copy_(tensors[name])
+        """Fills the encoder from a ResNet-18 named as in `microsoft/resnet-18`, `timm/resnet18.*` or torchvision."""
+        copy_weights(self.encoder.state_dict(), torchvision_names(tensors))

@@ -6,7 +6,6 @@ luminance -> down1 -> down2 -> ... -> down8 -> up8 -> ... -> up2 -> chroma -> ab
 """
 
 import math
-from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -14,7 +13,7 @@ from torch import nn
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from .color import luminance_to_unit
-from .generator_chromagan import reflect_to_multiple, scale_width
+from .layers import GeneratorNetwork, GeneratorOutput, scale_width
 
 DROPOUT = 0.5  # the paper's noise, in the innermost blocks of the decoder
 DROPOUT_BLOCKS = 3
@@ -63,13 +62,7 @@ class UpBlock(GradientCheckpointingLayer):
         return (kept / (1 - DROPOUT)).to(x.device, x.dtype)
 
 
-class UNetOutput(NamedTuple):
-    ab: torch.Tensor  # (B, 2, H, W), encoded
-    class_logits: None
-    hidden_states: tuple[torch.Tensor, ...]  # after every block, first to last
-
-
-class Pix2PixUNet(nn.Module):
+class Pix2PixUNet(GeneratorNetwork):
     """C64-C128-C256-C512-C512-C512-C512-C512 down, CD512-CD1024-CD1024-C1024-C1024-C512-C256-C128 up.
 
     The numbers of the way up are the paper's: channels that enter each block, skips included. Differences:
@@ -81,28 +74,23 @@ class Pix2PixUNet(nn.Module):
     - Dropout is off in evaluation (the paper keeps it on): an archive wants the same colors for the same picture.
       `dropout_at_inference` brings it back, with a mask that `dropout_seed` fixes.
     - A convolution that batch norm follows has no bias, which the norm would take out again.
-
-    The other arguments too are the `ChromaGANConfig` fields of the same names.
     """
 
-    output_space = "ab"
-    has_class_head = False
-    frozen_parts = ()
-    initial_deviation = 0.02  # appendix 6.2: convolutions start from a normal distribution of this deviation
-    minimum_size = 16
+    initial_std = 0.02  # appendix 6.2
 
     def __init__(
         self,
-        encoding: str = "unit8",
-        image_size: int = 224,
-        width_multiplier: float = 1.0,
-        dropout_at_inference: bool = False,
-        dropout_seed: int = 0,
+        *,
+        encoding: str,
+        image_size: int,
+        width_multiplier: float,
+        dropout_at_inference: bool,
+        dropout_seed: int,
     ):
         super().__init__()
         self.encoding = encoding
         halvings = self.halvings(image_size)
-        self.size_multiple = 2**halvings  # other sizes are padded by reflection and cropped
+        self.size_multiple = 2**halvings
         widths = [scale_width(64 * min(2**i, 8), width_multiplier) for i in range(halvings)]
 
         # Encoder, outermost first
@@ -127,9 +115,9 @@ class Pix2PixUNet(nn.Module):
 
     @classmethod
     def refuses_batch(cls, batch_size: int, size: int, image_size: int | None = None) -> str | None:
-        """Why no batch of `batch_size` pictures of `size` pixels can be trained on, in one line; `None` if it can.
+        """As of every generator.
 
-        `image_size` is the config's, by default `size`. With a bottleneck of 1x1 and a single picture, the batch norms
+        With a bottleneck of 1x1 and a single picture, the batch norms
         beside it would normalize over the four values of that picture.
         """
         multiple = 2 ** cls.halvings(image_size or size)
@@ -137,13 +125,8 @@ class Pix2PixUNet(nn.Module):
             return f"batch_size is 1; accepted: 2 or more while the bottleneck is 1x1, as it is at {size} pixels"
         return None
 
-    def forward(self, luminance: torch.Tensor) -> UNetOutput:
-        """`luminance`: (B, 1, H, W), encoded, H and W from `minimum_size` upwards, any size."""
-        height, width = luminance.shape[-2:]
-        if min(height, width) < self.minimum_size:
-            raise ValueError(f"picture is {height}x{width}; accepted: at least {self.minimum_size} pixels a side")
+    def predict(self, luminance: torch.Tensor) -> GeneratorOutput:
         x = luminance_to_unit(luminance, self.encoding) * 2 - 1  # (B, 1, H, W), -1..1 whatever the encoding
-        x = reflect_to_multiple(x, self.size_multiple)
 
         # Encoder
         skips = []
@@ -160,4 +143,4 @@ class Pix2PixUNet(nn.Module):
             x = torch.cat([x, skips.pop()], dim=1)  # (B, 1024, H/128, W/128) ... (B, 128, H/2, W/2)
         x = self.chroma(F.relu(x))  # (B, 2, H, W)
         ab = torch.sigmoid(x) if self.encoding == "unit8" else torch.tanh(x)
-        return UNetOutput(ab[..., :height, :width], None, tuple(hidden_states))
+        return GeneratorOutput(ab, tuple(hidden_states))

@@ -2,7 +2,6 @@
 
 import contextlib
 import functools
-import inspect
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,49 +14,14 @@ from transformers import PreTrainedModel
 from transformers import initialization as init
 from transformers.utils import ModelOutput
 
+from .architectures import CRITICS, GENERATORS
 from .configuration_chromagan import ChromaGANConfig
-from .critic_patchgan import CRITICS
-from .generator_autoencoder import LabAutoencoder, RGBAutoencoder
-from .generator_chromagan import FusionGenerator
-from .generator_inception import InceptionResNetV2Autoencoder, InceptionV3Autoencoder
-from .generator_lite import LiteGenerator
-from .generator_resnet_unet import ResNetUNet
-from .generator_unet import Pix2PixUNet
+from .errors import WeightsError
+from .layers import GeneratorOutput, Network
 
-# A generator's constructor names the config fields that it takes; adding a generator is one file and one line here.
-GENERATORS = {
-    "chromagan_lite": LiteGenerator,
-    "chromagan": FusionGenerator,
-    "pix2pix_unet": Pix2PixUNet,
-    "resnet_unet": ResNetUNet,
-    "basic": RGBAutoencoder,
-    "labnet": LabAutoencoder,
-    "preincep": InceptionV3Autoencoder,
-    "preres": InceptionResNetV2Autoencoder,
-}
-
-
-def build_generator(config: ChromaGANConfig) -> nn.Module:
-    """The bare network that `config.architecture` names, with random weights: no file, no network, no output.
-
-    Raises:
-        ValueError: if no generator of that name is registered.
-    """
-    if config.architecture not in GENERATORS:
-        raise ValueError(f"architecture is {config.architecture!r}; accepted: {', '.join(GENERATORS)}")
-    return build_network(GENERATORS[config.architecture], config)
-
-
-def build_network(network: type[nn.Module], config: ChromaGANConfig) -> nn.Module:
-    """A generator or critic with the config fields that its constructor names."""
-    return network(**{name: getattr(config, name) for name in inspect.signature(network).parameters})
-
-
-def fields_read(config: ChromaGANConfig) -> set[str]:
-    """Names of the config fields that the generator and the critic which `config` names are built from."""
-    networks = GENERATORS.get(config.architecture), CRITICS.get(config.critic)
-    read = {name for network in networks if network for name in inspect.signature(network).parameters}
-    return read | {"architecture", "critic"}
+CLASS_WEIGHT = 0.003  # of the class term beside the color term (WACV 2020, equation 1)
+PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
+ACCEPTED_WEIGHTS = "accepted: safetensors files alone, a pickle can run code when it is opened"
 
 
 @contextlib.contextmanager
@@ -79,7 +43,8 @@ def frozen_running_statistics(model: nn.Module):
 class ColorizationOutput(ModelOutput):
     """
     Args:
-        loss: scalar, only with `labels`: mean squared error between `reconstruction` and `labels`.
+        loss: scalar, only with `labels`: mean squared error between `reconstruction` and `labels`, and with
+            `class_labels` the weighted cross-entropy of `logits` besides.
         reconstruction: encoded ab, (B, 2, H, W), in the units of `config.encoding`, or sRGB in 0..1, (B, 3, H, W), as
             `network.output_space` says; `color.reconstruction_to_ab` makes Lab chroma of either.
         logits: class logits, (B, num_labels); `None` without a class head.
@@ -112,20 +77,52 @@ class ChromaGANPreTrainedModel(PreTrainedModel):
     main_input_name = "pixel_values"
     input_modalities = ("image",)
     supports_gradient_checkpointing = True
-    _no_split_modules = [  # noqa: RUF012 - read by transformers as a class attribute
-        network.__name__ for network in (*GENERATORS.values(), *CRITICS.values())
-    ]
+
+    def _build(self, network: type[Network]) -> None:
+        """Makes the network, and initializes it where no weights are loaded."""
+        self.network = network.from_config(self.config)
+        self._no_split_modules = [network.__name__]
+        self.post_init()
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path, *args, use_safetensors: bool | None = None, **kwargs):
+        """As in the library, but of weights reads safetensors files alone: a pickle can run code when it is opened.
+
+        Raises:
+            WeightsError: naming what was found instead, before it is opened.
+        """
+        place = pretrained_model_name_or_path
+        if use_safetensors is False:
+            raise WeightsError(f"{place}: use_safetensors is False; {ACCEPTED_WEIGHTS}")
+        if place is not None and os.path.isdir(folder := Path(place, kwargs.get("subfolder") or "")):
+            found = sorted(path.name for path in folder.iterdir() if path.suffix in PICKLES)
+            if found and not any(folder.glob("*.safetensors")):
+                raise WeightsError(f"{folder}: has {', '.join(found)}; {ACCEPTED_WEIGHTS}")
+        try:
+            return super().from_pretrained(place, *args, use_safetensors=True, **kwargs)
+        except OSError as error:
+            if "`use_safetensors=True`" not in str(error):
+                raise
+            # Of a repository on the Hub; the library goes on with the advice to read pickles.
+            raise WeightsError(f"{place}: has no safetensors file; {ACCEPTED_WEIGHTS}") from error
+
+    @staticmethod
+    def _load_pretrained_model(model, state_dict, checkpoint_files, *args, **kwargs):
+        # Files come by name from an index or from config.json too.
+        for file in checkpoint_files or ():
+            if not str(file).endswith(".safetensors"):
+                raise WeightsError(f"{file}: is no safetensors file; {ACCEPTED_WEIGHTS}")
+        return PreTrainedModel._load_pretrained_model(model, state_dict, checkpoint_files, *args, **kwargs)
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
         if hasattr(module, "initialize"):  # a layer that starts in a way of its own
             module.initialize()
         elif isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
-            deviation = getattr(self.network, "initial_deviation", None)
-            if deviation is None:
+            if self.network.initial_std is None:
                 init.kaiming_normal_(module.weight, nonlinearity="relu")
             else:
-                init.normal_(module.weight, std=deviation)
+                init.normal_(module.weight, std=self.network.initial_std)
             if module.bias is not None:
                 init.zeros_(module.bias)
         elif isinstance(module, nn.Linear):  # no activation follows any of the dense layers
@@ -163,8 +160,7 @@ class ChromaGANGenerator(ChromaGANPreTrainedModel):
 
     def __init__(self, config: ChromaGANConfig):
         super().__init__(config)
-        self.network = build_generator(config)
-        self.post_init()
+        self._build(GENERATORS[config.architecture])
         self.train()
 
     def train(self, mode: bool = True) -> "ChromaGANGenerator":
@@ -187,7 +183,7 @@ class ChromaGANGenerator(ChromaGANPreTrainedModel):
         evaluation mode.
         """
         self.eval()
-        if hasattr(self.network, "fold_batch_norms") and not self.is_folded:
+        if self.network.folds_batch_norms and not self.is_folded:
             self.requires_grad_(False)
             self.network.fold_batch_norms()
             self.is_folded = True
@@ -207,6 +203,8 @@ class ChromaGANGenerator(ChromaGANPreTrainedModel):
         self,
         pixel_values: torch.Tensor,
         labels: torch.Tensor | None = None,
+        class_labels: torch.Tensor | None = None,
+        class_weight: float = CLASS_WEIGHT,
         output_hidden_states: bool | None = None,
         return_dict: bool | None = None,
         **kwargs,
@@ -217,38 +215,65 @@ class ChromaGANGenerator(ChromaGANPreTrainedModel):
             pixel_values: encoded luminance, (B, 1, H, W), every side at least `network.minimum_size`.
             labels: the true picture as `reconstruction` has it, encoded ab, (B, 2, H, W), or RGB, (B, 3, H, W); gives
                 `loss`.
+            class_labels: with `labels`, the classes that the class head has to tell, their numbers, (B,), or
+                probabilities, (B, num_labels); their cross-entropy is added to `loss`.
+            class_weight: its weight, 0.003 in the paper (WACV 2020, equation 1).
             output_hidden_states: also return the features after every stage.
             return_dict: `False` returns a tuple of the fields that are not `None`.
 
         Raises:
-            ValueError: for a wrong shape or too small a picture.
+            ValueError: for a wrong shape, too small a picture, or classes without a head for them.
         """
         if pixel_values.ndim != 4 or pixel_values.shape[1] != 1:
             raise ValueError(f"pixel_values has shape {tuple(pixel_values.shape)}; accepted: (B, 1, H, W) luminance")
         # Image processors give float32 whatever the weights are; models of the library take it too.
         prediction = self.network(pixel_values.to(self.dtype))
-        in_rgb = self.network.output_space == "rgb"
-        reconstruction = prediction.rgb if in_rgb else prediction.ab
-        loss = None
-        if labels is not None:
-            if labels.shape != reconstruction.shape:
-                raise ValueError(
-                    f"labels has shape {tuple(labels.shape)}; accepted: {'RGB' if in_rgb else 'encoded ab'}, "
-                    f"{tuple(reconstruction.shape)}"
-                )
-            loss = F.mse_loss(reconstruction.float(), labels.float())
+        loss = self._loss(prediction, labels, class_labels, class_weight)
         if output_hidden_states is None:
             output_hidden_states = self.config.output_hidden_states
         output = ColorizationOutput(
             loss=loss,
-            reconstruction=reconstruction,
+            reconstruction=prediction.reconstruction,
             logits=prediction.class_logits,
-            bin_logits=getattr(prediction, "bin_logits", None),
+            bin_logits=prediction.bin_logits,
             hidden_states=prediction.hidden_states if output_hidden_states else None,
         )
         if return_dict is None:
             return_dict = self.config.return_dict
         return output if return_dict else output.to_tuple()
+
+    def _loss(
+        self,
+        prediction: GeneratorOutput,
+        labels: torch.Tensor | None,
+        class_labels: torch.Tensor | None,
+        class_weight: float,
+    ) -> torch.Tensor | None:
+        reconstruction, logits = prediction.reconstruction, prediction.class_logits
+        if class_labels is not None and logits is None:
+            raise ValueError("class_labels are given to a generator without a class head; accepted: None")
+        if labels is None:
+            if class_labels is not None:
+                raise ValueError("class_labels are given without labels; accepted: both, or labels alone")
+            return None
+        if labels.shape != reconstruction.shape:
+            kind = "RGB" if self.network.output_space == "rgb" else "encoded ab"
+            raise ValueError(
+                f"labels has shape {tuple(labels.shape)}; accepted: {kind}, {tuple(reconstruction.shape)}"
+            )
+        loss = F.mse_loss(reconstruction.float(), labels.float())
+        if class_labels is not None:
+            if class_labels.shape not in (logits.shape[:1], logits.shape):
+                raise ValueError(
+                    f"class_labels has shape {tuple(class_labels.shape)}; accepted: {tuple(logits.shape[:1])} or "
+                    f"{tuple(logits.shape)}"
+                )
+            loss = loss + class_weight * F.cross_entropy(logits.float(), class_labels)
+        # Data-parallel training needs a gradient for every weight, if a zero one.
+        for unused in (logits if class_labels is None else None, prediction.bin_logits):
+            if unused is not None:
+                loss = loss + 0 * unused.float().mean()
+        return loss
 
 
 class ChromaGANCritic(ChromaGANPreTrainedModel):
@@ -258,8 +283,7 @@ class ChromaGANCritic(ChromaGANPreTrainedModel):
 
     def __init__(self, config: ChromaGANConfig):
         super().__init__(config)
-        self.network = build_network(CRITICS[config.critic], config)
-        self.post_init()
+        self._build(CRITICS[config.critic])
 
     def forward(
         self,
@@ -290,10 +314,8 @@ class ChromaGANCritic(ChromaGANPreTrainedModel):
             raise ValueError(
                 f"features has {given or 'no'} channels; accepted with critic {self.config.critic}: {wanted or None}"
             )
-        inputs = [pixel_values.to(self.dtype)]
-        if wanted:
-            inputs.append(tuple(feature.to(self.dtype) for feature in features))
-        output = CriticOutput(scores=self.network(*inputs))
+        seen = {"features": tuple(feature.to(self.dtype) for feature in features)} if wanted else {}
+        output = CriticOutput(scores=self.network(pixel_values.to(self.dtype), **seen))
         if return_dict is None:
             return_dict = self.config.return_dict
         return output if return_dict else output.to_tuple()
@@ -303,4 +325,4 @@ class ChromaGANCritic(ChromaGANPreTrainedModel):
 ChromaGANGenerator.register_for_auto_class("AutoModelForImageToImage")
 ChromaGANCritic.register_for_auto_class("AutoModel")
 
-__all__ = ["GENERATORS", "ChromaGANCritic", "ChromaGANGenerator", "ColorizationOutput", "CriticOutput"]
+__all__ = ["ChromaGANCritic", "ChromaGANGenerator", "ColorizationOutput", "CriticOutput"]

@@ -12,8 +12,8 @@ from transformers.dynamic_module_utils import custom_object_save
 from transformers.modeling_outputs import ImageSuperResolutionOutput
 from transformers.utils import logging
 
-from .generator_chromagan import reflect_to_multiple
 from .image_processing_chromagan import ChromaGANImageProcessor, name_in_list
+from .layers import reflect_to_multiple
 from .modeling_chromagan import ChromaGANGenerator
 from .processor_settings import check_names, check_settings
 

@@ -17,6 +17,8 @@ import torch.nn.functional as F
 from torch import nn
 from transformers.modeling_layers import GradientCheckpointingLayer
 
+from .layers import copy_weights, fold_batch_norm
+
 # Factors on the widths of the stages and on the number of their blocks.
 VARIANTS = {"lite0": (1.0, 1.0), "lite1": (1.0, 1.1), "lite2": (1.1, 1.2), "lite3": (1.2, 1.4), "lite4": (1.4, 1.8)}
 
@@ -224,7 +226,6 @@ class EfficientNetLiteClassifier(nn.Module):
         """The averaged features before the linear layer, (B, 1280), of the same pictures."""
         return self.trunk.pooled(self.trunk(picture)[-1])
 
-    @torch.no_grad()
     def load_imagenet_weights(self, tensors: dict[str, torch.Tensor]) -> None:
         """Fills it from published weights, whose names `imagenet_tensors` knows.
 
@@ -271,7 +272,6 @@ def block_places(blocks: int) -> list[tuple[int, int]]:
     return [(0, block) for block in range(blocks)]  # no variant: names that fit nothing, so that loading says so
 
 
-@torch.no_grad()
 def load_imagenet_weights(
     trunk: EfficientNetLite, class_head: nn.Linear | None, tensors: dict[str, torch.Tensor]
 ) -> None:
@@ -281,37 +281,16 @@ def load_imagenet_weights(
         KeyError: if a tensor is missing.
         ValueError: if one has another shape.
     """
-    theirs = imagenet_tensors(tensors)
-    ours = {name: tensor for name, tensor in trunk.state_dict().items() if not name.endswith("batches_tracked")}
+    own = trunk.state_dict()
     if class_head is not None:
-        ours |= {"class_head.weight": class_head.weight, "class_head.bias": class_head.bias}
-    for name, tensor in ours.items():  # everything is looked at before anything is changed
-        if tensor.shape != theirs[name].shape:
-            raise ValueError(f"{name} has a shape of {tuple(theirs[name].shape)} instead of {tuple(tensor.shape)}")
-    for name, tensor in ours.items():
-        tensor.copy_(theirs[name])
-
-
-@torch.no_grad()
-def fold_batch_norm(norm: nn.BatchNorm2d, *convs: nn.Conv2d) -> nn.Identity:
-    """Writes a batch norm into the convolution before it, in place; returns what stands in its place.
-
-    gamma (W x - mean) / deviation + beta is a convolution with W gamma / deviation and a bias. Of several convolutions
-    whose sum is normed, all are scaled and the first gets the bias.
-    """
-    scale = norm.weight.double() / (norm.running_var.double() + norm.eps).sqrt()  # (C,)
-    bias = norm.bias - norm.running_mean * scale
-    for conv in convs:
-        conv.weight.copy_(conv.weight * scale[:, None, None, None])
-    convs[0].bias = nn.Parameter(bias.to(conv.weight.dtype), requires_grad=False)
-    return nn.Identity()
+        own |= {"class_head.weight": class_head.weight, "class_head.bias": class_head.bias}
+    copy_weights(own, imagenet_tensors(tensors))
 
 
 __all__ = [
     "VARIANTS",
     "EfficientNetLite",
     "EfficientNetLiteClassifier",
-    "fold_batch_norm",
     "imagenet_tensors",
     "load_imagenet_weights",
     "normalize_picture",

@@ -10,8 +10,7 @@ from conftest import ROOT
 from torch import nn
 
 from modeling_chromagan import ChromaGANConfig
-from modeling_chromagan.critic_patchgan import CRITICS
-from modeling_chromagan.modeling_chromagan import GENERATORS, build_generator, build_network
+from modeling_chromagan.architectures import CRITICS, GENERATORS
 from modeling_chromagan.training.recipe import Recipe, load_recipe
 
 PAGE = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
@@ -38,7 +37,12 @@ def weights(module: nn.Module) -> str:
 
 def on_meta(config: ChromaGANConfig) -> nn.Module:
     with torch.device("meta"):
-        return build_generator(config).eval()
+        return GENERATORS[config.architecture].from_config(config).eval()
+
+
+def critic_on_meta(name: str) -> nn.Module:
+    with torch.device("meta"):
+        return CRITICS[name].from_config(ChromaGANConfig(critic=name))
 
 
 def table_rows(first_header: str, text: str = PAGE) -> dict[str, list[str]]:
@@ -104,7 +108,7 @@ def test_row_of_a_recipe_is_true(path, extractors):
     assert own_weights == weights(network)
     assert own_weights in PAGE.split(f"`{type(network).__name__}`", 1)[1]
     if any(phase.objective.adversarial_weight for phase in recipe.phases):
-        critic = build_network(CRITICS[config.critic], config)
+        critic = CRITICS[config.critic].from_config(config)
         assert critic_weights == weights(critic)
     else:
         assert critic_weights == "none"
@@ -191,14 +195,14 @@ def test_every_generator_is_drawn_once():
 def test_figure_has_the_modules_and_shapes_of_the_network(path, name, extractors):
     root = figure(path)
     size = int(root.get("data-size"))
-    network = on_meta(ChromaGANConfig(architecture=name, image_size=size))
+    network = on_meta(ChromaGANConfig.from_dict({"architecture": name, "image_size": size}))
     modules = check_blocks(root, shapes_of(network, torch.zeros(1, 1, size, size, device="meta")), name)
     assert {module.split(".")[0] for module in modules} == {child for child, _ in network.named_children()}
     if name == "chromagan":
         assert size == 224
         assert {f"trunk.{i}" for i in range(4)} < modules
         (critic,) = [block for block in root.iter(f"{SVG}g") if block.get("data-critic") == "chromagan"]
-        scores = shapes_of(CRITICS["chromagan"]().to("meta"), torch.zeros(1, 3, size, size, device="meta"))["output"]
+        scores = shapes_of(critic_on_meta("chromagan"), torch.zeros(1, 3, size, size, device="meta"))["output"]
         assert written_shape(critic, None) == scores
 
 
@@ -215,7 +219,7 @@ def test_figure_of_the_critics_has_their_layers_and_shapes():
     parts = {part.get("data-critic"): part for part in root.iter(f"{SVG}g") if part.get("data-critic")}
     assert set(parts) == set(CRITICS)
     for name, part in parts.items():
-        critic = CRITICS[name]().to("meta")
+        critic = critic_on_meta(name)
         features = frozen_features(critic, size)
         shapes = shapes_of(critic, torch.zeros(1, 3, size, size, device="meta"), *([features] if features else []))
         shapes |= {f"features.{scale}": tuple(feature.shape[1:]) for scale, feature in enumerate(features)}
@@ -224,7 +228,7 @@ def test_figure_of_the_critics_has_their_layers_and_shapes():
 
 def test_modules_of_the_projected_critic_are_all_there_with_their_scores_and_weights():
     section = PAGE[PAGE.index("## The critics") :]
-    critic = CRITICS["projected"]().to("meta")
+    critic = critic_on_meta("projected")
     rows = table_rows("module", section)
     assert set(rows) == {name for name, _ in critic.named_children()}
     for name, row in rows.items():

@@ -2,13 +2,16 @@
 
 import inspect
 import json
+import re
 
 import pytest
 from huggingface_hub.errors import StrictDataclassError
+from transformers import PreTrainedConfig
 
 from modeling_chromagan import GENERATORS, PACKAGED_WEIGHTS, ChromaGANConfig
-from modeling_chromagan.configuration_chromagan import CLASSIFYING_GENERATORS
-from modeling_chromagan.critic_patchgan import CRITICS
+from modeling_chromagan.architectures import CRITICS, fields_of_all, fields_read
+
+PUBLISHED = {"architecture": "chromagan"}
 
 
 def read_back(config: ChromaGANConfig) -> ChromaGANConfig:
@@ -35,26 +38,35 @@ def test_defaults_of_its_fields_are_the_published_network():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
+        ({"architecture": "unet9"}, f"architecture is 'unet9'; accepted: {', '.join(GENERATORS)}"),
+        ({"critic": "judge"}, "critic is 'judge'; accepted: chromagan, pix2pix, projected"),
+        ({"critic_norm": "layer"}, "critic_norm is 'layer'; accepted: none, batch"),
         ({"encoding": "rgb"}, "encoding is 'rgb'; accepted: unit8, symmetric"),
         ({"trunk": "b0"}, "trunk is 'b0'; accepted: lite0, lite1, lite2, lite3, lite4"),
         ({"decoder_widths": [8, 8]}, "decoder_widths is [8, 8]; accepted: five whole numbers"),
         ({"decoder_widths": [8, 8, 8, 8, 0]}, "decoder_widths is [8, 8, 8, 8, 0]; accepted: 5 or more whole numbers"),
-        ({"trunk_input": "vgg"}, "trunk_input is 'vgg'; accepted: raw, imagenet"),
-        ({"norm_order": "norm"}, "norm_order is 'norm'; accepted: relu_norm, norm_relu"),
-        ({"chroma_resolution": "quarter"}, "chroma_resolution is 'quarter'; accepted: half, full"),
-        ({"image_size": 100}, "image_size is 100; accepted: a multiple of 32"),
-        ({"image_size": 0}, "image_size is 0; accepted: a multiple of 32"),
-        ({"pooled_size": 0}, "pooled_size is 0; accepted: None or 1 to 7"),
-        ({"pooled_size": 3, "image_size": 64}, "pooled_size is 3; accepted: None or 1 to 2"),
-        ({"upsampling": "bilinear"}, "upsampling is 'bilinear'; accepted: subpixel, nearest"),
-        ({"dropout_seed": -1}, "dropout_seed is -1; accepted: a whole number from 0 to 2**32 - 1"),
+        (PUBLISHED | {"trunk_input": "vgg"}, "trunk_input is 'vgg'; accepted: raw, imagenet"),
+        (PUBLISHED | {"norm_order": "norm"}, "norm_order is 'norm'; accepted: relu_norm, norm_relu"),
+        (PUBLISHED | {"chroma_resolution": "quarter"}, "chroma_resolution is 'quarter'; accepted: half, full"),
+        (PUBLISHED | {"image_size": 100}, "image_size is 100; accepted: a multiple of 32"),
+        (PUBLISHED | {"image_size": 0}, "image_size is 0; accepted: a multiple of 32"),
+        (PUBLISHED | {"pooled_size": 0}, "pooled_size is 0; accepted: None or 1 to 7"),
+        (PUBLISHED | {"pooled_size": 3, "image_size": 64}, "pooled_size is 3; accepted: None or 1 to 2"),
+        (
+            {"architecture": "resnet_unet", "upsampling": "bilinear"},
+            "upsampling is 'bilinear'; accepted: subpixel, nearest",
+        ),
+        (
+            {"architecture": "pix2pix_unet", "dropout_seed": -1},
+            "dropout_seed is -1; accepted: a whole number from 0 to 2**32 - 1",
+        ),
         ({"width_multiplier": 0}, "width_multiplier is 0; accepted: above 0"),
         ({"width_multiplier": float("nan")}, "width_multiplier is nan; accepted: above 0"),
         ({"critic_width_multiplier": -1.0}, "critic_width_multiplier is -1.0; accepted: above 0"),
-        ({"global_hidden_sizes": []}, "global_hidden_sizes is []; accepted: 1 or more"),
-        ({"global_hidden_sizes": [64, 0]}, "global_hidden_sizes is [64, 0]; accepted: 1 or more"),
-        ({"class_hidden_sizes": [-1]}, "class_hidden_sizes is [-1]; accepted: 0 or more"),
-        ({"num_labels": 1}, "num_labels is 1; accepted: 2 or more while class_head is true"),
+        (PUBLISHED | {"global_hidden_sizes": []}, "global_hidden_sizes is []; accepted: 1 or more"),
+        (PUBLISHED | {"global_hidden_sizes": [64, 0]}, "global_hidden_sizes is [64, 0]; accepted: 1 or more"),
+        (PUBLISHED | {"class_hidden_sizes": [-1]}, "class_hidden_sizes is [-1]; accepted: 0 or more"),
+        ({"num_labels": 0}, "num_labels is 0; accepted: 1 or more"),
     ],
 )
 def test_invalid_settings_are_refused_in_one_line_that_names_the_field(settings, message):
@@ -72,13 +84,46 @@ def test_wrong_types_are_refused_with_the_name_of_the_field(field, value):
         ChromaGANConfig(**{field: value})
 
 
-def test_one_class_is_enough_without_a_class_head():
-    assert ChromaGANConfig(num_labels=1, class_head=False).num_labels == 1
-    assert ChromaGANConfig(num_labels=1, architecture="pix2pix_unet").num_labels == 1
+def test_one_class_is_enough():
+    assert ChromaGANConfig(num_labels=1).num_labels == read_back(ChromaGANConfig(num_labels=1)).num_labels == 1
 
 
-def test_the_config_knows_which_generators_have_a_class_head():
-    assert [name for name in GENERATORS if GENERATORS[name].has_class_head] == list(CLASSIFYING_GENERATORS)
+@pytest.mark.parametrize(
+    ("settings", "field"),
+    [
+        ({"upsampling": "nearest"}, "upsampling is 'nearest'"),
+        ({"architecture": "labnet", "class_head": False}, "class_head is False"),
+        ({"architecture": "pix2pix_unet", "decoder_widths": [8] * 5}, "decoder_widths is (8, 8, 8, 8, 8)"),
+        ({"critic": "projected", "critic_norm": "batch"}, "critic_norm is 'batch'"),
+    ],
+)
+def test_what_only_another_network_reads_is_refused_with_the_fields_that_are_read(settings, field):
+    with pytest.raises(ValueError, match=rf"^{re.escape(field)}, which ") as refusal:
+        ChromaGANConfig(**settings)
+    names = settings.get("architecture", "chromagan_lite"), settings.get("critic", "chromagan")
+    assert f"architecture {names[0]} and critic {names[1]} do not read" in str(refusal.value)
+    assert str(refusal.value).endswith(f"; accepted: {', '.join(fields_read(*names))}")
+
+
+def test_a_file_may_hold_what_other_networks_read(tmp_path):
+    stored = {"architecture": "labnet", "upsampling": "nearest", "image_size": 7, "of_a_later_version": 1}
+    (tmp_path / "config.json").write_text(json.dumps(stored))
+    for config in (ChromaGANConfig.from_dict(stored), ChromaGANConfig.from_pretrained(tmp_path, class_head=False)):
+        assert (config.upsampling, config.image_size, config.class_head) == ("subpixel", 224, True)
+        assert config.of_a_later_version == 1
+    with pytest.raises(ValueError, match="width_multiplier is 9"):
+        ChromaGANConfig.from_pretrained(tmp_path, width_multiplier=9)
+    assert ChromaGANConfig.from_pretrained(tmp_path, architecture="resnet_unet").upsampling == "nearest"
+
+
+def test_every_field_is_read_by_a_network_and_none_is_a_name_that_transformers_reads():
+    fields = set(ChromaGANConfig.__annotations__) - {"model_type"}
+    assert fields == (fields_of_all().keys() | {"architecture", "critic"}) - {"num_labels"}
+    reserved = {"decoder", "encoder", "generator", "text_config", "text_encoder", "vision_config", "audio_config"}
+    assert not fields & (reserved | PreTrainedConfig().to_dict().keys())
+    config = ChromaGANConfig()
+    for side in ({}, {"decoder": True}, {"encoder": True}):
+        assert config.get_text_config(**side) is config
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from modeling_chromagan import ChromaGANConfig, ChromaGANCritic
-from modeling_chromagan.critic_patchgan import CRITICS, PatchCritic
+from modeling_chromagan.architectures import CRITICS
+from modeling_chromagan.critic_patchgan import PatchCritic
 
 
 def build(width: float = 0.0625, seed: int = 0, **settings) -> ChromaGANCritic:
@@ -20,7 +21,7 @@ def pictures(count: int, height: int, width: int) -> torch.Tensor:
 
 def test_published_layers():
     with torch.device("meta"):
-        critic = PatchCritic()
+        critic = PatchCritic.from_config(ChromaGANConfig())
     layers = [module for module in critic.modules() if isinstance(module, nn.Conv2d)]
     assert [(conv.in_channels, conv.out_channels, *conv.kernel_size, conv.stride[0]) for conv in layers] == [
         (3, 64, 4, 4, 2),
@@ -111,7 +112,7 @@ def test_wrong_shapes_are_refused(shape):
 
 def test_pix2pix_layers():
     with torch.device("meta"):
-        critic = CRITICS["pix2pix"](critic_norm="batch")
+        critic = CRITICS["pix2pix"].from_config(ChromaGANConfig(critic="pix2pix", critic_norm="batch"))
     layers = [module for module in critic.modules() if isinstance(module, nn.Conv2d)]
     assert [(conv.out_channels, conv.stride[0], conv.padding[0]) for conv in layers] == [
         (64, 2, 1),

@@ -16,6 +16,7 @@ from modeling_chromagan.color import ab_bins, decode_ab, rgb_to_lab
 from modeling_chromagan.generator_lite import LiteGenerator
 
 EXAMPLES = ROOT / "examples"
+TINY = ChromaGANConfig(trunk="lite0", width_multiplier=0.125, num_labels=5)
 # What the code that trained the packaged weights gave for two pictures, at some places: ab of half size in Lab units,
 # logits over bins, logits over classes.
 PARITY = json.loads(Path(__file__).with_name("lite_parity.json").read_text())
@@ -47,7 +48,7 @@ def with_some_statistics(generator: nn.Module) -> nn.Module:
 
 def tiny() -> LiteGenerator:
     torch.manual_seed(0)
-    return with_some_statistics(LiteGenerator(trunk="lite0", width_multiplier=0.125, num_labels=5)).eval()
+    return with_some_statistics(LiteGenerator.from_config(TINY)).eval()
 
 
 @pytest.mark.parametrize("stored", PARITY, ids=lambda stored: stored["picture"])
@@ -82,8 +83,8 @@ def test_folding_changes_nothing_but_rounding(packaged):
         assert not any(isinstance(module, nn.BatchNorm2d) for module in folded.modules())
         with torch.no_grad():
             ours, theirs = folded(luminance), generator(luminance)
-        assert theirs.ab.std() > 0.001
-        assert (decode_ab(ours.ab, "unit8") - decode_ab(theirs.ab, "unit8")).abs().max() < 1e-4
+        assert theirs.reconstruction.std() > 0.001
+        assert (decode_ab(ours.reconstruction, "unit8") - decode_ab(theirs.reconstruction, "unit8")).abs().max() < 1e-4
         torch.testing.assert_close(ours.bin_logits, theirs.bin_logits, atol=1e-3, rtol=1e-4)
         torch.testing.assert_close(ours.class_logits, theirs.class_logits, atol=1e-3, rtol=1e-4)
 
@@ -103,7 +104,7 @@ def test_on_a_cpu_the_trunk_is_computed_in_float32_whatever_is_asked():
 
 
 def test_shapes_of_everything_it_predicts():
-    generator = ChromaGANGenerator(ChromaGANConfig(trunk="lite0", width_multiplier=0.125, num_labels=5)).eval()
+    generator = ChromaGANGenerator(TINY).eval()
     with torch.no_grad():
         output = generator(torch.rand(2, 1, 45, 70))
     assert output.reconstruction.shape == (2, 2, 45, 70)
@@ -115,7 +116,7 @@ def test_predictions_stay_within_what_srgb_can_be():
     generator = tiny()
     with torch.no_grad():
         generator.chroma.weight.mul_(1e6)
-        ab = decode_ab(generator(torch.rand(1, 1, 32, 32)).ab, "unit8")
+        ab = decode_ab(generator(torch.rand(1, 1, 32, 32)).reconstruction, "unit8")
     assert ab.abs().max() <= 110.001
 
 

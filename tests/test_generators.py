@@ -8,11 +8,10 @@ from conftest import HAS_TIMM, StandInExtractor
 from torch import nn
 from transformers import ResNetConfig, ResNetForImageClassification
 
-from modeling_chromagan import ChromaGANConfig, ChromaGANGenerator, ChromaGANImageProcessor
+from modeling_chromagan import GENERATORS, ChromaGANConfig, ChromaGANGenerator, ChromaGANImageProcessor
 from modeling_chromagan.color import LUMINANCE_WEIGHTS
-from modeling_chromagan.generator_chromagan import ConvLayer, reflect_to_multiple, same_padding
-from modeling_chromagan.generator_resnet_unet import torchvision_names
-from modeling_chromagan.modeling_chromagan import GENERATORS, build_generator
+from modeling_chromagan.generator_chromagan import ConvLayer
+from modeling_chromagan.layers import reflect_to_multiple, same_padding, three_channels, torchvision_names
 
 pytestmark = pytest.mark.usefixtures("extractors")
 
@@ -62,7 +61,7 @@ every_classifier = pytest.mark.parametrize("name", [name for name in GENERATORS 
 def build(name: str = "chromagan", seed: int = 0, **settings) -> ChromaGANGenerator:
     """A tiny generator whose running statistics and shifts are not the neutral ones of a new network."""
     torch.manual_seed(seed)
-    generator = ChromaGANGenerator(ChromaGANConfig(architecture=name, **(TINY | settings))).eval()
+    generator = ChromaGANGenerator(ChromaGANConfig.from_dict(TINY | settings | {"architecture": name})).eval()
     with torch.no_grad():
         for module in generator.modules():
             if isinstance(module, nn.BatchNorm2d):
@@ -73,6 +72,11 @@ def build(name: str = "chromagan", seed: int = 0, **settings) -> ChromaGANGenera
             elif isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear) and module.bias is not None:
                 module.bias.normal_(0.0, 0.1)
     return generator
+
+
+def bare(name: str, **settings) -> nn.Module:
+    """The network of a generator, with random weights."""
+    return GENERATORS[name].from_config(ChromaGANConfig(architecture=name, **settings))
 
 
 def color_channels(generator: ChromaGANGenerator) -> int:
@@ -105,7 +109,7 @@ def count_of_weights(**settings) -> int:
 
 @every_generator
 def test_number_of_weights(name):
-    if hasattr(GENERATORS[name], "load_extractor_weights") and not HAS_TIMM:
+    if GENERATORS[name].extractor_parts and not HAS_TIMM:
         pytest.skip("timm is not installed: the extractor is a stand-in")
     assert count_of_weights(architecture=name) == WEIGHTS[name]
 
@@ -264,7 +268,7 @@ def test_reflection_goes_on_where_a_side_more_than_doubles():
 
 def test_an_unknown_generator_is_refused_with_the_names_that_exist():
     with pytest.raises(ValueError, match=f"^architecture is 'unet9'; accepted: {', '.join(GENERATORS)}$"):
-        build_generator(ChromaGANConfig(architecture="unet9"))
+        ChromaGANConfig(architecture="unet9")
 
 
 # The published network
@@ -466,7 +470,7 @@ def test_pooled_size_makes_the_dense_layers_small():
 
 def test_width_multiplier_scales_every_convolution():
     with torch.device("meta"):
-        network = build_generator(ChromaGANConfig(architecture="chromagan", width_multiplier=0.5))
+        network = bare("chromagan", width_multiplier=0.5)
     widths = {
         key.removesuffix(".weight"): weight.shape[0] for key, weight in network.named_parameters() if weight.ndim == 4
     }
@@ -485,7 +489,7 @@ def test_width_multiplier_scales_every_convolution():
 
 def test_unet_has_the_published_widths_at_256_pixels():
     with torch.device("meta"):
-        network = build_generator(ChromaGANConfig(architecture="pix2pix_unet", image_size=256))
+        network = bare("pix2pix_unet", image_size=256)
         output = network(torch.empty(2, 1, 256, 256))
     assert [block.conv.out_channels for block in network.down] == [64, 128, 256, 512, 512, 512, 512, 512]
     entering = [*(block.conv.in_channels for block in network.up), network.chroma.in_channels]
@@ -517,7 +521,7 @@ def test_unet_has_the_published_widths_at_256_pixels():
 @pytest.mark.parametrize(("image_size", "halvings"), [(32, 5), (64, 6), (96, 6), (128, 7), (256, 8), (512, 8)])
 def test_unet_halves_pictures_down_to_one_pixel_at_the_training_size(image_size, halvings):
     with torch.device("meta"):
-        network = build_generator(ChromaGANConfig(architecture="pix2pix_unet", image_size=image_size))
+        network = bare("pix2pix_unet", image_size=image_size)
     assert (len(network.down), len(network.up) + 1, network.size_multiple) == (halvings, halvings, 2**halvings)
 
 
@@ -599,7 +603,7 @@ def test_encoder_of_the_resnet_unet_is_the_library_s_resnet_18():
     luminance = pictures(1, 64, 96)
     with torch.no_grad():
         ours = generator(luminance, output_hidden_states=True).hidden_states
-        picture = generator.network.to_encoder_input(luminance)
+        picture = three_channels(luminance, generator.network.trunk_input)
         expected = theirs(picture, output_hidden_states=True).hidden_states
     assert [tuple(state.shape[1:]) for state in ours] == [
         *[(16, 32, 48), (16, 16, 24), (32, 8, 12), (64, 4, 6), (128, 2, 3)],
@@ -630,7 +634,7 @@ def test_backbone_weights_by_torchvision_s_names_are_the_same():
 def test_backbone_weights_that_do_not_fit_are_refused_and_change_nothing(change, error, message):
     tensors = resnet18().state_dict()
     change(tensors)
-    network = build_generator(ChromaGANConfig(architecture="resnet_unet", width_multiplier=0.25))
+    network = bare("resnet_unet", width_multiplier=0.25)
     before = {name: value.clone() for name, value in network.state_dict().items()}
     with pytest.raises(error, match=message):
         network.load_backbone_weights(tensors)

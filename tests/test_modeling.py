@@ -12,8 +12,14 @@ import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from modeling_chromagan import ChromaGANConfig, ChromaGANCritic, ChromaGANGenerator
-from modeling_chromagan.modeling_chromagan import GENERATORS, ColorizationOutput, CriticOutput
+from modeling_chromagan import (
+    GENERATORS,
+    ChromaGANConfig,
+    ChromaGANCritic,
+    ChromaGANGenerator,
+    ColorizationOutput,
+    CriticOutput,
+)
 
 pytestmark = pytest.mark.usefixtures("extractors")
 
@@ -39,7 +45,7 @@ def build(kind: str, **settings):
     """A tiny model that has seen a batch in training, so that its running statistics are not a new network's."""
     torch.manual_seed(0)
     cls, own = MODELS[kind]
-    model = cls(ChromaGANConfig(**(TINY | own | settings))).train()
+    model = cls(ChromaGANConfig.from_dict(TINY | own | settings)).train()
     with torch.no_grad():
         model(batch_for(model, count=3))
     return model.eval()
@@ -245,11 +251,12 @@ def test_no_tensor_hides_outside_of_parameters_and_buffers(kind):
 @every_generator
 def test_a_new_network_starts_with_activations_of_ordinary_size(kind):
     torch.manual_seed(0)
-    model = ChromaGANGenerator(ChromaGANConfig(**(TINY | {"architecture": kind, "width_multiplier": 0.25}))).train()
+    config = ChromaGANConfig.from_dict(TINY | {"architecture": kind, "width_multiplier": 0.25})
+    model = ChromaGANGenerator(config).train()
     with torch.no_grad():
         states = model(batch_for(model, count=4, size=64), output_hidden_states=True).hidden_states
     # pix2pix starts from weights of deviation 0.02, from which batch norm makes ordinary sizes behind the first layer.
-    least = 0.005 if hasattr(model.network, "initial_deviation") else 0.05
+    least = 0.005 if model.network.initial_std else 0.05
     for i, state in enumerate(states):
         assert least < state.std() < 5, i
 

@@ -289,7 +289,7 @@ def describe_model(colorizer: ModelColorizer, class_head: str) -> dict[str, Any]
     """What stands beside a model's figures."""
     generator = colorizer.generator
     stored = ChromaGANConfig.from_pretrained(colorizer.place).dtype
-    is_rgb = getattr(generator.network, "output_space", "ab") == "rgb"
+    is_rgb = generator.network.output_space == "rgb"
     return {
         "model": colorizer.name,
         "place": colorizer.place,

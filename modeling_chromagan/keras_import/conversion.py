@@ -8,7 +8,7 @@ What Keras does differently, and where it is taken care of:
 
 - kernels are (height, width, in, out) and (in, out): `to_torch`;
 - pictures are flattened channels last, so the rows of the first dense kernels are in another order: `to_torch`;
-- "same" padding at stride 2 is asymmetric: `same_padding` in generator_chromagan.py, for the critic too;
+- "same" padding at stride 2 is asymmetric: `same_padding` in layers.py, for the critic too;
 - batch norm has epsilon 1e-3 and momentum 0.99, upsampling repeats pixels: generator_chromagan.py.
 """
 
@@ -23,8 +23,8 @@ import torch
 from torch import nn
 
 from ..configuration_chromagan import ChromaGANConfig
-from ..generator_chromagan import scale_width
 from ..image_processing_chromagan import ChromaGANImageProcessor
+from ..layers import scale_width
 from ..modeling_chromagan import ChromaGANGenerator
 from ..pipeline_chromagan import ChromaGANPipeline
 from .file import ConversionError, KerasLayer, open_layers, read_tensor

@@ -6,10 +6,10 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from ..architectures import CRITICS
 from ..color import decode_ab, decode_luminance, lab_to_rgb
-from ..critic_projected import ProjectedCritic
 from ..errors import SettingError
-from ..generator_chromagan import reflect_to_multiple
+from ..layers import reflect_to_multiple
 from ..sources.pretrained_weights import load_lite_features
 from ..trunk_efficientnet_lite import EfficientNetLite, normalize_picture
 from .recipe import Recipe
@@ -88,11 +88,12 @@ def load_picture_features(recipe: Recipe) -> PictureFeatures | None:
         return None
     config = recipe.build_config()
     trunk = load_lite_features("features_model", recipe.features_model)
-    projected = any(phase.objective.adversarial_weight for phase in recipe.phases) and config.critic == "projected"
-    if projected and trunk.widths[1:] != ProjectedCritic.feature_widths:
+    wanted = CRITICS[config.critic].feature_widths
+    adversarial = any(phase.objective.adversarial_weight for phase in recipe.phases)
+    if adversarial and wanted and trunk.widths[1:] != wanted:
         raise SettingError(
             f"features_model: {recipe.features_model}: has {trunk.widths[1:]} channels; accepted with model.critic "
-            f"projected: {ProjectedCritic.feature_widths}, those of EfficientNet-Lite0"
+            f"{config.critic}: {wanted}, those of EfficientNet-Lite0"
         )
     return PictureFeatures(trunk, config.encoding)
 

