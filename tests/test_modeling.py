@@ -3,12 +3,14 @@
 import copy
 import json
 import logging
+import pickle
 import re
 import shutil
 
 import pytest
 import torch
 import torch.nn.functional as F
+import transformers
 from safetensors.torch import load_file, save_file
 from torch import nn
 
@@ -17,9 +19,12 @@ from modeling_chromagan import (
     ChromaGANConfig,
     ChromaGANCritic,
     ChromaGANGenerator,
+    ChromaGANImageProcessor,
+    ChromaGANPipeline,
     ColorizationOutput,
     CriticOutput,
 )
+from modeling_chromagan.errors import UserError
 
 pytestmark = pytest.mark.usefixtures("extractors")
 
@@ -220,6 +225,111 @@ def test_unknown_weights_other_than_the_class_head_are_reported(tmp_path, librar
     assert "network.from_elsewhere" in " ".join(library_log)
 
 
+# Pickles
+
+
+class Bomb:
+    """A pickle that makes a file when it is opened."""
+
+    def __init__(self, proof):
+        self.proof = proof
+
+    def __reduce__(self):
+        return (open, (str(self.proof), "w"))
+
+
+@pytest.fixture
+def pickled(tmp_path):
+    """A folder of a generator whose weights are such a pickle, and the file that must not appear."""
+    folder, proof = tmp_path / "model", tmp_path / "opened"
+    build("chromagan_lite").save_pretrained(folder)
+    ChromaGANImageProcessor().save_pretrained(folder)
+    (folder / "model.safetensors").unlink()
+    (folder / "pytorch_model.bin").write_bytes(pickle.dumps(Bomb(proof)))
+    pickle.loads((folder / "pytorch_model.bin").read_bytes()).close()
+    assert proof.exists(), "the pickle is harmless"
+    proof.unlink()
+    return folder, proof
+
+
+def load_teacher(folder):
+    from modeling_chromagan.training.teacher import load_auto_teacher
+
+    config = transformers.ResNetConfig(embedding_size=8, hidden_sizes=[8], depths=[1], num_channels=3)
+    config.save_pretrained(folder)
+    load_auto_teacher(str(folder))
+
+
+def start_training(folder):
+    from accelerate import Accelerator
+    from conftest import ROOT
+
+    from modeling_chromagan.training.networks import Networks
+    from modeling_chromagan.training.recipe import load_recipe
+
+    Networks(load_recipe(ROOT / "recipes" / "debug.yaml", [f"init_from={folder}"]), Accelerator(cpu=True), None)
+
+
+def load_for_evaluation(folder):
+    from modeling_chromagan.evaluation.colorizers import load_generator
+
+    load_generator(folder)
+
+
+LOADERS = {
+    "generator": ChromaGANGenerator.from_pretrained,
+    "critic": ChromaGANCritic.from_pretrained,
+    "as asked": lambda folder: ChromaGANGenerator.from_pretrained(folder, use_safetensors=False),
+    "subfolder": lambda folder: ChromaGANGenerator.from_pretrained(folder.parent, subfolder=folder.name),
+    "pipeline": ChromaGANPipeline.from_pretrained,
+    "auto class": transformers.AutoModelForImageToImage.from_pretrained,
+    "auto class as asked": lambda folder: transformers.AutoModelForImageToImage.from_pretrained(
+        folder, use_safetensors=False
+    ),
+    "evaluate": load_for_evaluation,
+    "init_from": start_training,
+    "teacher": load_teacher,
+}
+
+
+@pytest.mark.parametrize("loader", LOADERS)
+def test_a_pickle_is_refused_in_one_line_and_never_opened(loader, pickled):
+    folder, proof = pickled
+    with pytest.raises((OSError, ValueError, UserError)) as refusal:
+        LOADERS[loader](folder)
+    assert not proof.exists()
+    assert "\n" not in str(refusal.value)
+    assert str(folder) in str(refusal.value)
+    if loader != "teacher":  # of transformers' own models the library speaks
+        assert ("use_safetensors is False" if "asked" in loader else "has pytorch_model.bin") in str(refusal.value)
+        assert "accepted: safetensors files alone" in str(refusal.value)
+
+
+@pytest.mark.parametrize("by", ["index", "config"])
+def test_a_pickle_that_a_file_names_is_not_opened(by, pickled):
+    folder, proof = pickled
+    (folder / "pytorch_model.bin").rename(folder / "adapter_model.bin")
+    if by == "index":
+        index = {"metadata": {}, "weight_map": {"network.chroma.weight": "adapter_model.bin"}}
+        (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    else:
+        config = json.loads((folder / "config.json").read_text())
+        (folder / "config.json").write_text(json.dumps(config | {"transformers_weights": "adapter_model.bin"}))
+    (folder / "beside.safetensors").touch()
+    with pytest.raises(OSError, match=r"adapter_model\.bin: is no safetensors file; accepted: [^\n]+$"):
+        ChromaGANGenerator.from_pretrained(folder)
+    assert not proof.exists()
+
+
+def test_a_repository_without_safetensors_is_refused_without_the_library_s_advice(monkeypatch):
+    def refuse(*arguments, **settings):
+        raise OSError("some/where does not appear to have a file. Please do not set `use_safetensors=True`.")
+
+    monkeypatch.setattr(transformers.PreTrainedModel, "from_pretrained", refuse)
+    with pytest.raises(OSError, match=r"^some/where: has no safetensors file; accepted: safetensors files alone"):
+        ChromaGANGenerator.from_pretrained("some/where")
+
+
 # Initialization
 
 
@@ -357,6 +467,42 @@ def test_the_loss_is_there_only_with_labels_and_is_the_mean_squared_error(kind):
     torch.testing.assert_close(output.loss, (output.reconstruction - labels).square().mean())
     assert output.loss.ndim == 0
     output.loss.backward()
+
+
+@every_generator
+def test_labels_alone_leave_a_gradient_in_every_trainable_weight(kind):
+    model = build(kind).train()
+    model(batch_for(model), labels=labels_for(model)).loss.backward()
+    without = [name for name, weight in model.named_parameters() if weight.requires_grad and weight.grad is None]
+    assert without == []
+
+
+@every_classifier
+def test_class_labels_add_their_weighted_cross_entropy(kind):
+    model = build(kind)
+    batch, labels = batch_for(model), labels_for(model)
+    color = model(batch, labels=labels).loss
+    classes = torch.tensor([3, 0])
+    expected = F.cross_entropy(model(batch).logits, classes)
+    torch.testing.assert_close(model(batch, labels=labels, class_labels=classes).loss, color + 0.003 * expected)
+    output = model(batch, labels=labels, class_labels=F.one_hot(classes, 5).float(), class_weight=2)
+    torch.testing.assert_close(output.loss, color + 2 * expected)
+    output.loss.backward()
+    assert all(weight.grad is not None for weight in model.parameters() if weight.requires_grad)
+    head = [weight for name, weight in model.named_parameters() if "class_head" in name]
+    assert all(weight.grad.abs().sum() > 0 for weight in head)
+
+
+def test_class_labels_are_refused_where_they_mean_nothing():
+    model = build("chromagan_lite")
+    batch, labels = batch_for(model), labels_for(model)
+    with pytest.raises(ValueError, match=r"^class_labels has shape \(3,\); accepted: \(2,\) or \(2, 5\)$"):
+        model(batch, labels=labels, class_labels=torch.tensor([0, 1, 2]))
+    with pytest.raises(ValueError, match=r"^class_labels are given without labels; accepted: both, or labels alone$"):
+        model(batch, class_labels=torch.tensor([0, 1]))
+    for headless in (build("labnet"), build("chromagan_lite", class_head=False)):
+        with pytest.raises(ValueError, match=r"^class_labels are given to a generator without a class head"):
+            headless(batch, labels=labels, class_labels=torch.tensor([0, 1]))
 
 
 @every_generator
