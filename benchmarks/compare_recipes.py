@@ -44,7 +44,7 @@ from modeling_chromagan import ChromaGANConfig, ChromaGANPipeline
 from modeling_chromagan.architectures import fields_read
 from modeling_chromagan.evaluation.colorizers import from_picture
 from modeling_chromagan.evaluation.contact_sheet import captioned_sheet, thumbnail
-from modeling_chromagan.image_loading import PICTURE_SUFFIXES
+from modeling_chromagan.picture_formats import PICTURE_SUFFIXES
 
 PLAN = Path(__file__).with_suffix(".yaml")
 VALIDATION_MEASURE = "validation_psnr_mean"
@@ -177,7 +177,7 @@ def evaluate(rows: list[dict], protocol: str, data: str, samples: int | None, ou
 
     A measurement that was made of the same models is not made again.
     """
-    command = [*PYTHON, "-m", "modeling_chromagan.commands.evaluate", "--protocol", protocol]
+    command = [*PYTHON, "-m", "modeling_chromagan.cli", "evaluate", "--protocol", protocol]
     command += ["--model", *(row["model"] for row in rows), "--data", data, "--output", str(output)]
     command += ["--samples", str(samples)] if samples else []
     done, asked = output / "done.json", {"command": command, "models": [newest_change(row["model"]) for row in rows]}

@@ -9,10 +9,8 @@ import importlib
 import sys
 from collections.abc import Sequence
 
-from .commands.messages import print_error
-from .commands.output_plan import PlanError
-from .errors import one_line
-from .sources.models import ModelError, UsageError
+from . import __version__
+from .errors import UserError, one_line
 
 # Name: what the command does. Its module in `commands` has `add_NAME_arguments(parser)` and `run_NAME(options)`, which
 # returns the exit code; it is imported when the command is called for.
@@ -26,17 +24,17 @@ COMMANDS = {
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs `chromagan` with `arguments` (default: the process's own) and returns the exit code.
 
-    Raises SystemExit as argparse does: with code 2 for arguments it does not accept, 0 for `--help`.
+    Raises SystemExit as argparse does: with code 2 for arguments it does not accept, 0 for `--help` and `--version`.
     """
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     options = build_parser(arguments[0] if arguments else None).parse_args(arguments)
     try:
         return options.run(options)
-    except (UsageError, PlanError, ModelError) as error:
-        print_error(f"chromagan {options.command}: error: {one_line(error)}")
-        return 1 if isinstance(error, ModelError) else 2
+    except UserError as error:
+        print(f"chromagan {options.command}: error: {one_line(error)}", file=sys.stderr)
+        return error.exit_code
     except KeyboardInterrupt:
-        print_error(f"chromagan {options.command}: interrupted")
+        print(f"chromagan {options.command}: interrupted", file=sys.stderr)
         return 130
 
 
@@ -50,6 +48,7 @@ class OneLineParser(argparse.ArgumentParser):
 def build_parser(command_name: str | None = None) -> argparse.ArgumentParser:
     """The arguments of `chromagan` and its subcommands; only `command_name` gets its own."""
     parser = OneLineParser(prog="chromagan", description="Colorize photographs.", allow_abbrev=False)
+    parser.add_argument("--version", action="version", version=f"chromagan {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, summary in COMMANDS.items():
         description = f"{summary[0].upper()}{summary[1:]}."

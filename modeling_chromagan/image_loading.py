@@ -27,10 +27,6 @@ from .strict_pillow import strict_pillow
 FORMATS = ("JPEG", "PNG", "TIFF", "WEBP", "BMP", "GIF", "AVIF")
 ACCEPTED_FORMATS = "JPEG, MPO, PNG, TIFF, WebP, BMP, GIF and AVIF"
 
-PICTURE_SUFFIXES = frozenset(
-    (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".tif", ".tiff", ".webp", ".bmp", ".gif", ".avif")
-)
-
 # What people hand over by mistake, told apart from a damaged picture: offset, bytes at that offset, what it is.
 OTHER_FORMATS = (
     (0, b"%PDF", "a PDF document"),

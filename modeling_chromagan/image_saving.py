@@ -1,4 +1,4 @@
-"""Writing pictures: which format a name asks for, how each format is encoded, and no half-written file ever.
+"""Color picture -> file, complete or not at all.
 
 PNG, TIFF and WebP are lossless; only for them is every gray value of the input kept. JPEG is written as well as it
 can be: quality 95, no chroma subsampling. Everything written is sRGB and says so.
@@ -8,45 +8,19 @@ import functools
 import io
 import os
 import secrets
-from pathlib import Path, PurePath
+from pathlib import Path
 
 from PIL import Image, ImageCms, PngImagePlugin
 
-from .image_loading import PICTURE_SUFFIXES
-
-# The suffixes of every output format; a new name gets the first one.
-SUFFIXES = {
-    "png": (".png",),
-    "jpeg": (".jpg", ".jpeg", ".jpe", ".jfif"),
-    "webp": (".webp",),
-    "tiff": (".tif", ".tiff"),
-}
-OUTPUT_FORMATS = tuple(SUFFIXES)
-FORMAT_OF_SUFFIX = {suffix: name for name, suffixes in SUFFIXES.items() for suffix in suffixes}
+from .errors import UserError
+from .picture_formats import FORMAT_OF_SUFFIX
 
 # Pixels per side that the format itself can hold.
 LONGEST_SIDE = {"jpeg": 65_500, "webp": 16_383}
 
 
-class ImageSaveError(OSError):
-    """A picture could not be written; the text is one line, "PATH: reason"."""
-
-
-def output_name(name: str, output_format: str | None = None, *, keep_suffix: bool = False) -> str:
-    """The file name under which the colorization of the picture `name` is stored.
-
-    Without `output_format` (one of `OUTPUT_FORMATS`) the picture keeps its own format if that is among them, and
-    becomes a PNG if not. A suffix that already names the format is left as it is. `keep_suffix` appends the new
-    suffix to the whole name ("a.jpg.png"), for pictures that would otherwise share one output.
-    """
-    suffix = PurePath(name).suffix
-    own_format = FORMAT_OF_SUFFIX.get(suffix.lower())
-    output_format = output_format or own_format or "png"
-    new_suffix = suffix if own_format == output_format else SUFFIXES[output_format][0]
-    is_picture_suffix = suffix.lower() in PICTURE_SUFFIXES or own_format is not None
-    if is_picture_suffix and not keep_suffix:
-        name = name.removesuffix(suffix)
-    return name + new_suffix
+class ImageSaveError(UserError, OSError):
+    """A picture could not be written; "PATH: reason"."""
 
 
 def save_image(image: Image.Image, path: str | os.PathLike) -> tuple[str, ...]:
@@ -121,4 +95,4 @@ def srgb_profile() -> bytes:
     return bytes(profile)
 
 
-__all__ = ["OUTPUT_FORMATS", "ImageSaveError", "output_name", "save_image", "srgb_profile"]
+__all__ = ["ImageSaveError", "save_image"]

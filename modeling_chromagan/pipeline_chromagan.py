@@ -2,8 +2,9 @@
 
 import os
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sized
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping, Sized
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 import torch
 from PIL import Image
@@ -12,7 +13,9 @@ from transformers.dynamic_module_utils import custom_object_save
 from transformers.modeling_outputs import ImageSuperResolutionOutput
 from transformers.utils import logging
 
+from .image_loading import LoadedImage
 from .image_processing_chromagan import ChromaGANImageProcessor, name_in_list
+from .image_saving import save_image
 from .layers import reflect_to_multiple
 from .modeling_chromagan import ChromaGANGenerator
 from .processor_settings import check_names, check_settings
@@ -24,6 +27,17 @@ TASK = "image-to-image"
 # To fill batches, pictures are read ahead until one of these is reached; then all that was read is colorized.
 AHEAD_BATCHES = 4
 AHEAD_PIXELS = 100_000_000  # of the originals, which wait at one or two bytes a pixel
+
+NO_SETTINGS: Mapping[str, Any] = MappingProxyType({})
+
+
+class Colorized(NamedTuple):
+    """What became of one picture: `original` and `picture`, or `error`; `key` is what it was given with."""
+
+    key: Any
+    original: LoadedImage | None = None
+    picture: Image.Image | None = None
+    error: Exception | None = None
 
 
 class ChromaGANPipeline(Pipeline):
@@ -144,34 +158,83 @@ class ChromaGANPipeline(Pipeline):
             logger.warning_once(f"num_workers={num_workers} is ignored: pictures are read one after the other")
         count = len(inputs) if isinstance(inputs, Sized) else None
         items = inputs if isinstance(inputs, Iterable) else (inputs[i] for i in range(count))
-        window, pixels = [], 0
-        for i, item in enumerate(items):
-            window.append(self.preprocess(item, name=name_in_list(item, i, count), **preprocess_params))
-            pixels += window[-1]["originals"][0].original.gray.size
-            if len(window) >= (AHEAD_BATCHES * batch_size if batch_size > 1 else 1) or pixels >= AHEAD_PIXELS:
-                yield from self.colorize_window(window, batch_size, forward_params, postprocess_params)
-                window, pixels = [], 0
-        yield from self.colorize_window(window, batch_size, forward_params, postprocess_params)
+        named = ((i, item, name_in_list(item, i, count)) for i, item in enumerate(items))
+        ahead = AHEAD_BATCHES * batch_size if batch_size > 1 else 1
+        for done in self.read_ahead(
+            named, batch_size, ahead, (), preprocess_params, forward_params, postprocess_params
+        ):
+            yield done.picture
 
-    def colorize_window(self, window, batch_size, forward_params, postprocess_params) -> Iterator[Image.Image]:
+    def read_ahead(
+        self,
+        items: Iterable[tuple[Any, Any, str | None]],
+        batch_size: int,
+        ahead: int,
+        tolerated: tuple[type[Exception], ...] = (),
+        preprocess_params: Mapping[str, Any] = NO_SETTINGS,
+        forward_params: Mapping[str, Any] = NO_SETTINGS,
+        postprocess_params: Mapping[str, Any] = NO_SETTINGS,
+    ) -> Iterator[Colorized]:
+        """Reads some pictures, colorizes them, gives the results in their order, and goes on.
+
+        Args:
+            items: a key, the picture, and what errors call it, of each. Taken when they are read.
+            batch_size: most pictures that go through the network at a time.
+            ahead: most pictures to hold; fewer where they are large.
+            tolerated: errors that are those of one picture and are given instead of it, at once if it cannot be read.
+                After any other nothing follows.
+            preprocess_params, forward_params, postprocess_params: settings of the three steps.
+        """
+        window, pixels = [], 0
+        for key, image, name in items:
+            try:
+                inputs = self.preprocess(image, name=name, **preprocess_params)
+            except tolerated as error:
+                yield Colorized(key, error=error)
+                continue
+            pixels += inputs["originals"][0].original.gray.size
+            window.append((key, inputs))
+            del image, inputs  # or the picture would live on while the next one is read
+            if len(window) >= ahead or pixels >= AHEAD_PIXELS:
+                yield from self.colorize_window(window, batch_size, tolerated, forward_params, postprocess_params)
+                pixels = 0
+        yield from self.colorize_window(window, batch_size, tolerated, forward_params, postprocess_params)
+
+    def colorize_window(
+        self, window, batch_size, tolerated, forward_params, postprocess_params
+    ) -> Iterator[Colorized]:
+        """Colorizes prepared pictures, (key, inputs) each, as `read_ahead` says; empties `window` meanwhile."""
+        try:
+            prepared = [inputs for _, inputs in window]
+            for picture in self.run_in_batches(prepared, batch_size, forward_params, postprocess_params):
+                key, inputs = window.pop(0)
+                yield Colorized(key, inputs["originals"][0].original, picture)
+                del inputs, picture  # full-size pictures, while the next one is composed
+        except tolerated as error:
+            if len(window) == 1:
+                yield Colorized(window.pop()[0], error=error)
+        while window:  # the fault of one of them, or of their number: the rest one by one
+            yield from self.colorize_window([window.pop(0)], 1, tolerated, forward_params, postprocess_params)
+
+    def run_in_batches(self, prepared, batch_size, forward_params, postprocess_params) -> Iterator[Image.Image]:
         """Runs prepared pictures in batches of equal network size; gives results in their order.
 
         Never padded to the largest: the global features are pooled over the whole picture and would see the padding.
         """
         groups = defaultdict(list)
-        for position, model_inputs in enumerate(window):
+        for position, model_inputs in enumerate(prepared):
             groups[model_inputs["pixel_values"].shape].append(position)
         reconstructions = {}
         for positions in groups.values():
             for start in range(0, len(positions), batch_size):
                 chunk = positions[start : start + batch_size]
                 batch = {
-                    "pixel_values": torch.cat([window[position]["pixel_values"] for position in chunk]),
-                    "originals": [window[position]["originals"][0] for position in chunk],
+                    "pixel_values": torch.cat([prepared[position]["pixel_values"] for position in chunk]),
+                    "originals": [prepared[position]["originals"][0] for position in chunk],
                 }
                 outputs = self.forward(batch, **forward_params)
                 reconstructions |= zip(chunk, outputs["reconstruction"].split(1), strict=True)
-        for position, model_inputs in enumerate(window):
+        for position, model_inputs in enumerate(prepared):
             model_outputs = {"reconstruction": reconstructions[position], "originals": model_inputs["originals"]}
             yield self.postprocess(model_outputs, **postprocess_params)
 
@@ -195,4 +258,4 @@ def check_batch_size(batch_size: int | None) -> None:
         raise ValueError(f"batch_size is {batch_size!r}; accepted: a whole number from 1 upwards")
 
 
-__all__ = ["ChromaGANPipeline"]
+__all__ = ["ChromaGANPipeline", "save_image"]  # the latter so that it travels with saved models

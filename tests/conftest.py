@@ -117,3 +117,49 @@ def finished_run(photographs, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("run") / "whole"
     assert run(photographs, folder) == 0
     return folder
+
+
+def model_folder(tmp_path_factory) -> Path:
+    """A folder with a tiny random generator with strong colors, and its image processor."""
+    from modeling_chromagan import ChromaGANConfig, ChromaGANGenerator, ChromaGANImageProcessor
+
+    torch.manual_seed(0)
+    generator = ChromaGANGenerator(ChromaGANConfig(width_multiplier=0.0625, num_labels=2))
+    with torch.no_grad():  # an untrained network answers with colors far outside of sRGB
+        generator.network.chroma.weight.mul_(0.1)
+    folder = tmp_path_factory.mktemp("model")
+    generator.save_pretrained(folder)
+    ChromaGANImageProcessor(size=32).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def default_model(monkeypatch, model_folder):
+    """What `--model` names if it is not given."""
+    monkeypatch.setenv("CHROMAGAN_MODEL", str(model_folder))
+
+
+@pytest.fixture(name="run")
+def run_colorize(capsys, default_model):
+    """Runs `chromagan colorize` in this process: exit code, lines on stdout, lines on stderr."""
+    from modeling_chromagan import cli
+
+    def run_colorize(*arguments) -> tuple[int, list[str], list[str]]:
+        try:
+            code = cli.main(["colorize", *map(str, arguments)])
+        except SystemExit as error:
+            code = error.code
+        captured = capsys.readouterr()
+        return code, captured.out.splitlines(), captured.err.splitlines()
+
+    return run_colorize
+
+
+@pytest.fixture
+def no_model(monkeypatch):
+    """For refusals that must come before any work: fails the test if the model is loaded."""
+
+    def load_colorizer(model, options):
+        pytest.fail("the model was loaded")
+
+    monkeypatch.setattr("modeling_chromagan.commands.colorize.load_colorizer", load_colorizer)

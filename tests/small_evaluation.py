@@ -7,9 +7,8 @@ import numpy as np
 import torch
 from PIL import Image
 
-from modeling_chromagan import ChromaGANConfig, ChromaGANGenerator, ChromaGANImageProcessor
+from modeling_chromagan import ChromaGANConfig, ChromaGANGenerator, ChromaGANImageProcessor, cli
 from modeling_chromagan.color import encode_ab
-from modeling_chromagan.commands import evaluate
 from modeling_chromagan.modeling_chromagan import ColorizationOutput
 
 CLASS_NAMES = ["n01443537", "n01629819", "n01641577"]  # goldfish, salamander, bullfrog: 1, 25 and 30 in ImageNet-1k
@@ -65,14 +64,14 @@ class PromptedGenerator(ChromaGANGenerator):
 def evaluate_data(capsys, *arguments) -> str:
     """What the command prints; without a classifier, which takes its time, unless one is named."""
     capsys.readouterr()
-    assert evaluate.main(["--classifier", "none", *(str(argument) for argument in arguments)]) == 0
+    assert cli.main(["evaluate", "--classifier", "none", *map(str, arguments)]) == 0
     return capsys.readouterr().out
 
 
 def refused_evaluation(capsys, *arguments) -> str:
     """The one line that the command writes when it cannot go on."""
     capsys.readouterr()  # forgets the progress bars of writing the data
-    assert evaluate.main(["--classifier", "none", *(str(argument) for argument in arguments)]) == 1
+    assert cli.main(["evaluate", "--classifier", "none", *map(str, arguments)]) == 1
     lines = [line for line in capsys.readouterr().err.splitlines() if not line.startswith("skipped: ")]
     assert len(lines) == 1
     return lines[0]

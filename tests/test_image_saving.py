@@ -7,41 +7,13 @@ import pytest
 from PIL import Image, ImageCms
 
 from modeling_chromagan import image_saving
-from modeling_chromagan.image_saving import ImageSaveError, output_name, save_image, srgb_profile
+from modeling_chromagan.image_saving import ImageSaveError, save_image, srgb_profile
 
 
 def random_picture(mode: str = "RGB", size: tuple[int, int] = (41, 23)) -> Image.Image:
     channels = len(Image.new(mode, (1, 1)).getbands())
     pixels = np.random.default_rng(0).integers(0, 256, (size[1], size[0], channels), dtype=np.uint8)
     return Image.fromarray(pixels.squeeze(2) if channels == 1 else pixels)
-
-
-@pytest.mark.parametrize(
-    ("name", "output_format", "expected"),
-    [
-        ("a.jpg", None, "a.jpg"),
-        ("a.JPEG", None, "a.JPEG"),
-        ("scan.TIF", None, "scan.TIF"),
-        ("a.webp", None, "a.webp"),
-        ("a.bmp", None, "a.png"),
-        ("a.gif", None, "a.png"),
-        ("a.jpg", "png", "a.png"),
-        ("a.jpeg", "jpeg", "a.jpeg"),
-        ("a.png", "jpeg", "a.jpg"),
-        ("a.png", "tiff", "a.tif"),
-        ("a.b.png", "webp", "a.b.webp"),
-        ("without-suffix", None, "without-suffix.png"),
-        ("plate.1912", "jpeg", "plate.1912.jpg"),
-    ],
-)
-def test_output_name_is_the_input_name_with_the_new_suffix(name, output_format, expected):
-    assert output_name(name, output_format) == expected
-
-
-def test_output_name_can_keep_the_original_suffix():
-    assert output_name("a.jpg", "png", keep_suffix=True) == "a.jpg.png"
-    assert output_name("a.bmp", keep_suffix=True) == "a.bmp.png"
-    assert output_name("a.jpg", keep_suffix=True) == "a.jpg.jpg"
 
 
 @pytest.mark.parametrize("mode", ["RGB", "RGBA"])

@@ -1,7 +1,7 @@
 """`chromagan colorize`: pictures and folders in, color pictures out.
 
-The model is loaded only once the arguments and every output's name were checked, and only if there is something left
-to do.
+The model is loaded, and numpy, Pillow and torch are imported, only once the arguments and every output's name were
+checked, and only if there is something left to do.
 """
 
 import argparse
@@ -10,25 +10,21 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-from PIL import Image
-
-from ..errors import ImageLoadError, first_line
-from ..image_loading import LoadedImage
-from ..image_saving import OUTPUT_FORMATS, ImageSaveError, save_image
+from ..errors import SettingError, UserError, first_line
+from ..picture_formats import OUTPUT_FORMATS
 from ..processor_settings import CHOICES, RANGES
-from ..sources.models import FLOAT16_ON_CPU, UsageError, find_model, load_colorizer
+from ..sources.models import FLOAT16_ON_CPU, find_model, load_colorizer
 from .arguments import device_name, number, whole_number
 from .messages import Report, only_own_output
 from .output_plan import Task, make_plan
 
 if TYPE_CHECKING:
+    from PIL import Image
+
+    from ..image_loading import LoadedImage
     from ..pipeline_chromagan import ChromaGANPipeline
 
 DTYPES = ("auto", "float32", "bfloat16", "float16")
-
-# A batch is also closed when its originals have this many pixels together, however many pictures it may hold.
-PIXELS_AT_ONCE = 100_000_000
 
 # What a picture can do wrong: unreadable, unwritable, too small, too large for the memory of the machine or the GPU
 # (torch raises RuntimeError). Anything else is a mistake of this program and keeps its traceback.
@@ -105,7 +101,7 @@ def add_colorize_arguments(parser: argparse.ArgumentParser) -> None:
 def run_colorize(options: argparse.Namespace) -> int:
     """Runs `chromagan colorize` and returns its exit code."""
     if options.dtype == "float16" and options.device == "cpu":
-        raise UsageError(FLOAT16_ON_CPU)
+        raise SettingError(FLOAT16_ON_CPU)
     model = find_model(options.model)
     plan = make_plan(options.inputs, options.out, options.format, options.compare)
     tasks = [task for task in plan.tasks if options.overwrite or not all(map(os.path.isfile, task.outputs))]
@@ -125,9 +121,9 @@ def make_folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UsageError(f"-o {folder} cannot be made: {error.strerror}") from error
+        raise SettingError(f"-o {folder} cannot be made: {error.strerror}") from error
     if not os.access(folder, os.W_OK | os.X_OK):
-        raise UsageError(f"-o {folder} cannot be written: permission denied")
+        raise SettingError(f"-o {folder} cannot be written: permission denied")
 
 
 def colorize_tasks(
@@ -135,50 +131,23 @@ def colorize_tasks(
 ) -> None:
     """Reads, colorizes and writes the pictures of `tasks`, holding one batch of them at a time."""
     batch_size = options.batch_size or (1 if colorizer.device.type == "cpu" else 8)
-    batch, pixels = [], 0
-    for task in tasks:
-        try:
-            inputs = colorizer.preprocess(str(task.source), name=str(task.source))
-        except PICTURE_ERRORS as error:
+    items = ((task, str(task.source), str(task.source)) for task in tasks)
+    for task, original, picture, error in colorizer.read_ahead(items, batch_size, batch_size, PICTURE_ERRORS):
+        if error is not None:
             report.fail(describe(error, task.source))
-            continue
-        original = inputs["originals"][0].original
-        for note in original.notes:
-            report.note(f"{task.source}: {note}")
-        batch.append((task, inputs))
-        pixels += original.gray.size
-        del inputs, original  # or the picture would live on while the next one is read
-        if len(batch) == batch_size or pixels >= PIXELS_AT_ONCE:
-            colorize_batch(batch, colorizer, batch_size, options.overwrite, report)
-            batch, pixels = [], 0
-    colorize_batch(batch, colorizer, batch_size, options.overwrite, report)
+        else:
+            for note in original.notes:
+                report.note(f"{task.source}: {note}")
+            write_outputs(task, original, picture, options.overwrite, report)
+        del original, picture, error  # or they would live on while the next one is read
 
 
-def colorize_batch(
-    batch: list[tuple[Task, dict]],
-    colorizer: "ChromaGANPipeline",
-    batch_size: int,
-    overwrite: bool,
-    report: Report,
+def write_outputs(
+    task: Task, original: "LoadedImage", picture: "Image.Image", overwrite: bool, report: Report
 ) -> None:
-    """Colorizes prepared pictures and writes each as soon as it is done; empties `batch`."""
-    while batch:
-        results = colorizer.colorize_window([inputs for _, inputs in batch], batch_size, {}, {})
-        try:
-            for picture in results:
-                task, inputs = batch.pop(0)
-                write_outputs(task, inputs["originals"][0].original, picture, overwrite, report)
-                del task, inputs, picture  # full-size pictures, while the next one is composed
-        except PICTURE_ERRORS as error:
-            if batch_size > 1:  # the fault of one of them, or of their number: the rest of the batch one by one
-                batch_size = 1
-            else:
-                task, _ = batch.pop(0)
-                report.fail(describe(error, task.source))
-
-
-def write_outputs(task: Task, original: LoadedImage, picture: Image.Image, overwrite: bool, report: Report) -> None:
     """Writes those outputs of a task that are missing, or all."""
+    from ..image_saving import save_image
+
     notes = ()
     try:
         if overwrite or not os.path.isfile(task.target):
@@ -195,15 +164,18 @@ def write_outputs(task: Task, original: LoadedImage, picture: Image.Image, overw
 
 def describe(error: BaseException, source: Path) -> str:
     """An error as "NAME: reason"."""
-    if isinstance(error, ImageLoadError | ImageSaveError):
+    if isinstance(error, UserError):
         return str(error)
     if isinstance(error, MemoryError):
         return f"{source}: too large for the memory that is free"
     return f"{source}: {first_line(error)}"
 
 
-def side_by_side(original: LoadedImage, picture: Image.Image) -> Image.Image:
+def side_by_side(original: "LoadedImage", picture: "Image.Image") -> "Image.Image":
     """The original in 8-bit gray on the left, its colorization on the right."""
+    import numpy as np
+    from PIL import Image
+
     gray = original.gray
     if gray.dtype != np.uint8:
         gray = np.rint(gray * np.float32(255 / np.iinfo(gray.dtype).max if gray.dtype.kind == "u" else 255))

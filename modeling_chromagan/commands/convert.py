@@ -1,15 +1,11 @@
 """`chromagan convert`: a Keras file in, a model folder out."""
 
 import argparse
+import importlib.util
 import os
-import sys
 from pathlib import Path
 
-from safetensors import SafetensorError
-
-from ..errors import one_line
-from ..keras_import.conversion import convert
-from ..keras_import.file import ConversionError
+from ..errors import SettingError, UserError
 from .messages import only_own_output
 
 
@@ -32,19 +28,19 @@ def add_convert_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run_convert(options: argparse.Namespace) -> int:
-    """Runs `chromagan convert` with parsed arguments; returns the exit code, as the other commands do."""
-    problem = usage_problem(options.file, options.out)
-    if problem:
-        return fail(problem, 2)
+    """Runs `chromagan convert` and returns its exit code."""
+    check_usage(options.file, options.out)
+    from safetensors import SafetensorError
+
+    from ..keras_import.conversion import convert
+
     try:
         with only_own_output(quiet=False):
             generator, differences = convert(options.file, options.out, options.class_head, report=options.report)
-    except ConversionError as error:
-        return fail(error, 1)
-    except MemoryError:
-        return fail(f"{options.file}: too large for the memory that is free", 1)
+    except MemoryError as error:
+        raise UserError(f"{options.file}: too large for the memory that is free") from error
     except (OSError, SafetensorError) as error:
-        return fail(f"-o {options.out} cannot be written: {getattr(error, 'strerror', None) or error}", 1)
+        raise UserError(f"-o {options.out} cannot be written: {getattr(error, 'strerror', None) or error}") from error
     config = generator.config
     weights = sum(tensor.numel() for tensor in generator.state_dict().values() if tensor.ndim)  # no counters
     head = f"class head of {config.num_labels} classes" if config.class_head else "no class head"
@@ -54,25 +50,17 @@ def run_convert(options: argparse.Namespace) -> int:
     return 0
 
 
-def usage_problem(source: Path, folder: Path) -> str | None:
-    """Why nothing can be converted here, found before any work; `None` if nothing speaks against it."""
-    try:
-        import h5py  # noqa: F401
-    except ImportError:
-        return 'h5py is missing; it comes with pip install "chromagan[convert]"'
+def check_usage(source: Path, folder: Path) -> None:
+    """Raises SettingError if nothing can be converted here, found before any work."""
+    if importlib.util.find_spec("h5py") is None:
+        raise SettingError('h5py is missing; it comes with pip install "chromagan[convert]"')
     if not source.is_file():
-        return f"{source}: {'not a file' if source.exists() else 'no such file'}; accepted: an HDF5 file with weights"
+        problem = "not a file" if source.exists() else "no such file"
+        raise SettingError(f"{source}: {problem}; accepted: an HDF5 file with weights")
     if not os.access(source, os.R_OK):
-        return f"{source}: cannot be read: permission denied"
+        raise SettingError(f"{source}: cannot be read: permission denied")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir()) or folder.samefile(os.curdir)):
-        return f"-o {folder} exists; accepted: a new folder, or an empty one that is not the current one"
+        raise SettingError(f"-o {folder} exists; accepted: a new folder, or an empty one that is not the current one")
     parent = next(parent for parent in folder.absolute().parents if parent.exists())
     if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
-        return f"-o {folder} cannot be made in {parent}; accepted: a place that can be written"
-    return None
-
-
-def fail(reason: object, code: int) -> int:
-    """Prints the one line of an error to stderr and returns `code`."""
-    print(f"chromagan convert: error: {one_line(reason)}", file=sys.stderr)
-    return code
+        raise SettingError(f"-o {folder} cannot be made in {parent}; accepted: a place that can be written")

@@ -1,34 +1,24 @@
-"""Measures models on the photographs of a data set, beside the same photographs left gray: `chromagan evaluate`.
-
-    chromagan evaluate --model FOLDER OWNER/NAME --data zh-plus/tiny-imagenet --protocol tiny64 --output FOLDER
-    python -m modeling_chromagan.commands.evaluate ...   # the same
-
-This file holds the options, the order of events and the exit code.
-"""
+"""`chromagan evaluate`: measures models on the photographs of a data set, beside the same photographs left gray."""
 
 import argparse
 import contextlib
 import importlib.util
 import sys
-from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
-from tqdm import tqdm
-
+from .. import PACKAGED_WEIGHTS
 from ..errors import SettingError, UserError, first_line
-from ..evaluation.colorizers import load_colorizers
-from ..evaluation.contact_sheet import comparison_sheet, evaluation_sheet
-from ..evaluation.lpips_fid import load_perceptual_measures
-from ..evaluation.measurement import Evaluation, EvaluationError
-from ..evaluation.pictures import open_source
-from ..evaluation.protocols import PROTOCOLS
-from ..evaluation.recognition import DEFAULT_CLASSIFIER, Recognizer, load_recognizer
-from ..evaluation.report import PictureTable, markdown_report, write_results
+from ..evaluation.protocols import DEFAULT_CLASSIFIER, PROTOCOLS
 from ..processor_settings import RANGES
+from .arguments import number, whole_number
 from .messages import only_own_output
 
-PACKAGED_MODEL = Path(__file__).resolve().parents[1] / "pretrained"
+if TYPE_CHECKING:
+    import torch
+
+    from ..evaluation.measurement import Evaluation
+    from ..evaluation.recognition import Recognizer
 
 
 def add_evaluate_arguments(parser: argparse.ArgumentParser) -> None:
@@ -49,13 +39,13 @@ def add_evaluate_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add("--split", default="valid", help="split of the data set, or subfolder of pictures (default: %(default)s)")
     add("--protocol", choices=PROTOCOLS, default="tiny64", help=f"how it is measured: {protocols} (default: tiny64)")
-    add("--samples", type=_positive, metavar="N", help="only N pictures, evenly spaced (default: all)")
-    add("--batch-size", type=_positive, default=64, metavar="N", help="pictures at once (default: %(default)s)")
+    add("--samples", type=whole_number(1), metavar="N", help="only N pictures, evenly spaced (default: all)")
+    add("--batch-size", type=whole_number(1), default=64, metavar="N", help="pictures at once (default: %(default)s)")
     add("--device", default="cpu", help="device of torch that the networks run on (default: %(default)s)")
     add(
         "--saturation",
         nargs="+",
-        type=_number_between(0.0, 2.0),
+        type=number(*RANGES["saturation"]),
         default=[1.0],
         metavar="FACTOR",
         help="factors from 0 to 2 on the predicted chroma, a row for each by one pass of the network (default: 1, as "
@@ -63,7 +53,7 @@ def add_evaluate_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add(
         "--working-size",
-        type=_number_between(*RANGES["shortest_edge"]),
+        type=whole_number(*RANGES["shortest_edge"]),
         metavar="PIXELS",
         help="short side of what the network sees (default: the model's with --protocol native, else that of the "
         "compared picture)",
@@ -91,31 +81,30 @@ def add_evaluate_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run_evaluate(options: argparse.Namespace) -> int:
-    """Measures, prints and writes what `options` ask for; errors are one line on stderr.
-
-    Returns:
-        The exit code: 0 done (pictures that had to be skipped are named and counted), 1 it cannot be measured.
-    """
-    try:
-        with only_own_output(quiet=True):
-            _run(options)
-    except UserError as error:
-        print(f"chromagan evaluate: error: {first_line(error)}", file=sys.stderr)
-        return 1
-    return 0
-
-
-def _run(options: argparse.Namespace) -> None:
+    """Runs `chromagan evaluate` and returns its exit code: 0, however many pictures had to be skipped."""
     if importlib.util.find_spec("skimage") is None:
-        raise EvaluationError("SSIM and CIEDE2000 need scikit-image: pip install 'chromagan[train]'")
+        raise UserError("SSIM and CIEDE2000 need scikit-image: pip install 'chromagan[train]'")
     if options.output is not None:
         try:
             options.output.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise EvaluationError(f"--output {options.output} cannot be made: {error.strerror}") from error
+            raise UserError(f"--output {options.output} cannot be made: {error.strerror}") from error
+    with only_own_output(quiet=True):
+        _evaluate(options)
+    return 0
+
+
+def _evaluate(options: argparse.Namespace) -> None:
+    from tqdm import tqdm
+
+    from ..evaluation.colorizers import load_colorizers
+    from ..evaluation.lpips_fid import load_perceptual_measures
+    from ..evaluation.measurement import Evaluation
+    from ..evaluation.pictures import open_source
+
     protocol, device = PROTOCOLS[options.protocol], _device(options.device)
     colorizers = load_colorizers(
-        options.model or [str(PACKAGED_MODEL)],
+        options.model or [str(PACKAGED_WEIGHTS)],
         protocol,
         device,
         saturations=list(dict.fromkeys(options.saturation)),
@@ -138,19 +127,23 @@ def _run(options: argparse.Namespace) -> None:
     _measure(evaluation, options.output)
 
 
-def _device(name: str) -> torch.device:
+def _device(name: str) -> "torch.device":
+    import torch
+
     try:
         device = torch.device(name)
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError) as error:
-        raise EvaluationError(f"--device {name}: {first_line(error)}") from error
+        raise UserError(f"--device {name}: {first_line(error)}") from error
     return device
 
 
-def _recognizer(where: str, device: torch.device) -> Recognizer | None:
+def _recognizer(where: str, device: "torch.device") -> "Recognizer | None":
     """The classifier, or `None` where none is wanted or, said on stderr, none can be had."""
     if where == "none":
         return None
+    from ..evaluation.recognition import load_recognizer
+
     try:
         return load_recognizer(where, device)
     except SettingError as error:
@@ -158,8 +151,12 @@ def _recognizer(where: str, device: torch.device) -> Recognizer | None:
         return None
 
 
-def _measure(evaluation: Evaluation, output: Path | None) -> None:
+def _measure(evaluation: "Evaluation", output: Path | None) -> None:
     """Runs and prints; writes results, tables and sheets into `output`, if there is one."""
+    from ..evaluation.contact_sheet import comparison_sheet, evaluation_sheet
+    from ..evaluation.report import PictureTable, markdown_report, write_results
+    from ..image_saving import save_image
+
     with contextlib.ExitStack() as stack:
         paths = [] if output is None else [output / f"{row.name}.csv" for row in evaluation.rows[1:]]
         tables = [stack.enter_context(contextlib.closing(PictureTable(path))) for path in paths]
@@ -167,41 +164,6 @@ def _measure(evaluation: Evaluation, output: Path | None) -> None:
     print(markdown_report(results))
     if output is not None:
         write_results(output, results)
-        evaluation_sheet(evaluation).save(output / "contact_sheet.png")
+        save_image(evaluation_sheet(evaluation), output / "contact_sheet.png")
         if len(evaluation.rows) > 2:
-            comparison_sheet(evaluation).save(output / "comparison.png")
-
-
-def _positive(text: str) -> int:
-    """An argparse type: a whole number from 1 upwards."""
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r}; accepted: a whole number from 1 upwards")
-    return int(text)
-
-
-def _number_between(least: float, most: float) -> Callable[[str], float]:
-    """An argparse type: a number in this range, a whole one where the bounds of the range are."""
-    kind, accepted = (int, "a whole number") if isinstance(least, int) else (float, "a number")
-
-    def parse(text: str) -> float:
-        with contextlib.suppress(ValueError):
-            if least <= (number := kind(text)) <= most:
-                return number
-        raise argparse.ArgumentTypeError(f"{text!r}; accepted: {accepted} from {least:g} to {most:g}")
-
-    return parse
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """The command `python -m modeling_chromagan.commands.evaluate`."""
-    parser = argparse.ArgumentParser(
-        prog="python -m modeling_chromagan.commands.evaluate", description="Measures models on photographs."
-    )
-    add_evaluate_arguments(parser)
-    return run_evaluate(parser.parse_args(arguments))
-
-
-__all__ = ["add_evaluate_arguments", "run_evaluate"]
-
-if __name__ == "__main__":
-    sys.exit(main())
+            save_image(comparison_sheet(evaluation), output / "comparison.png")

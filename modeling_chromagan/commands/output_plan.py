@@ -1,4 +1,4 @@
-"""Which picture becomes which file: every output is named, and every clash refused, before any work is done.
+"""Which picture becomes which file; every clash is refused before any work is done.
 
 No picture is opened here and torch is not imported, so a refusal takes no time.
 """
@@ -10,12 +10,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..image_loading import PICTURE_SUFFIXES
-from ..image_saving import FORMAT_OF_SUFFIX, output_name
-
-
-class PlanError(ValueError):
-    """Inputs and outputs contradict each other; the text is one line."""
+from ..errors import SettingError
+from ..picture_formats import FORMAT_OF_SUFFIX, PICTURE_SUFFIXES, output_name
 
 
 @dataclass(frozen=True)
@@ -47,19 +43,19 @@ def make_plan(inputs: Sequence[Path], out: Path, output_format: str | None, comp
     folder. Two that would share an output keep their suffixes ("a.jpg.png").
 
     Raises:
-        PlanError: if two pictures would still share an output, or an output would be an input.
+        SettingError: if two pictures would still share an output, or an output would be an input.
     """
     if os.path.exists(out) and not os.path.isdir(out):
-        raise PlanError(f"-o {out} is a file; accepted: a folder")
+        raise SettingError(f"-o {out} is a file; accepted: a folder")
     if out.suffix.lower() in FORMAT_OF_SUFFIX and not os.path.isdir(out):
-        raise PlanError(f"-o {out} is named like a picture; accepted: a folder, results keep their names in it")
+        raise SettingError(f"-o {out} is named like a picture; accepted: a folder, results keep their names in it")
 
     plan = Plan()
     places = {}  # (real path, place below `out`) -> path as given; naming a picture twice makes no second output
     for path in inputs:
         if os.path.isdir(path):
             if os.path.isdir(out) and path.samefile(out):
-                raise PlanError(f"{path} is both INPUT and OUT; choose another OUT")
+                raise SettingError(f"{path} is both INPUT and OUT; choose another OUT")
             for picture in find_pictures(path, out, plan):
                 places.setdefault((os.path.realpath(picture), picture.relative_to(path)), picture)
         elif os.path.exists(path):
@@ -82,10 +78,10 @@ def make_plan(inputs: Sequence[Path], out: Path, output_format: str | None, comp
         for output in task.outputs:
             first = written.setdefault(key(output), task.source)
             if first is not task.source:
-                raise PlanError(f"{first} and {task.source} would both become {output}; colorize them separately")
+                raise SettingError(f"{first} and {task.source} would both become {output}; colorize them separately")
             for location in locations(output):
                 if key(location) in read:
-                    raise PlanError(f"{output} would replace the input {read[key(location)]}; choose another OUT")
+                    raise SettingError(f"{output} would replace the input {read[key(location)]}; choose another OUT")
     return plan
 
 
@@ -135,4 +131,4 @@ def fold_case(path: Path) -> str:
     return unicodedata.normalize("NFC", str(path)).casefold()
 
 
-__all__ = ["Plan", "PlanError", "Task", "make_plan"]
+__all__ = ["Plan", "Task", "make_plan"]

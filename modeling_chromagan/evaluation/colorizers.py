@@ -12,7 +12,6 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from PIL import Image
-from safetensors import SafetensorError
 
 from ..color import encode_ab, encode_luminance, lab_to_rgb8, reconstruction_to_ab
 from ..composition import compose
@@ -21,6 +20,7 @@ from ..image_loading import load_image
 from ..image_processing_chromagan import ChromaGANImageProcessor
 from ..modeling_chromagan import ChromaGANGenerator, ColorizationOutput
 from ..pipeline_chromagan import ChromaGANPipeline
+from ..sources.models import load_generator, load_image_processor
 from .protocols import Protocol
 
 GREY = "grey (ab = 0)"
@@ -204,17 +204,14 @@ def load_colorizers(
     """Models of folders or Hub ids, in float32, under names that differ; `settings` are those of `ModelColorizer`.
 
     Raises:
-        ColorizerError: naming the first one that cannot be loaded.
+        ModelError: naming the first one that cannot be loaded.
     """
     colorizers, taken = [], set()
     for place in places:
         generator = load_generator(place).to(device)
         processor = None
         if protocol.network == "pipeline":
-            try:
-                processor = ChromaGANImageProcessor.from_pretrained(place)
-            except (OSError, ValueError) as error:
-                raise ColorizerError(f"{place}: {first_line(error)}") from error
+            processor = load_image_processor(place)
         stem = name_of(place)
         name, number = stem, 1
         while name in taken:
@@ -230,27 +227,6 @@ def name_of(place: str) -> str:
     parts = (Path(os.path.abspath(place)) if Path(place).is_dir() else Path(place)).parts
     name = parts[-2] if parts[-1] == "model" and len(parts) > 1 else parts[-1]
     return re.sub(r"[^\w.-]", "_", name).lstrip(".-") or "model"
-
-
-def load_generator(model: str | Path) -> ChromaGANGenerator:
-    """The generator of a folder or Hub id in float32 on the CPU, in evaluation mode.
-
-    Raises:
-        ColorizerError: if it cannot be loaded or its file lacks weights.
-    """
-    if not Path(model).is_dir() and not re.fullmatch(r"[\w.-]+/[\w.-]+", str(model)):
-        raise ColorizerError(f"{model}: there is no such folder; accepted: a folder or a Hub id, owner/name")
-    try:
-        generator, info = ChromaGANGenerator.from_pretrained(
-            model, dtype=torch.float32, output_loading_info=True, ignore_mismatched_sizes=True
-        )
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-        raise ColorizerError(f"{model}: {first_line(error)}") from error
-    # These were filled with random numbers: nothing measured with them would mean anything.
-    unfit = sorted(info["missing_keys"]) + sorted(name for name, *_ in info["mismatched_keys"])
-    if unfit:
-        raise ColorizerError(f"{model}: {len(unfit)} weights are missing or of another shape, {unfit[0]} is the first")
-    return generator.eval()
 
 
 def to_picture(rgb: torch.Tensor) -> Image.Image:
@@ -272,5 +248,4 @@ __all__ = [
     "colorize",
     "evaluation_mode",
     "load_colorizers",
-    "load_generator",
 ]

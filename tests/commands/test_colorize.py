@@ -1,8 +1,5 @@
 """The command as users meet it: files, lines on the screen, exit codes."""
 
-import json
-import os
-import shutil
 import subprocess
 import sys
 import weakref
@@ -12,86 +9,12 @@ import numpy as np
 import pytest
 import torch
 from conftest import ROOT
+from picture_files import files_in, is_colored, read_picture, write_picture
 from PIL import Image
-from safetensors.torch import load_file, save_file
 
-from modeling_chromagan import PACKAGED_WEIGHTS, cli, image_saving
+from modeling_chromagan import PACKAGED_WEIGHTS, image_saving
 from modeling_chromagan.color import lightness_to_gray, rgb_to_lab
-from modeling_chromagan.commands import colorize, output_plan
-from modeling_chromagan.configuration_chromagan import ChromaGANConfig
 from modeling_chromagan.image_processing_chromagan import ChromaGANImageProcessor
-from modeling_chromagan.modeling_chromagan import ChromaGANGenerator
-
-
-@pytest.fixture(scope="session")
-def model_folder(tmp_path_factory) -> Path:
-    """A tiny random generator with its processor."""
-    torch.manual_seed(0)
-    config = ChromaGANConfig(
-        width_multiplier=0.0625,
-        num_labels=2,
-    )
-    generator = ChromaGANGenerator(config)
-    with torch.no_grad():  # an untrained network answers with colors far outside of sRGB
-        generator.network.chroma.weight.mul_(0.1)
-    folder = tmp_path_factory.mktemp("model")
-    generator.save_pretrained(folder)
-    ChromaGANImageProcessor(size=32).save_pretrained(folder)
-    return folder
-
-
-@pytest.fixture(autouse=True)
-def default_model(monkeypatch, model_folder):
-    monkeypatch.setenv("CHROMAGAN_MODEL", str(model_folder))
-
-
-@pytest.fixture
-def run(capsys):
-    """Runs `chromagan colorize` in this process: exit code, lines on stdout, lines on stderr."""
-
-    def run(*arguments) -> tuple[int, list[str], list[str]]:
-        try:
-            code = cli.main(["colorize", *map(str, arguments)])
-        except SystemExit as error:
-            code = error.code
-        captured = capsys.readouterr()
-        return code, captured.out.splitlines(), captured.err.splitlines()
-
-    return run
-
-
-@pytest.fixture
-def no_model(monkeypatch):
-    """For refusals that must come before any work: fails the test if the model is loaded."""
-
-    def load_colorizer(model, options):
-        pytest.fail("the model was loaded")
-
-    monkeypatch.setattr(colorize, "load_colorizer", load_colorizer)
-
-
-def write_picture(path: Path, height: int = 40, width: int = 56, seed: int = 0, **options) -> np.ndarray:
-    """Saves a gray picture with detail up to its edges, so that no side looks like a margin; returns its pixels."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    coarse = np.random.default_rng(seed).integers(20, 236, (height // 6 + 2, width // 6 + 2)).astype(np.uint8)
-    picture = Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC)
-    picture.save(path, **options)
-    return np.asarray(picture)
-
-
-def read_picture(path: Path) -> np.ndarray:
-    with Image.open(path) as picture:
-        return np.asarray(picture.convert("RGB"), np.int16)
-
-
-def is_colored(path: Path) -> bool:
-    return bool(np.ptp(read_picture(path), axis=2).max() > 10)
-
-
-def files_in(folder: Path) -> list[str]:
-    """Every file below a folder, hidden ones too, as sorted relative names."""
-    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir())
-
 
 # ----------------------------------------------------------------------------------------- what becomes of a folder
 
@@ -144,40 +67,12 @@ def test_a_folder_becomes_the_same_tree_in_color(run, tmp_path):
         assert is_colored(tmp_path / "out" / place)
 
 
-def test_files_and_folders_can_be_mixed_and_named_twice(run, tmp_path):
-    write_picture(tmp_path / "in" / "a.png", seed=1)
-    write_picture(tmp_path / "in" / "sub" / "b.png", seed=2)
-    write_picture(tmp_path / "elsewhere" / "c.png", seed=3)
-    inputs = (tmp_path / "in", tmp_path / "in" / "a.png", tmp_path / "elsewhere" / "c.png", tmp_path / "in")
-    assert run(*inputs, "-o", tmp_path / "out") == (0, ["3 colorized, 0 kept, 0 failed, 0 not pictures"], [])
-    assert files_in(tmp_path / "out") == ["a.png", "c.png", "sub/b.png"]
-
-
-def test_linked_folders_are_followed_but_not_in_circles(run, tmp_path):
-    write_picture(tmp_path / "in" / "a.png")
-    write_picture(tmp_path / "shelf" / "b.png")
-    (tmp_path / "in" / "shelf").symlink_to(tmp_path / "shelf")
-    (tmp_path / "in" / "again").symlink_to(tmp_path / "in")
-    assert run(tmp_path / "in", "-o", tmp_path / "out") == (0, ["2 colorized, 0 kept, 0 failed, 0 not pictures"], [])
-    assert files_in(tmp_path / "out") == ["a.png", "shelf/b.png"]
-
-
 def test_a_picture_without_a_pictures_name_is_read_if_it_is_named_itself(run, tmp_path):
     write_picture(tmp_path / "in" / "plate.png")
     (tmp_path / "in" / "plate.png").rename(tmp_path / "in" / "plate")
     assert run(tmp_path / "in", "-o", tmp_path / "out")[1] == ["0 colorized, 0 kept, 0 failed, 1 not pictures"]
     assert run(tmp_path / "in" / "plate", "-o", tmp_path / "out")[0] == 0
     assert files_in(tmp_path / "out") == ["plate.png"]
-
-
-def test_out_inside_input_is_left_out(run, tmp_path):
-    write_picture(tmp_path / "a.png")
-    link = tmp_path / "link"
-    link.symlink_to(tmp_path / "colorized")
-    assert run(tmp_path, "-o", tmp_path / "colorized", "--quiet") == (0, [], [])
-    for out_folder in (tmp_path / "colorized", link):
-        assert run(tmp_path, "-o", out_folder) == (0, ["0 colorized, 1 kept, 0 failed, 0 not pictures"], [])
-    assert files_in(tmp_path / "colorized") == ["a.png"]
 
 
 # ------------------------------------------------------------------------------------------------------ bad files
@@ -204,23 +99,6 @@ def test_too_many_pixels_are_refused_by_name(run, tmp_path):
     assert (code, out) == (1, ["0 colorized, 0 kept, 1 failed, 0 not pictures"])
     assert line.startswith(f"error: {tmp_path / 'a.png'}: ")
     assert run(tmp_path / "a.png", "-o", tmp_path / "out", "--max-pixels", 2000)[0] == 0
-
-
-def test_a_folder_that_cannot_be_read_is_a_failure(run, tmp_path, monkeypatch):
-    write_picture(tmp_path / "in" / "a.png")
-    locked = tmp_path / "in" / "locked"
-    write_picture(locked / "b.png")
-    iterdir = Path.iterdir
-
-    def refuse(path):
-        if path == locked:
-            raise PermissionError(13, "Permission denied", str(path))
-        return iterdir(path)
-
-    monkeypatch.setattr(Path, "iterdir", refuse)
-    code, out, err = run(tmp_path / "in", "-o", tmp_path / "out")
-    assert (code, err) == (1, [f"error: {locked}: cannot be read: Permission denied"])
-    assert out == ["1 colorized, 0 kept, 1 failed, 0 not pictures"]
 
 
 def test_a_full_disk_is_one_line_and_leaves_nothing_behind(run, tmp_path, monkeypatch):
@@ -294,82 +172,11 @@ def test_existing_results_are_kept_unless_overwritten(run, tmp_path, model_folde
 def test_nothing_left_to_do_needs_no_model(run, tmp_path, no_model):
     write_picture(tmp_path / "in" / "a.png")
     write_picture(tmp_path / "out" / "a.png")
-    assert run(tmp_path / "in", "-o", tmp_path / "out") == (0, ["0 colorized, 1 kept, 0 failed, 0 not pictures"], [])
-
-
-@pytest.mark.parametrize(
-    ("output_format", "suffix"), [("png", "png"), ("jpeg", "jpg"), ("webp", "webp"), ("tiff", "tif")]
-)
-def test_format_and_names_that_would_be_equal(run, tmp_path, output_format, suffix):
-    for seed, name in enumerate(("a.bmp", "a.gif", "b.avif")):
-        write_picture(tmp_path / "in" / name, seed=seed)
-    assert run(tmp_path / "in", "-o", tmp_path / "out", "--format", output_format)[0] == 0
-    assert files_in(tmp_path / "out") == [f"a.bmp.{suffix}", f"a.gif.{suffix}", f"b.{suffix}"]
-
-
-@pytest.mark.parametrize("names", [("1/a.png", "2/a.png"), ("1/a.bmp", "1/a.png", "2/a.bmp.png")])
-def test_names_that_stay_equal_are_refused_before_any_work(run, tmp_path, no_model, names):
-    for name in names:
-        write_picture(tmp_path / name)
-    code, out, (line,) = run(*(tmp_path / name for name in names), "-o", tmp_path / "out")
-    assert (code, out) == (2, [])
-    first, last = tmp_path / names[0], tmp_path / names[-1]
-    assert line.startswith(
-        f"chromagan colorize: error: {first} and {last} would both become {tmp_path / 'out'}{os.sep}"
+    assert run(tmp_path / "in", "-o", tmp_path / "out") == (
+        0,
+        ["0 colorized, 1 kept, 0 failed, 0 not pictures"],
+        [],
     )
-    assert not (tmp_path / "out").exists()
-
-
-def test_where_case_does_not_count_names_that_differ_in_case_are_equal(run, tmp_path, monkeypatch, no_model):
-    for name in ("1/a.bmp", "1/A.png", "2/a.jpg", "3/A.JPG"):
-        write_picture(tmp_path / name)
-    monkeypatch.setattr(output_plan, "comparison_key", lambda folder: output_plan.fold_case)
-    plan = output_plan.make_plan([tmp_path / "1"], tmp_path / "out", None, compare=False)
-    assert [task.target.name for task in plan.tasks] == ["A.png.png", "a.bmp.png"]
-    code, _, (line,) = run(tmp_path / "2", tmp_path / "3", "-o", tmp_path / "out")
-    assert (code, "would both become" in line) == (2, True)
-
-
-def test_whether_case_counts_is_asked_of_the_file_system(tmp_path):
-    (tmp_path / "Folder").mkdir()
-    case_counts = not (tmp_path / "fOLDER").exists()
-    assert output_plan.comparison_key(tmp_path / "Folder" / "new" / "deeper") is (
-        str if case_counts else output_plan.fold_case
-    )
-    if case_counts:
-        (tmp_path / "fOLDER").symlink_to(tmp_path / "Folder")
-        assert output_plan.comparison_key(tmp_path / "Folder" / "new") is output_plan.fold_case
-    assert output_plan.fold_case(Path("\u00c9t\u00e9")) == output_plan.fold_case(Path("e\u0301TE\u0301"))
-
-
-@pytest.mark.parametrize("arguments", [[], ["--overwrite"]])
-def test_no_output_lands_on_an_input(run, tmp_path, no_model, arguments):
-    write_picture(tmp_path / "in" / "a.png", seed=1)
-    write_picture(tmp_path / "tree" / "in" / "a.bmp", seed=2)
-    before = (tmp_path / "in" / "a.png").read_bytes()
-    (tmp_path / "link").symlink_to(tmp_path / "in")
-    (tmp_path / "out").mkdir()
-    (tmp_path / "out" / "a.png").symlink_to(tmp_path / "in" / "a.png")
-    for inputs, out_folder in (
-        (["in/a.png"], "in"),
-        (["in/a.png"], "link"),
-        (["link/a.png"], "in"),
-        (["in"], "in"),
-        (["in"], "link"),
-        (["in"], "out"),
-        (["in/a.png"], "tree/../in"),
-        (["tree", "in/a.png"], "."),
-    ):
-        code, out, err = run(*(tmp_path / path for path in inputs), "-o", tmp_path / out_folder, *arguments)
-        assert (code, out, len(err)) == (2, [], 1), (inputs, out_folder)
-        assert "choose another OUT" in err[0]
-    assert (tmp_path / "in" / "a.png").read_bytes() == before
-
-
-def test_results_may_lie_beside_their_inputs_under_another_name(run, tmp_path):
-    write_picture(tmp_path / "a.bmp")
-    assert run(tmp_path / "a.bmp", "-o", tmp_path)[0] == 0
-    assert files_in(tmp_path) == ["a.bmp", "a.png"]
 
 
 @pytest.mark.parametrize(("output_format", "suffix"), [("png", "png"), ("tiff", "tif"), ("webp", "webp")])
@@ -420,9 +227,9 @@ def test_batches_change_nothing_and_hold_no_more_pictures_than_they_may(run, tmp
         write_picture(tmp_path / "in" / f"{seed}.png", height, width, seed)
     load, loaded, most = ChromaGANImageProcessor.load, [], 0
 
-    def load_and_count(self, image, *, name=None):
+    def load_and_count(self, image, **settings):
         nonlocal most
-        picture = load(self, image, name=name)
+        picture = load(self, image, **settings)
         loaded.append(weakref.ref(picture))
         most = max(most, sum(reference() is not None for reference in loaded))
         return picture
@@ -465,51 +272,6 @@ def test_settings_reach_the_network_and_the_composition(run, tmp_path):
     assert np.ptp(results["keep"][:10], axis=2).max() > 0
 
 
-def test_notes_are_one_line_each_and_quiet_has_none(run, tmp_path):
-    pages = [Image.fromarray(write_picture(tmp_path / "unused.png", seed=seed)) for seed in (0, 1)]
-    pages[0].save(tmp_path / "pages.tif", save_all=True, append_images=pages[1:])
-    Image.merge("LA", pages).save(tmp_path / "alpha.png")
-    arguments = (
-        tmp_path / "pages.tif",
-        tmp_path / "alpha.png",
-        "--format",
-        "jpeg",
-        "--overwrite",
-        "-o",
-        tmp_path / "out",
-    )
-    code, out, err = run(*arguments)
-    assert (code, len(out), len(err)) == (0, 1, 2)
-    assert err[0].startswith(f"note: {tmp_path / 'pages.tif'}: ")
-    assert err[1].startswith(f"note: {tmp_path / 'out' / 'alpha.jpg'}: JPEG has no transparency")
-    assert run(*arguments, "--quiet") == (0, [], [])
-    code, out, err = run(tmp_path / "missing.png", "-o", tmp_path / "out", "--quiet")
-    assert (code, out, len(err)) == (1, [], 1)
-
-
-def test_a_terminal_gets_a_progress_bar(run, tmp_path, monkeypatch):
-    for name in ("a.png", "b.png"):
-        write_picture(tmp_path / "in" / name)
-    (tmp_path / "in" / "c.png").touch()
-    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
-    code, _, err = run(tmp_path / "in", "-o", tmp_path / "out")
-    assert code == 1
-    assert "3/3" in err[-1]
-    assert sum("error: " in line for line in err) == 1
-    assert run(tmp_path / "in", "-o", tmp_path / "out", "--overwrite", "--quiet")[2] == [
-        line for line in err if line.startswith("error: ")
-    ]
-
-
-def test_libraries_talk_as_before_once_the_command_is_done(run, tmp_path):
-    from transformers.utils import logging
-
-    write_picture(tmp_path / "a.png")
-    before = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    assert run(tmp_path / "a.png", "-o", tmp_path / "out")[0] == 0
-    assert (logging.get_verbosity(), logging.is_progress_bar_enabled()) == before
-
-
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
@@ -539,119 +301,16 @@ def test_wrong_usage_is_one_line_and_exit_code_2(run, tmp_path, monkeypatch, no_
     assert files_in(tmp_path) == ["a.png"]
 
 
-def test_devices_that_are_not_there_are_refused(run, tmp_path, monkeypatch):
-    write_picture(tmp_path / "a.png")
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
-    for arguments, reason in (
-        (["--device", "cuda"], "--device cuda is not there; accepted here: auto, cpu"),
-        (["--device", "mps"], "--device mps is not there; accepted here: auto, cpu"),
-        (["--dtype", "float16"], "--dtype float16 needs a GPU; accepted on the CPU: auto, float32, bfloat16"),
-    ):
-        code, out, err = run(tmp_path / "a.png", "-o", tmp_path / "out", *arguments)
-        assert (code, out, err) == (2, [], [f"chromagan colorize: error: {reason}"])
-
-
-# ------------------------------------------------------------------------------------------------------- the model
-
-
-def remove(name):
-    return lambda folder: (folder / name).unlink()
-
-
-def truncate(name):
-    return lambda folder: (folder / name).write_bytes((folder / name).read_bytes()[:50])
-
-
-def forget_one_weight(folder):
-    weights = load_file(folder / "model.safetensors")
-    del weights["network.chroma.weight"]
-    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
-
-
-def widen(folder):
-    config = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps(config | {"width_multiplier": 0.125}))
-
-
-def mistype(folder):
-    config = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps(config | {"encoding": "lab"}))
-
-
-def contradict(folder):
-    settings = json.loads((folder / "preprocessor_config.json").read_text())
-    (folder / "preprocessor_config.json").write_text(json.dumps(settings | {"encoding": "symmetric"}))
-
-
-@pytest.mark.parametrize(
-    ("damage", "reason"),
-    [
-        (remove("config.json"), "has no config.json"),
-        (remove("preprocessor_config.json"), "has no preprocessor_config.json"),
-        (remove("model.safetensors"), "has no weights"),
-        (truncate("config.json"), "cannot be loaded: "),
-        (truncate("preprocessor_config.json"), "cannot be loaded: "),
-        (truncate("model.safetensors"), "cannot be loaded: "),
-        (forget_one_weight, "lacks 1 of its weights, network.chroma.weight among them"),
-        (widen, "cannot be loaded: "),
-        (mistype, "cannot be loaded: encoding is 'lab'; accepted: unit8, symmetric"),
-        (contradict, "cannot be loaded: encoding of the image processor is 'symmetric'"),
-    ],
-)
-def test_a_broken_model_is_one_line_and_exit_code_1(run, tmp_path, model_folder, damage, reason):
-    write_picture(tmp_path / "a.png")
-    folder = tmp_path / "model"
-    shutil.copytree(model_folder, folder)
-    damage(folder)
-    code, out, err = run(tmp_path / "a.png", "-o", tmp_path / "out", "--model", folder)
-    assert (code, out, len(err)) == (1, [], 1)
-    assert err[0].startswith(f"chromagan colorize: error: --model {folder} {reason}")
-    assert len(err[0]) < 400
-
-
-@pytest.mark.parametrize(
-    ("model", "reason"),
-    [
-        ("nowhere", "--model nowhere: there is no such folder, and a Hub id has the form owner/name"),
-        ("./no/where", "--model ./no/where: there is no such folder, and a Hub id has the form owner/name"),
-        ("a.png", "--model a.png is a file; accepted: a folder or a Hub id"),
-        (
-            "owner/name",
-            "--model owner/name: no such folder, not downloaded before, and the Hub cannot be reached",
-        ),
-    ],
-)
-def test_a_model_that_is_not_there_is_one_line_and_exit_code_1(run, tmp_path, monkeypatch, model, reason):
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    monkeypatch.chdir(tmp_path)
-    write_picture(tmp_path / "a.png")
-    assert run("a.png", "-o", "out", "--model", model) == (1, [], [f"chromagan colorize: error: {reason}"])
-    monkeypatch.setenv("CHROMAGAN_MODEL", model)
-    code, _, (line,) = run("a.png", "-o", "out")
-    assert (code, line) == (1, f"chromagan colorize: error: {reason}".replace("--model ", "CHROMAGAN_MODEL="))
-
-
-def test_the_option_wins_over_the_environment(run, tmp_path, monkeypatch, model_folder):
-    monkeypatch.setenv("CHROMAGAN_MODEL", "nowhere")
-    write_picture(tmp_path / "a.png")
-    assert run(tmp_path / "a.png", "-o", tmp_path / "out", "--model", model_folder)[0] == 0
-
-
-def test_half_precision_weights_are_computed_in_float32(run, tmp_path, model_folder):
-    write_picture(tmp_path / "a.png")
-    half = tmp_path / "half"
-    ChromaGANGenerator.from_pretrained(model_folder, dtype=torch.float16).save_pretrained(half)
-    ChromaGANImageProcessor.from_pretrained(model_folder).save_pretrained(half)
-    whole = tmp_path / "whole"
-    ChromaGANGenerator.from_pretrained(half, dtype=torch.float32).save_pretrained(whole)
-    ChromaGANImageProcessor.from_pretrained(model_folder).save_pretrained(whole)
-    for model in (half, whole):
-        assert run(tmp_path / "a.png", "-o", model / "out", "--model", model)[0] == 0
-    np.testing.assert_array_equal(read_picture(half / "out" / "a.png"), read_picture(whole / "out" / "a.png"))
-
-
 # ---------------------------------------------------------------------------------------------- the whole process
+
+
+def test_a_model_that_cannot_be_used_is_one_line_and_exit_code_1(run, tmp_path, monkeypatch, model_folder):
+    write_picture(tmp_path / "a.png")
+    monkeypatch.setenv("CHROMAGAN_MODEL", "nowhere")
+    reason = "there is no such folder, and a Hub id has the form owner/name"
+    expected = [f"chromagan colorize: error: CHROMAGAN_MODEL=nowhere: {reason}"]
+    assert run(tmp_path / "a.png", "-o", tmp_path / "out") == (1, [], expected)
+    assert run(tmp_path / "a.png", "-o", tmp_path / "out", "--model", model_folder)[0] == 0
 
 
 def run_process(*arguments, **options) -> subprocess.CompletedProcess:
@@ -660,7 +319,7 @@ def run_process(*arguments, **options) -> subprocess.CompletedProcess:
     )
 
 
-def test_the_command_as_a_process(tmp_path):
+def test_the_command_as_a_process(default_model, tmp_path):
     write_picture(tmp_path / "a.png")
     arguments = ("-m", "modeling_chromagan.cli", "colorize", tmp_path / "a.png", "-o", tmp_path / "out")
     done = run_process(*arguments, cwd=ROOT)

@@ -6,7 +6,7 @@ import datasets
 import pytest
 from small_evaluation import evaluate_data, photograph, refused_evaluation, write_data
 
-from modeling_chromagan.commands import evaluate
+from modeling_chromagan import cli
 
 
 def test_command_takes_some_of_the_pictures(small_model, small_data, capsys):
@@ -20,7 +20,7 @@ def test_figures_of_a_classifier_that_is_not_there_are_left_out(small_model, sma
 
     monkeypatch.setattr("importlib.metadata.files", files)
     capsys.readouterr()
-    assert evaluate.main(["--model", str(small_model), "--data", str(small_data)]) == 0
+    assert cli.main(["evaluate", "--model", str(small_model), "--data", str(small_data)]) == 0
     captured = capsys.readouterr()
     (line,) = [line for line in captured.err.splitlines() if "not measured" in line]
     assert line.startswith("Lite2 figures are not measured: --classifier: ")
@@ -50,7 +50,7 @@ def test_bad_requests_are_refused_in_one_line(small_model, small_data, tmp_path,
         ("--working-size", "15"),
     ):
         with pytest.raises(SystemExit, match="2"):
-            evaluate.main([option, value])
+            cli.main(["evaluate", option, value])
         assert f"argument {option}: " in capsys.readouterr().err
 
 

@@ -7,9 +7,8 @@ import pytest
 import torch
 from small_evaluation import PromptedGenerator, as_batch, evaluate_data, photograph, refused_evaluation, tiny_config
 
-from modeling_chromagan import ChromaGANGenerator, ChromaGANPipeline
+from modeling_chromagan import ChromaGANGenerator, ChromaGANPipeline, cli
 from modeling_chromagan.color import rgb8_to_lab, rgb_to_lab
-from modeling_chromagan.commands import evaluate
 from modeling_chromagan.evaluation.colorizers import colorize, predict
 from modeling_chromagan.evaluation.metrics import psnr, ssim
 
@@ -32,7 +31,7 @@ def test_native_is_what_a_user_of_the_pipeline_gets(small_model, tmp_path, capsy
     arguments = ["--data", tmp_path / "photographs", "--protocol", "native", "-o", tmp_path / "out"]
     capsys.readouterr()
     arguments = ["--model", small_model, *arguments, "--classifier", "none"]
-    assert evaluate.main([str(argument) for argument in arguments]) == 0
+    assert cli.main(["evaluate", *map(str, arguments)]) == 0
     assert "skipped: c.png: not a picture; accepted are JPEG" in capsys.readouterr().err
     written = json.loads((tmp_path / "out" / "results.json").read_text())
     assert written["counts"] == {"seen": 3, "measured": 2, "near_gray": 0, "broken": 1}
@@ -84,9 +83,4 @@ def test_weights_that_do_not_fit_are_refused(small_model, small_data, tmp_path, 
     lost = next(name for name in weights if name.endswith("weight"))
     generator.save_pretrained(tmp_path, state_dict={name: weights[name] for name in weights if name != lost})
     line = refused_evaluation(capsys, "--model", tmp_path, "--data", small_data)
-    assert f"1 weights are missing or of another shape, {lost} is the first" in line
-
-    weights[lost] = weights[lost].repeat(2, *(1 for _ in weights[lost].shape[1:]))
-    generator.save_pretrained(tmp_path, state_dict=weights)
-    line = refused_evaluation(capsys, "--model", tmp_path, "--data", small_data)
-    assert f"1 weights are missing or of another shape, {lost} is the first" in line
+    assert line == f"chromagan evaluate: error: {tmp_path} lacks 1 of its weights, {lost} among them"

@@ -6,7 +6,7 @@ import types
 
 import torch
 
-from modeling_chromagan.commands import evaluate
+from modeling_chromagan import cli
 
 
 def test_perceptual_measures_are_taken_or_explained(small_model, small_data, tmp_path, capsys, monkeypatch):
@@ -14,7 +14,7 @@ def test_perceptual_measures_are_taken_or_explained(small_model, small_data, tmp
     arguments = ["--model", str(small_model), "--data", str(small_data), "--perceptual", "-o", str(tmp_path)]
     arguments += ["--classifier", "none"]
     capsys.readouterr()
-    assert evaluate.main(arguments) == 0
+    assert cli.main(["evaluate", *arguments]) == 0
     said = [line for line in capsys.readouterr().err.splitlines() if "is not measured" in line]
     assert [line.split(":")[0] for line in said] == ["LPIPS is not measured", "FID is not measured"]
     assert all(line.endswith(": pip install 'chromagan[perceptual]'") for line in said)
@@ -39,7 +39,7 @@ def test_perceptual_measures_are_taken_or_explained(small_model, small_data, tmp
     for name in ("torchmetrics", "torchmetrics.image"):
         monkeypatch.setitem(sys.modules, name, types.ModuleType(name))
     monkeypatch.setitem(sys.modules, "torchmetrics.image.lpip", lpip)
-    assert evaluate.main(arguments) == 0
+    assert cli.main(["evaluate", *arguments]) == 0
     captured = capsys.readouterr()
     assert "| LPIPS |" in captured.out
     assert "LPIPS is not measured" not in captured.err

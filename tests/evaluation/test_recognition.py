@@ -14,14 +14,12 @@ from small_evaluation import as_batch, evaluate_data, photograph
 
 from modeling_chromagan import ChromaGANGenerator
 from modeling_chromagan.color import rgb8_to_lab
-from modeling_chromagan.commands import evaluate
 from modeling_chromagan.errors import SettingError
 from modeling_chromagan.evaluation.bootstrap import interval
 from modeling_chromagan.evaluation.colorizers import colorize
 from modeling_chromagan.evaluation.pictures import open_source, read_pictures
-from modeling_chromagan.evaluation.protocols import PROTOCOLS
+from modeling_chromagan.evaluation.protocols import DEFAULT_CLASSIFIER, PROTOCOLS
 from modeling_chromagan.evaluation.recognition import (
-    DEFAULT_CLASSIFIER,
     FeatureStatistics,
     RecognitionMetrics,
     Recognized,
@@ -165,7 +163,9 @@ class ChannelRecognizer:
 
 
 def test_command_shows_what_a_classifier_recognizes(small_model, small_data, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(evaluate, "load_recognizer", lambda where, device: ChannelRecognizer())
+    monkeypatch.setattr(
+        "modeling_chromagan.evaluation.recognition.load_recognizer", lambda where, device: ChannelRecognizer()
+    )
     arguments = ["--model", small_model, "--data", small_data, "--saturation", "0", "1", "--classifier", "any"]
     printed = evaluate_data(capsys, *arguments, "-o", tmp_path)
     written = json.loads((tmp_path / "results.json").read_text())

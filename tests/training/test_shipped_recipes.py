@@ -18,8 +18,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 import train
-from modeling_chromagan import ChromaGANPipeline
-from modeling_chromagan.commands.evaluate import main as evaluate
+from modeling_chromagan import ChromaGANPipeline, cli
 from modeling_chromagan.training.run.checkpoint import list_checkpoints
 from modeling_chromagan.trunk_efficientnet_lite import EfficientNetLiteClassifier
 
@@ -147,6 +146,6 @@ def test_models_of_all_families_are_measured_side_by_side(pictures, runs, capsys
     if len(models) < 5:
         pytest.skip("the recipes were not trained in this run")
     command = ["--model", *models, "--data", str(pictures), "--split", "train", "--classifier", "none"]
-    assert evaluate([*command, "--protocol", "stretch256", "--output", str(runs / "measured")]) == 0
+    assert cli.main(["evaluate", *command, "--protocol", "stretch256", "--output", str(runs / "measured")]) == 0
     table = (runs / "measured" / "results.md").read_text(encoding="utf-8")
     assert table.index("grey (ab = 0)") < min(table.index(Path(model).parent.name) for model in models)
