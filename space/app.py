@@ -25,7 +25,7 @@ import numpy as np
 import torch
 import transformers
 from huggingface_hub import metadata_load
-from PIL import Image, PngImagePlugin
+from PIL import Image
 
 HERE = Path(__file__).resolve().parent
 CHECKOUT = HERE.parent if (HERE.parent / "modeling_chromagan").is_dir() else None
@@ -80,25 +80,22 @@ def find_model() -> tuple[str, str | None]:
 def load_colorizer() -> transformers.Pipeline:
     """The pipeline that the page runs, in float32; ends the program with one line if it cannot be loaded."""
     model, revision = find_model()
-    hub_options = {} if revision is None else {"revision": revision}
-    model_options = {"class_head": False, "use_safetensors": True}
+    if package:
+        models = importlib.import_module("modeling_chromagan.sources.models")
+        try:
+            return models.load_pipeline(models.ModelSource(model, f"the model {model}", revision), DEVICE)
+        except models.ModelError as error:
+            sys.exit(str(error))
     try:
-        if not package:
-            colorizer = transformers.pipeline(
-                "image-to-image",
-                model=model,
-                dtype=torch.float32,
-                device=DEVICE,
-                trust_remote_code=True,
-                model_kwargs=model_options,
-                **hub_options,
-            )
-        else:
-            processor = package.ChromaGANImageProcessor.from_pretrained(model, **hub_options)
-            generator = package.ChromaGANGenerator.from_pretrained(
-                model, dtype=torch.float32, **model_options, **hub_options
-            )
-            colorizer = package.ChromaGANPipeline(generator, processor, device=DEVICE)
+        colorizer = transformers.pipeline(
+            "image-to-image",
+            model=model,
+            revision=revision,
+            dtype=torch.float32,
+            device=DEVICE,
+            trust_remote_code=True,
+            model_kwargs={"class_head": False, "use_safetensors": True},
+        )
     except (OSError, ValueError) as error:
         sys.exit(f"the model {model} cannot be loaded: {str(error).strip().splitlines()[0]}")
     colorizer.model.fold_batch_norms()
@@ -151,12 +148,8 @@ def save_result(picture: Image.Image, name: str) -> str:
 
     The folder's name is random: whoever has the address of a file can fetch it.
     """
-    folder = Path(cache.name) / secrets.token_hex(16)
-    folder.mkdir(parents=True)
-    path = folder / f"{Path(name).stem}-colorized.png"
-    chunks = PngImagePlugin.PngInfo()
-    chunks.add(b"sRGB", b"\0")  # rendering intent: perceptual
-    picture.save(path, compress_level=4, pnginfo=chunks)
+    path = Path(cache.name) / secrets.token_hex(16) / f"{Path(name).stem}-colorized.png"
+    sys.modules[type(colorizer).__module__].save_image(picture, path)
     return str(path)
 
 
