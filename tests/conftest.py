@@ -119,6 +119,7 @@ def finished_run(photographs, tmp_path_factory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
 def model_folder(tmp_path_factory) -> Path:
     """A folder with a tiny random generator with strong colors, and its image processor."""
     from modeling_chromagan import ChromaGANConfig, ChromaGANGenerator, ChromaGANImageProcessor

@@ -31,7 +31,7 @@ def test_figures_of_a_classifier_that_is_not_there_are_left_out(small_model, sma
 def test_bad_requests_are_refused_in_one_line(small_model, small_data, tmp_path, capsys):
     model, data = ("--model", small_model), ("--data", small_data)
     assert f"{tmp_path / 'none'}" in refused_evaluation(capsys, *model, "--data", tmp_path / "none")
-    assert f"{small_data}: Bad split: test" in refused_evaluation(capsys, *model, *data, "--split", "test")
+    assert "split 'test' is none; accepted: valid" in refused_evaluation(capsys, *model, *data, "--split", "test")
     assert f"{tmp_path / 'none'}: there is no such folder" in refused_evaluation(
         capsys, "--model", tmp_path / "none", *data
     )

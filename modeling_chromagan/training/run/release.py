@@ -21,6 +21,7 @@ from ...configuration_chromagan import ChromaGANConfig
 from ...errors import UserError, one_line
 from ...image_processing_chromagan import ChromaGANImageProcessor
 from ...modeling_chromagan import ChromaGANCritic, ChromaGANGenerator
+from ...sources.models import load_generator, load_image_processor
 
 
 def package(
@@ -36,25 +37,23 @@ def package(
             statistics that are written; the rest is the source's.
 
     Raises:
-        OSError: if a folder holds no model.
-        UserError: for shares that are not accepted, or generators that differ.
-        ValueError: for a working size that is not accepted.
+        UserError: for shares or a working size that are not accepted, folders without a model, or generators that
+            differ.
     """
     rest = 1.0
     for _, share in blends:
         rest -= share
         if not (share >= 0 and rest >= -1e-9):
             raise UserError(f"share is {share}; accepted: 0 to 1, with the other shares no more than 1 together")
-    settings = {} if working_size is None else {"size": working_size}
-    generator = ChromaGANGenerator.from_pretrained(source, dtype=torch.float32)
+    generator = load_generator(source)
     so_far = rest
     for blend, share in blends:
         so_far += share
         if so_far > 0:
-            mix(generator, ChromaGANGenerator.from_pretrained(blend, dtype=torch.float32), share / so_far)
+            mix(generator, load_generator(blend), share / so_far)
     parts = [
         (to_half(generator), target),
-        (ChromaGANImageProcessor.from_pretrained(source, **settings), target),
+        (load_image_processor(source, size=working_size), target),
     ]
     if (source / "critic").is_dir():
         parts.append((ChromaGANCritic.from_pretrained(source / "critic", dtype=torch.float16), target / "critic"))
