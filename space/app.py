@@ -94,7 +94,7 @@ def load_colorizer() -> transformers.Pipeline:
             dtype=torch.float32,
             device=DEVICE,
             trust_remote_code=True,
-            model_kwargs={"class_head": False, "use_safetensors": True},
+            model_kwargs={"class_head": False},
         )
     except (OSError, ValueError) as error:
         sys.exit(f"the model {model} cannot be loaded: {str(error).strip().splitlines()[0]}")
