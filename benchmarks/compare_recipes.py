@@ -44,6 +44,7 @@ from modeling_chromagan import ChromaGANConfig, ChromaGANPipeline
 from modeling_chromagan.architectures import fields_read
 from modeling_chromagan.evaluation.colorizers import from_picture
 from modeling_chromagan.evaluation.contact_sheet import captioned_sheet, thumbnail
+from modeling_chromagan.image_loading import load_color
 from modeling_chromagan.picture_formats import PICTURE_SUFFIXES
 
 PLAN = Path(__file__).with_suffix(".yaml")
@@ -198,7 +199,7 @@ def colored_sheet(rows: list[dict], folder: Path) -> Image.Image:
     def shrunk(picture: Image.Image) -> Image.Image:
         return thumbnail(from_picture(picture)[0])
 
-    lines = [("as scanned", [("", [shrunk(Image.open(file)) for file in files])])]
+    lines = [("as scanned", [("", [shrunk(load_color(file)) for file in files])])]
     for row in rows:
         pipeline = ChromaGANPipeline.from_pretrained(row["model"])
         lines.append((row["name"], [("", [shrunk(pipeline(str(file))) for file in files])]))

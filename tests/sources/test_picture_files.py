@@ -1,9 +1,11 @@
 """One stored picture is decoded as it is displayed, wherever it comes from."""
 
 import io
+import re
 
 import numpy as np
 import pytest
+from conftest import ROOT
 from drawn_pictures import picture_bytes, sideways, sunset, swapped
 from PIL import Image, ImageCms
 
@@ -61,3 +63,11 @@ def test_cells_hold_bytes_or_a_path(tmp_path):
 def test_a_cell_without_a_picture_is_named(cell):
     with pytest.raises(ImageLoadError, match="there is no picture"):
         decode_picture(cell)
+
+
+def test_nothing_else_opens_pictures():
+    """Whoever asks Pillow for a file gets it sideways and in whatever colors it was stored."""
+    places = [ROOT / "modeling_chromagan", ROOT / "benchmarks", ROOT / "space"]
+    files = [ROOT / "train.py", *(file for place in places for file in place.rglob("*.py"))]
+    opening = [file.name for file in files if re.search(r"\bImage\.open\(|imread\(", file.read_text(encoding="utf-8"))]
+    assert opening == ["image_loading.py"]

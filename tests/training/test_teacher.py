@@ -17,7 +17,6 @@ import train
 from modeling_chromagan import ChromaGANConfig, ChromaGANGenerator
 from modeling_chromagan.errors import SettingError
 from modeling_chromagan.sources import pretrained_weights
-from modeling_chromagan.sources.imagenet_classes import imagenet_class_names, read_classes
 from modeling_chromagan.training import teacher as teacher_module
 from modeling_chromagan.training.recipe import Teacher
 from modeling_chromagan.training.teacher import (
@@ -436,23 +435,3 @@ def test_weights_that_do_not_fit_the_trunk_leave_it_as_it_was(fault, trunk_gener
     assert "\n" not in str(refusal.value)
     for name, value in before.items():
         assert torch.equal(trunk_generator.state_dict()[name], value), name
-
-
-# Class tables
-
-
-def test_the_class_tables():
-    names = imagenet_class_names()
-    mapping = [int(row["imagenet1k_label"]) for row in read_classes("tiny_imagenet_classes.csv")]
-    assert (len(names), len(set(names))) == (1000, 1000)  # equal names would collide in label2id
-    assert (names[0], names[134], names[517], names[999]) == (
-        "tench",
-        "crane (bird)",
-        "crane (machine)",
-        "toilet tissue",
-    )
-    assert (len(mapping), len(set(mapping))) == (200, 200)
-    assert all(0 <= label < 1000 for label in mapping)
-    assert names[mapping[0]] == "goldfish"
-    ids = {row["wnid"]: int(row["label"]) for row in read_classes("imagenet_classes.csv")}
-    assert [ids[row["wnid"]] for row in read_classes("tiny_imagenet_classes.csv")] == mapping
