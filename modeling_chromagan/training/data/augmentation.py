@@ -1,4 +1,4 @@
-"""From pixels to what networks take: scanned looks, encoded luminance and ab."""
+"""Pixels of a batch -> encoded luminance and ab, the luminance made to look scanned on the way."""
 
 import math
 
@@ -31,7 +31,7 @@ class RowRandom:
         return torch.rand(self.total, *shape, generator=self.generator)[self.rows].to(self.device)
 
     def normal(self, *shape: int) -> torch.Tensor:
-        """(B, *shape), mean 0, deviation 1."""
+        """(B, *shape), mean 0, standard deviation 1."""
         return torch.randn(self.total, *shape, generator=self.generator)[self.rows].to(self.device)
 
 
@@ -41,54 +41,86 @@ def degrade(lab: torch.Tensor, settings: Degradation, random: RowRandom) -> torc
     The colors stay those of the clean picture, except in drawn frames, which are neutral. A fault that never occurs
     draws no random numbers, so that it can be added without changing what the others do.
     """
-    height, width = lab.shape[-2:]
-
-    def uniform(low: float, high: float) -> torch.Tensor:
-        return low + (high - low) * random.uniform(1, 1, 1)
-
-    def chosen(probability: float) -> torch.Tensor:
-        return random.uniform(1, 1, 1) < probability
-
-    def enlarged(smaller: torch.Tensor) -> torch.Tensor:
-        return F.interpolate(smaller, (height, width), mode="bilinear", align_corners=False)
-
-    lightness, ab = lab[:, :1] / 100, lab[:, 1:]
-    lightness = lightness.clamp(min=0)
-    if settings.half_size:
-        lightness = torch.where(chosen(settings.half_size), enlarged(F.avg_pool2d(lightness, 2)), lightness)
-    if settings.third_size:
-        third = F.interpolate(lightness, (height // 3, width // 3), mode="bilinear", align_corners=False)
-        lightness = torch.where(chosen(settings.third_size), enlarged(third), lightness)
-    low, high = settings.gamma_exponents
-    curved, exponent = chosen(settings.gamma).flatten(), torch.exp(uniform(math.log(low), math.log(high)))
-    lightness[curved] = lightness[curved] ** exponent[curved]
-    black, white = uniform(0, settings.fade_black / 100), uniform(settings.fade_white / 100, 1)
-    lightness = torch.where(chosen(settings.fade), black + (white - black) * lightness, lightness)
-    if settings.contrast:
-        steeper = (lightness - 0.5) * (1 + uniform(0, settings.contrast_strength)) + 0.5
-        lightness = torch.where(chosen(settings.contrast), steeper, lightness)
-    if settings.blur:
-        blurred = chosen(settings.blur).flatten()
-        lightness[blurred] = F.avg_pool2d(F.pad(lightness[blurred], (1, 1, 1, 1), mode="replicate"), 3, 1)
-    if settings.grain:
-        noise = random.normal(1, height, width) * uniform(0, settings.grain_strength / 100)
-        lightness = torch.where(chosen(settings.grain), lightness + noise, lightness)
-    if settings.vignette:
-        across, down = (torch.linspace(-1, 1, side, device=lab.device) for side in (width, height))
-        distance = across.square() + down[:, None].square()  # (H, W), squared: 0 in the middle, 2 in the corners
-        darker = lightness * (1 - uniform(0, settings.vignette_strength) * distance)
-        lightness = torch.where(chosen(settings.vignette), darker, lightness)
+    lightness, ab = (lab[:, :1] / 100).clamp(min=0), lab[:, 1:]
+    lightness = lose_detail(lightness, settings, random)
+    lightness = change_tones(lightness, settings, random)
+    lightness = soil(lightness, settings, random)
     if settings.frame:
-        margins = random.uniform(4) / 8 * chosen(settings.frame).flatten(1)  # shares of the sides
-        left, top, right, bottom = (margins[:, i, None] for i in range(4))
-        across, down = torch.arange(width, device=lab.device), torch.arange(height, device=lab.device)
-        columns = (across < (width * left).round()) | (across >= width - (width * right).round())
-        rows = (down < (height * top).round()) | (down >= height - (height * bottom).round())
-        frame = columns[:, None, None, :] | rows[:, None, :, None]
-        shade = torch.where(chosen(0.75), uniform(0, 0.15), uniform(0.8, 1))
+        frame, shade = draw_frames(*lab.shape[-2:], settings, random)
         lightness = torch.where(frame, shade, lightness)
         ab = torch.where(frame, 0.0, ab)
     return torch.cat([100 * lightness.clamp(0, 1), ab], dim=1)
+
+
+def chosen(probability: float, random: RowRandom) -> torch.Tensor:
+    """Which pictures a fault happens to, (B, 1, 1, 1)."""
+    return random.uniform(1, 1, 1) < probability
+
+
+def between(low: float, high: float, random: RowRandom) -> torch.Tensor:
+    """A number for every picture, (B, 1, 1, 1)."""
+    return low + (high - low) * random.uniform(1, 1, 1)
+
+
+def lose_detail(lightness: torch.Tensor, settings: Degradation, random: RowRandom) -> torch.Tensor:
+    """Pictures that were smaller once, (B, 1, H, W)."""
+    height, width = lightness.shape[-2:]
+
+    def resized(picture: torch.Tensor, rows: int, columns: int) -> torch.Tensor:
+        return F.interpolate(picture, (rows, columns), mode="bilinear", align_corners=False)
+
+    if settings.half_size:
+        half = resized(F.avg_pool2d(lightness, 2), height, width)
+        lightness = torch.where(chosen(settings.half_size, random), half, lightness)
+    if settings.third_size:
+        third = resized(resized(lightness, height // 3, width // 3), height, width)
+        lightness = torch.where(chosen(settings.third_size, random), third, lightness)
+    return lightness
+
+
+def change_tones(lightness: torch.Tensor, settings: Degradation, random: RowRandom) -> torch.Tensor:
+    """Tone curves, narrow ranges, steeper contrast of (B, 1, H, W) in 0..1."""
+    low, high = settings.gamma_exponents
+    curved = chosen(settings.gamma, random).flatten()
+    exponent = torch.exp(between(math.log(low), math.log(high), random))
+    lightness[curved] = lightness[curved] ** exponent[curved]
+    black, white = between(0, settings.fade_black / 100, random), between(settings.fade_white / 100, 1, random)
+    lightness = torch.where(chosen(settings.fade, random), black + (white - black) * lightness, lightness)
+    if settings.contrast:
+        steeper = (lightness - 0.5) * (1 + between(0, settings.contrast_strength, random)) + 0.5
+        lightness = torch.where(chosen(settings.contrast, random), steeper, lightness)
+    return lightness
+
+
+def soil(lightness: torch.Tensor, settings: Degradation, random: RowRandom) -> torch.Tensor:
+    """Blur, grain, uneven light on (B, 1, H, W) in 0..1."""
+    height, width = lightness.shape[-2:]
+    if settings.blur:
+        blurred = chosen(settings.blur, random).flatten()
+        lightness[blurred] = F.avg_pool2d(F.pad(lightness[blurred], (1, 1, 1, 1), mode="replicate"), 3, 1)
+    if settings.grain:
+        noise = random.normal(1, height, width) * between(0, settings.grain_strength / 100, random)
+        lightness = torch.where(chosen(settings.grain, random), lightness + noise, lightness)
+    if settings.vignette:
+        across, down = (torch.linspace(-1, 1, side, device=lightness.device) for side in (width, height))
+        distance = across.square() + down[:, None].square()  # (H, W), squared: 0 in the middle, 2 in the corners
+        darker = lightness * (1 - between(0, settings.vignette_strength, random) * distance)
+        lightness = torch.where(chosen(settings.vignette, random), darker, lightness)
+    return lightness
+
+
+def draw_frames(
+    height: int, width: int, settings: Degradation, random: RowRandom
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Where the margins of pictures are, (B, 1, H, W), and how light, (B, 1, 1, 1)."""
+    margins = random.uniform(4) / 8 * chosen(settings.frame, random).flatten(1)  # shares of the sides
+    left, top, right, bottom = (margins[:, i, None] for i in range(4))
+    across, down = torch.arange(width, device=random.device), torch.arange(height, device=random.device)
+    columns = (across < (width * left).round()) | (across >= width - (width * right).round())
+    rows = (down < (height * top).round()) | (down >= height - (height * bottom).round())
+    frame = columns[:, None, None, :] | rows[:, None, :, None]
+    shade = torch.where(chosen(0.75, random), between(0, 0.15, random), between(0.8, 1, random))
+    return frame, shade
 
 
 def to_network_units(

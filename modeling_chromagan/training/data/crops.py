@@ -1,4 +1,4 @@
-"""From pictures of any size and shape to those of one: a random part of each, or the middle of it."""
+"""Parts of pictures of any shape, resized to one shape: random ones for training, the middle for validation."""
 
 import math
 from collections import defaultdict
@@ -26,7 +26,7 @@ def center_crop(picture: PillowImage.Image, size: int) -> np.ndarray:
 def random_box(
     size: tuple[int, int], shape: tuple[int, int], source: Source, drawn: Sequence[float]
 ) -> tuple[int, int, int, int]:
-    """Left, top, right and bottom of a random part of a picture, of the proportions of `shape` unless stretched.
+    """Left, top, right, bottom of a random part of a picture, of the proportions of `shape` unless stretched.
 
     Args:
         size: width and height of the picture.
