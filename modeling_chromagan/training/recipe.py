@@ -25,7 +25,6 @@ class Source(Section):
 
     path: str = ""  # Hub id, local folder, or (streamed) a parquet file or URL; empty: only `local`
     local: str = ""  # name of a folder inside $CHROMAGAN_DATA, taken instead of `path` when it is there
-    optional: bool = False  # left out, with a printed line, when neither is to be had
     split: str = "train"
     streaming: bool = False  # parquet files read by row groups instead of copied to the disk
     image_column: str = "image"

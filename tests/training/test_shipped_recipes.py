@@ -68,7 +68,7 @@ def overrides(name: str, pictures: Path, runs: Path) -> list[str]:
         "data.validation={fraction: 0.25, samples: 8}",
         "data.min_colorfulness=0",
     ]
-    for i, phase in enumerate(recipe["phases"]):  # optional sources are not there
+    for i, phase in enumerate(recipe["phases"]):
         settings += [f"phases.{i}.batches.{k}.weights={{{first}: 1}}" for k in range(len(phase["batches"]))]
     # Steps and batch sizes
     for i, phase in enumerate(recipe["phases"]):

@@ -30,8 +30,6 @@ class BatchPlan(torch.utils.data.Dataset):
         self.rank = rank
         self.ranks = ranks
         for kind in kinds:
-            if not any(kind.weights.get(name) for name in photographs):
-                raise SettingError(f"none of {', '.join(kind.weights)} is to be had; accepted: at least one source")
             if kind.batch_size % ranks:
                 raise SettingError(f"batch_size is {kind.batch_size}; accepted: a multiple of the {ranks} processes")
 

@@ -27,8 +27,8 @@ LOOKED_THROUGH = 2000  # pictures of a folder, at most, that are all judged befo
 Say = Callable[[str], None]  # takes a line for whoever runs the training
 
 
-def find_source(name: str, source: Source, tries: int) -> PictureFolder | DataSet | None:
-    """What a source is read from; `None` for an optional source that is not to be had.
+def find_source(name: str, source: Source, tries: int) -> PictureFolder | DataSet:
+    """What a source is read from.
 
     A folder that `path` names comes first, then a local copy below the folder that CHROMAGAN_DATA names, then the Hub.
 
@@ -38,11 +38,8 @@ def find_source(name: str, source: Source, tries: int) -> PictureFolder | DataSe
     """
     path = os.path.expanduser(source.path)  # no shell does it behind an equals sign
     root = os.environ.get("CHROMAGAN_DATA", "")
-    if not (path and Path(path).exists()):
-        if root and source.local and (Path(root) / source.local).is_dir():
-            path = str(Path(root) / source.local)
-        elif source.optional:
-            return None
+    if not (path and Path(path).exists()) and root and source.local and (Path(root) / source.local).is_dir():
+        path = str(Path(root) / source.local)
     if path:
         return find_collection(path, tries)
     raise SettingError(
@@ -147,12 +144,12 @@ def open_sources(
     Args:
         settings: of the recipe.
         seed: of the order of the pictures.
-        say: is told where each source is read from, how a streamed one is mixed, which pictures of a folder are not
-            fit to learn from, and which optional sources were left out; `None`: nobody asks.
+        say: is told where each source is read from, how a streamed one is mixed, and which pictures of a folder are
+            not fit to learn from; `None`: nobody asks.
         longest_side: that pictures are ever resized to, so that larger ones need not be decoded whole; `None`: any.
 
     Raises:
-        SettingError: if a source that is not optional cannot be had.
+        SettingError: if a source cannot be had.
     """
     opened: dict[str, OpenedSource] = {}
     validated = settings.validation.source or next(iter(settings.sources))
@@ -160,15 +157,9 @@ def open_sources(
         short_side = longest_side and max(math.ceil(longest_side / source.min_crop), settings.min_side)
         with errors_name_the_source(name):
             collection = find_source(name, source, settings.connection_tries)
-            if collection is None:
-                if say is not None:
-                    say(f"data: {name} left out: optional and not found")
-                continue
             found = FoundSource(name, source, settings, collection, short_side)
             arguments = (seed * 1000 + number, name == validated, say)
             opened[name] = found.open_stream(*arguments) if source.streaming else found.open_table(*arguments, seed)
-    if validated not in opened:
-        raise SettingError(f"data.validation.source: {validated} is not to be had; accepted: {', '.join(opened)}")
     names = [one.class_names for one in opened.values() if one.class_names]
     photographs = {name: one.photographs for name, one in opened.items()}
     return photographs, opened[validated].validation, names[0] if names else None

@@ -153,18 +153,6 @@ def test_missing_data_is_named(tmp_path, monkeypatch):
         open_sources(wrong_split, seed=0)
 
 
-def test_optional_sources_are_left_out_with_a_line(tmp_path, capsys, monkeypatch):
-    monkeypatch.delenv("CHROMAGAN_DATA", raising=False)
-    write_parquet(tmp_path / "table", [picture_bytes(i) for i in range(4)])
-    settings = Data(
-        sources={"pictures": Source(path=str(tmp_path / "table")), "more": Source(local="more", optional=True)},
-        validation={"fraction": 0.25, "samples": 1},
-    )
-    photographs, _, _ = open_sources(settings, seed=0)
-    assert list(photographs) == ["pictures"]
-    assert "more left out" in capsys.readouterr().out
-
-
 def test_local_copy_comes_before_the_hub(tmp_path, monkeypatch):
     monkeypatch.setenv("CHROMAGAN_DATA", str(tmp_path))
     write_parquet(tmp_path / "pictures", [picture_bytes(i) for i in range(4)])
