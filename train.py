@@ -22,18 +22,15 @@ from tqdm import tqdm
 
 from modeling_chromagan.color import decode_ab
 from modeling_chromagan.errors import UserError, one_line
-from modeling_chromagan.evaluation.ab_histogram import ab_histogram
 from modeling_chromagan.evaluation.contact_sheet import sample_grid
 from modeling_chromagan.evaluation.measurement import evaluate_model
-from modeling_chromagan.training import objectives
-from modeling_chromagan.training.color_bins import bin_rarity, bin_shares
 from modeling_chromagan.training.data.augmentation import to_network_units
 from modeling_chromagan.training.data.batches import BatchPlan
 from modeling_chromagan.training.data.crops import center_crop
 from modeling_chromagan.training.data.parquet_files import StreamError
 from modeling_chromagan.training.data.sources import describe_rejected, open_sources
-from modeling_chromagan.training.frozen_features import load_picture_features
 from modeling_chromagan.training.networks import Networks
+from modeling_chromagan.training.objectives import TERMS
 from modeling_chromagan.training.recipe import Phase, Recipe, dump_recipe, load_recipe
 from modeling_chromagan.training.run.checkpoint import (
     Position,
@@ -53,13 +50,13 @@ from modeling_chromagan.training.run.processes import (
     make_accelerator,
     sum_over_processes,
 )
-from modeling_chromagan.training.step import Updates
-from modeling_chromagan.training.teacher import load_teacher
+from modeling_chromagan.training.step import TrainingStep
 
 DEFAULT_RECIPE = Path(__file__).parent / "recipes" / "chromagan_lite.yaml"
 # How many batches' and pictures' colors are counted, at most, where a term weighs them by how rare they are.
 COUNTED_BATCHES = 40
 COUNTED_PICTURES = 1280
+KEPT_CHECKPOINTS = 2
 
 
 class Trainer:
@@ -75,56 +72,43 @@ class Trainer:
         size = min(recipe.phases[0].batches[0].shape)
         self.validation = torch.from_numpy(np.stack([center_crop(picture, size) for picture in pictures]))
         self.validation = self.validation.permute(0, 3, 1, 2).contiguous()
-        self.color_weights = {number: self.weigh_colors(phase) for number, phase in enumerate(recipe.phases)}
-        self.teacher = load_teacher(recipe.teacher)
-        labels = None
-        if recipe.teacher.kind == "labels" and class_names:
-            labels = dict(enumerate(class_names))
-        elif self.teacher is not None:
-            labels = self.teacher.id2label
-        self.networks = Networks(recipe, accelerator, labels)
-        objectives_of_all = [phase.objective for phase in recipe.phases]
-        penalized = any(each.adversarial_weight and each.penalty_weight for each in objectives_of_all)
+        self.color_weights = [self.weigh_colors(phase) for phase in recipe.phases]
+        self.networks = Networks(recipe, accelerator, class_names)
+        penalized = any(phase.objective.is_adversarial and phase.objective.penalty_weight for phase in recipe.phases)
         if self.networks.critic.config.critic_norm == "batch" and penalized:
             self.say(
                 "warning: model.critic_norm is batch: the gradient penalty bounds pictures one by one, which batch "
                 "norm mixes; none is the setting it is meant for"
             )
-        self.features = load_picture_features(recipe)
-        for frozen in (self.teacher, self.features):
-            if frozen is not None:
-                frozen.to(accelerator.device, memory_format=torch.channels_last)
         self.folder = RunFolder(recipe.folder, Path(recipe.init_from) if recipe.init_from else None)
         self.skipped = Counter()  # steps that were not made, by network
         self.step = 0  # over all phases
         self.resumed = None  # checkpoint, states of the optimizers, position
 
-    def weigh_colors(self, phase: Phase) -> tuple[torch.Tensor | None, torch.Tensor | None]:
-        """Weights by rarity for the phase's rebalanced term and for its bins; `None` where it has no such term.
+    def weigh_colors(self, phase: Phase) -> dict[str, torch.Tensor]:
+        """The weights of colors of the phase's terms that count them, by name.
 
         Counted in the first batches of the phase, the same for every process and resumed run.
         """
-        objective = phase.objective
-        if not (objective.rebalanced_weight or objective.bins_weight):
-            return None, None
-        batches = min(COUNTED_BATCHES, -(-COUNTED_PICTURES // phase.batches[0].batch_size))
+        kinds = {name: TERMS[name] for name in phase.objective.weighted if TERMS[name].count}
+        batches = min(COUNTED_BATCHES, -(-COUNTED_PICTURES // phase.batches[0].batch_size)) if kinds else 0
         plan = BatchPlan(self.photographs, phase.batches[:1], batches, self.recipe.seed, 0, 1)
-        counts = {name: source.rejected.values.clone() for name, source in self.photographs.items()}
-        squares, bins = [], []
+        rejected = {name: source.rejected.values.clone() for name, source in self.photographs.items()}
+        counts = {name: [] for name in kinds}
         for i in range(batches):
             ab = decode_ab(to_network_units(plan[i]["rgb"], "unit8")[1], "unit8")
-            squares.append(ab_histogram(ab))
-            bins.append(bin_shares(ab))
+            for name, kind in kinds.items():
+                counts[name].append(kind.count(ab))
         for name, source in self.photographs.items():  # these pictures come again: the report is about the training
-            source.rejected.values.copy_(counts[name])
-        rebalancing = rarity = None
-        if objective.rebalanced_weight:
-            shares = torch.stack(squares).mean(dim=0)
-            rebalancing = objectives.rebalancing_weights(shares, objective.rebalanced_uniform_share)
-        if objective.bins_weight:
-            shares = torch.stack(bins).mean(dim=0)
-            rarity = bin_rarity(shares, objective.bins_uniform_share, objective.bins_rarity_cap)
-        return rebalancing, rarity
+            source.rejected.values.copy_(rejected[name])
+        return {
+            name: kind.weigh(torch.stack(counts[name]).mean(dim=0), phase.objective) for name, kind in kinds.items()
+        }
+
+    def skip(self, network: str, report: str) -> None:
+        """Counts a step of a network that is left out, and says so."""
+        self.skipped[network] += 1
+        self.say(f"warning: {report}; its step is skipped ({self.skipped[network]} so far)")
 
     def run(self, resume: str, interruption: Interruption) -> None:
         """All phases that are still to do.
@@ -182,19 +166,11 @@ class Trainer:
         """The steps of one phase that are still to do; `first` is the step of the run at which it begins."""
         recipe, phase = self.recipe, self.recipe.phases[number]
         done = self.step - first
-        updates = Updates(
-            recipe,
-            number,
-            self.networks,
-            self.teacher,
-            *self.color_weights[number],
-            self.features,
-            self.accelerator,
-            self.skipped,
-            self.say,
+        training_step = TrainingStep(
+            recipe, number, self.networks, self.accelerator, self.color_weights[number], self.skip
         )
         if self.resumed and self.resumed[2].phase == number:
-            fill_optimizers(updates.optimizers, self.resumed[1], self.resumed[0])
+            fill_optimizers(training_step.optimizers, self.resumed[1], self.resumed[0])
         plan = BatchPlan(
             self.photographs,
             phase.batches,
@@ -220,18 +196,18 @@ class Trainer:
             try:
                 batch = next(batches)
             except StreamError:  # its source cannot be reached any more: what was learned is kept
-                self.save(number, updates.optimizers)
+                self.save(number, training_step.optimizers)
                 raise
-            losses = updates.update(self.step, batch)
+            losses = training_step.update(self.step, batch)
             self.step += 1
             pictures += len(batch["rgb"]) * self.accelerator.num_processes
             bar.update()
             end = self.step == first + phase.steps
             asked = self.asked_to_stop()
             if self.step % recipe.log_every == 0 or end:
-                values = {name: float(updates.average_over_processes(value)) for name, value in losses.items()}
+                values = {name: float(training_step.average_over_processes(value)) for name, value in losses.items()}
                 bar.set_postfix({name: f"{value:.4g}" for name, value in values.items()})
-                values["learning_rate"] = updates.optimizers["generator"].param_groups[0]["lr"]
+                values["learning_rate"] = training_step.optimizers["generator"].param_groups[0]["lr"]
                 values["pictures_per_second"] = pictures / (time.monotonic() - started)  # since the last line
                 started, pictures = time.monotonic(), 0
                 self.log(phase.name, values)
@@ -241,7 +217,7 @@ class Trainer:
                 self.save_model(f"model-{phase.name}")
             if self.step % recipe.checkpoint_every == 0 or end or asked:
                 # Also at the end, so that a finished run can be given more steps.
-                self.save(number, updates.optimizers)
+                self.save(number, training_step.optimizers)
             if asked:
                 raise Interrupted(asked)
         bar.close()
@@ -283,8 +259,8 @@ class Trainer:
         if self.accelerator.is_main_process:
             states = {name: optimizer.state_dict() for name, optimizer in optimizers.items()}
             position = Position(step=self.step, phase=number, rejected=rejected, skipped=dict(self.skipped))
-            keep, recipe = self.recipe.keep_checkpoints, dump_recipe(self.recipe)
-            save_checkpoint(self.recipe.folder, position, self.networks.by_name, states, keep, recipe)
+            recipe = dump_recipe(self.recipe)
+            save_checkpoint(self.recipe.folder, position, self.networks.by_name, states, KEPT_CHECKPOINTS, recipe)
             self.folder.save_data_report({"rejected": rejected, "retries": retries})
             self.save_model("model")
         self.accelerator.wait_for_everyone()

@@ -95,7 +95,7 @@ def test_first_losses_are_golden(finished_run):
 def test_resumed_run_ends_with_the_weights_of_an_uninterrupted_one(photographs, finished_run, tmp_path):
     folder = tmp_path / "cut"
     # The first phase's schedule is its own, so a run cut at its end or inside the second phase must continue exactly.
-    original = training_step.Updates.update
+    original = training_step.TrainingStep.update
     for cut in (2, 3):
 
         def stop_at(self, step, batch, cut=cut):
@@ -103,12 +103,12 @@ def test_resumed_run_ends_with_the_weights_of_an_uninterrupted_one(photographs, 
                 raise Killed
             return original(self, step, batch)
 
-        training_step.Updates.update = stop_at
+        training_step.TrainingStep.update = stop_at
         try:
             with pytest.raises(Killed):
                 run(photographs, folder)
         finally:
-            training_step.Updates.update = original
+            training_step.TrainingStep.update = original
         assert json.loads((list_checkpoints(folder)[-1] / "position.json").read_text())["step"] == cut
     assert run(photographs, folder) == 0
     for name in ("generator", "critic", "average"):
@@ -163,7 +163,7 @@ def test_a_start_from_another_shape_or_from_nothing_is_one_line(photographs, fin
         (["stepz=4"], ["stepz", "accepted"]),
         (["init_from=nowhere"], ["init_from", "nowhere"]),
         (["data.sources.pictures.image_column=photo"], ["image_column", "photo", "accepted", "image"]),
-        (["phases.0.objective.class_weight=1"], ["teacher.kind", "accepted"]),
+        (["phases.0.objective.weights.class=1"], ["teacher.kind", "accepted"]),
     ],
 )
 def test_bad_settings_are_one_line_and_no_run_folder(photographs, tmp_path, capsys, settings, parts):
@@ -252,7 +252,7 @@ def test_a_damaged_checkpoint_is_named_and_the_run_goes_on_from_the_one_before(
     [
         ("phases.1.objective.adversarial=wasserstein", True),
         ("phases.1.objective.adversarial=bce", False),
-        ("phases.1.objective.adversarial_weight=0", False),
+        ("phases.1.objective.weights.adversarial=0", False),
     ],
 )
 def test_batch_norm_in_a_critic_with_a_gradient_penalty_is_warned_of(photographs, tmp_path, capsys, setting, warned):
@@ -329,7 +329,7 @@ def test_weights_that_overflow_are_named(photographs, tmp_path, capsys):
 
 def fail_at_step(monkeypatch, step: int, network: str, wrong: str) -> None:
     """Makes the loss of a network, or only its gradient, not a number in one step."""
-    original = training_step.Updates.descend
+    original = training_step.TrainingStep.descend
 
     class GradientOfNothing(torch.autograd.Function):
         @staticmethod
@@ -345,12 +345,12 @@ def fail_at_step(monkeypatch, step: int, network: str, wrong: str) -> None:
             total = total * float("nan") if wrong == "loss" else GradientOfNothing.apply(total)
         return original(self, name, total, *arguments)
 
-    monkeypatch.setattr(training_step.Updates, "descend", descend)
+    monkeypatch.setattr(training_step.TrainingStep, "descend", descend)
 
 
 def test_accumulated_parts_update_both_networks_once_and_as_the_whole_batch_does(photographs, tmp_path, monkeypatch):
     """With running statistics in batch norm, which would otherwise see the parts, the weights end the same."""
-    settings = ["phases.1.objective.adversarial_gradient_ratio=null", "phases.1.objective.adversarial_weight=0.01"]
+    settings = ["phases.1.objective.adaptive_weight=false", "phases.1.objective.weights.adversarial=0.01"]
     settings += ["phases.1.objective.reuse_forward=true", "ema_decay=0"]
     steps = []
 

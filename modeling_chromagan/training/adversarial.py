@@ -1,27 +1,57 @@
-"""What generator and critic have of each other: scores of pictures, the adversarial terms, the gradient penalty.
+"""The games of generator and critic: what each minimizes of scores, the gradient penalty, how far scores lie apart.
 
-A critic gives one map of scores or, the projected one, several; terms are averaged over the maps.
+A critic gives one map of scores or, the projected one, several; terms are averaged over the maps. A picture is encoded
+luminance and ab, (B, 3, H, W).
 """
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 from ..color import encode_ab, reconstruction_to_ab
-from .data.augmentation import RowRandom
-from .recipe import Objective
 
 Features = tuple[torch.Tensor, ...]
 
 
+class Game(NamedTuple):
+    """An adversarial objective, each side a function of maps of raw scores that it minimizes.
+
+    Args:
+        generator: of the scores of colorized pictures.
+        critic: of the scores of photographs and of colorized pictures.
+        penalty_weight: of the gradient penalty where a recipe says nothing.
+    """
+
+    generator: Callable[[torch.Tensor], torch.Tensor]
+    critic: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+    penalty_weight: float = 0.0
+
+
+GAMES = {
+    # WACV 2020, equations 1 and 4.
+    "wasserstein": Game(lambda fake: -fake.mean(), lambda real, fake: fake.mean() - real.mean(), penalty_weight=10.0),
+    # Goodfellow et al., 2014, the form that does not saturate: cross-entropy of scores as logits.
+    "bce": Game(
+        lambda fake: F.softplus(-fake).mean(), lambda real, fake: F.softplus(-real).mean() + F.softplus(fake).mean()
+    ),
+    # Mao et al., 2017.
+    "least_squares": Game(
+        lambda fake: (fake - 1).square().mean(), lambda real, fake: (real - 1).square().mean() + fake.square().mean()
+    ),
+    # Lim and Ye, 2017, "Geometric GAN": the critic is done with what it tells apart by 1.
+    "hinge": Game(lambda fake: -fake.mean(), lambda real, fake: F.relu(1 - real).mean() + F.relu(1 + fake).mean()),
+}
+
+
 def lab_picture(luminance: torch.Tensor, reconstruction: torch.Tensor, encoding: str) -> torch.Tensor:
-    """What the critic sees: encoded luminance and ab, (B, 3, H, W); of an RGB output the chroma is taken.
+    """The picture of a generator's output under the luminance; of an RGB output the chroma is taken.
 
     Args:
         luminance: encoded, (B, 1, H, W).
-        reconstruction: a generator's output, (B, 2, H, W) encoded ab or (B, 3, H, W) RGB in 0..1.
+        reconstruction: (B, 2, H, W) encoded ab or (B, 3, H, W) RGB in 0..1.
         encoding: the model's.
     """
     if reconstruction.shape[1] == 3:
@@ -42,32 +72,13 @@ def over_maps(term: Callable[..., torch.Tensor], *scores: Features) -> torch.Ten
     return sum(values) / len(values)
 
 
-def adversarial_term(settings: Objective, fake_scores: torch.Tensor) -> torch.Tensor:
-    """What the generator minimizes of a map of the critic's raw scores of its pictures.
-
-    `wasserstein` and `hinge`: -mean (WACV 2020, equation 1; Lim and Ye, 2017); `bce`: cross-entropy of the scores as
-    logits against "real" (Goodfellow et al., 2014, the form that does not saturate); `least_squares`: mean
-    (score - 1)^2 (Mao et al., 2017).
-    """
-    if settings.adversarial in ("wasserstein", "hinge"):
-        return -fake_scores.mean()
-    if settings.adversarial == "bce":
-        return F.softplus(-fake_scores).mean()
-    return (fake_scores - 1).square().mean()
-
-
 def gradient_penalty(
-    critic: nn.Module,
-    luminance: torch.Tensor,
-    real_ab: torch.Tensor,
-    fake_ab: torch.Tensor,
-    random: RowRandom | None = None,
-    reduction: str = "sum",
+    critic: nn.Module, real: torch.Tensor, fake: torch.Tensor, epsilon: torch.Tensor, reduction: str = "sum"
 ) -> torch.Tensor:
-    """Mean over the pictures of (|gradient of the critic's score with respect to ab| - 1)^2 (equation 4).
+    """Mean over the pictures of (|gradient of the critic's score with respect to ab| - 1)^2 (WACV 2020, equation 4).
 
-    The gradient is taken at ab' = epsilon * real + (1 - epsilon) * fake with one uniform epsilon per picture, under
-    the true luminance, which is not interpolated: both halves share it. The norm is over everything of one picture.
+    The gradient is taken at ab' = epsilon * real + (1 - epsilon) * fake under the luminance, which both share. The
+    norm is over everything of one picture.
 
     The critic gives a map of N patch scores; `reduction` says what is differentiated. `sum` is what the published code
     does (N is 784 at 224 pixels, 64 at 64) and what the published weights of the terms belong to. `mean` is the
@@ -75,14 +86,19 @@ def gradient_penalty(
     `sum` and falls with it under `mean`, so neither bound can hold at two picture sizes at once; `root`, the sum
     divided by sqrt(N), does not depend on the size and is for recipes that mix sizes.
 
+    Args:
+        critic: of pictures.
+        real: photographs, (B, 3, H, W).
+        fake: the same under predicted ab; detached.
+        epsilon: (B, 1, 1, 1), uniform in 0..1.
+        reduction: `sum`, `root` or `mean`.
+
     Raises:
         KeyError: for another reduction.
     """
-    if random is None:
-        random = RowRandom(int(torch.randint(2**31, ())), len(real_ab), device=real_ab.device)
-    epsilon = random.uniform(1, 1, 1)
-    mixed = (epsilon * real_ab.float() + (1 - epsilon) * fake_ab.detach().float()).requires_grad_()
-    (scores,) = scores_of(critic, torch.cat([luminance.float(), mixed], dim=1))
+    mixed = epsilon * real[:, 1:] + (1 - epsilon) * fake[:, 1:].detach()
+    mixed.requires_grad_()
+    (scores,) = scores_of(critic, torch.cat([real[:, :1], mixed], dim=1))
     scores = scores.flatten(1)
     patches = scores.shape[1]
     score = scores.sum() / {"sum": 1, "root": patches**0.5, "mean": patches}[reduction]
@@ -93,77 +109,19 @@ def gradient_penalty(
 
 
 @torch.no_grad()
-def separation(real: torch.Tensor, fake: torch.Tensor) -> torch.Tensor:
-    """By how many deviations the mean scores of photographs and colorized pictures differ, whatever the game's units.
+def d_prime(real: torch.Tensor, fake: torch.Tensor) -> torch.Tensor:
+    """Sensitivity index of a critic: the distance of both means in standard deviations, whatever the game's units.
+
+    Green and Swets, "Signal detection theory and psychophysics" (1966): (mean of photographs - mean of colorized
+    pictures) / root of the mean of both variances, of every picture's mean score.
 
     Args:
         real: scores, (B, 1, h, w).
         fake: the same shape.
     """
     real, fake = real.flatten(1).mean(dim=1), fake.flatten(1).mean(dim=1)  # (B,) each
-    deviation = ((real.var(correction=0) + fake.var(correction=0)) / 2).sqrt()
-    return (real.mean() - fake.mean()) / deviation.clamp(min=1e-12)
+    std = ((real.var(correction=0) + fake.var(correction=0)) / 2).sqrt()
+    return (real.mean() - fake.mean()) / std.clamp(min=1e-12)
 
 
-def tell_apart(settings: Objective, real: torch.Tensor, fake: torch.Tensor) -> torch.Tensor:
-    """What the critic minimizes of a map of its raw scores of photographs and one of those of colorized pictures.
-
-    `wasserstein`: mean critic(fake) - mean critic(real) (WACV 2020, equation 4); `hinge`: mean max(0, 1 - real) + mean
-    max(0, 1 + fake) (Lim and Ye, 2017, "Geometric GAN"), done with what is told apart clearly; `bce`: cross-entropy of
-    both against what they are; `least_squares`: mean (real - 1)^2 + mean fake^2.
-    """
-    if settings.adversarial == "wasserstein":
-        return fake.mean() - real.mean()
-    if settings.adversarial == "hinge":
-        return F.relu(1 - real).mean() + F.relu(1 + fake).mean()
-    if settings.adversarial == "bce":
-        return F.softplus(-real).mean() + F.softplus(fake).mean()
-    return (real - 1).square().mean() + fake.square().mean()
-
-
-def critic_loss(
-    settings: Objective,
-    critic: nn.Module,
-    luminance: torch.Tensor,
-    real_ab: torch.Tensor,
-    fake_ab: torch.Tensor,
-    random: RowRandom | None = None,
-    features: tuple[Features, Features] | None = None,
-) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-    """critic_weight * what tells photographs from colorized pictures + penalty_weight * gradient penalty.
-
-    pix2pix halves the first ("to slow down" its critic, section 3.3). Fakes are detached.
-
-    Args:
-        luminance: encoded, (B, 1, H, W).
-        real_ab: encoded, (B, 2, H, W).
-        fake_ab: encoded, (B, 2, H, W).
-        random: of the penalty.
-        features: what a projected critic takes besides, of the photographs and of the colorized pictures.
-    """
-    scores = [
-        scores_of(critic, torch.cat([luminance, ab], dim=1).float(), seen)
-        for ab, seen in zip((real_ab, fake_ab.detach().to(luminance.dtype)), features or (None, None), strict=True)
-    ]
-    parts = {
-        "critic_gap": over_maps(lambda real, fake: real.mean() - fake.mean(), *scores).detach(),
-        "critic_separation": over_maps(separation, *scores),
-    }
-    total = settings.critic_weight * over_maps(lambda real, fake: tell_apart(settings, real, fake), *scores)
-    if settings.penalty_weight:
-        penalty = gradient_penalty(critic, luminance, real_ab, fake_ab, random, settings.penalty_reduction)
-        total = total + settings.penalty_weight * penalty
-        parts["penalty"] = penalty.detach()
-    return total, parts
-
-
-__all__ = [
-    "adversarial_term",
-    "critic_loss",
-    "gradient_penalty",
-    "lab_picture",
-    "over_maps",
-    "scores_of",
-    "separation",
-    "tell_apart",
-]
+__all__ = ["GAMES", "Features", "Game", "d_prime", "gradient_penalty", "lab_picture", "over_maps", "scores_of"]

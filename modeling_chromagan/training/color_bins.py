@@ -13,7 +13,9 @@ from ..color import ab_bins
 
 REACH = 110  # whole numbers of a and b that are looked up; sRGB reaches from -107.9 to 98.3
 NEIGHBORS = 5
-DEVIATION = 5.0  # Lab units of the Gaussian that shares a color out
+STD = 5.0  # Lab units of the Gaussian that shares a color out
+UNIFORM_SHARE = 0.5  # of the uniform distribution in the mixture whose inverse the weights are
+RARITY_CAP = 6.0  # on a weight. The published ones have none: a few pixels of a rare color then rule a batch
 SCALE = 4  # the logits' pixels are so many of the picture's
 
 
@@ -23,7 +25,7 @@ def neighbors(device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
     axis = torch.arange(-REACH, REACH + 1.0)
     grid = torch.cartesian_prod(axis, axis)
     distances, nearest = torch.cdist(grid, ab_bins()).topk(NEIGHBORS, largest=False)
-    shares = (-distances.square() / (2 * DEVIATION**2)).softmax(dim=1)
+    shares = (-distances.square() / (2 * STD**2)).softmax(dim=1)
     return nearest.to(device), shares.to(device)
 
 
@@ -49,14 +51,13 @@ def bin_shares(ab: torch.Tensor) -> torch.Tensor:
     return counts / counts.sum()
 
 
-def bin_rarity(shares: torch.Tensor, uniform_share: float, cap: float) -> torch.Tensor:
+def bin_rarity(shares: torch.Tensor, uniform_share: float = UNIFORM_SHARE, cap: float = RARITY_CAP) -> torch.Tensor:
     """Weights of the squares by how rare they are (equation 4): their mean over the data is 1, before the cap.
 
     Args:
         shares: of `bin_shares`.
-        uniform_share: of the uniform distribution in the mixture whose inverse they are, above 0 to 1.
-        cap: on a weight. The published weights have none; a few pixels of a color that hardly occurs then rule a
-            batch.
+        uniform_share: above 0 to 1.
+        cap: on a weight.
 
     Returns:
         (260,), float32.

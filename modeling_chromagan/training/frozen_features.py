@@ -1,18 +1,15 @@
 """What a frozen EfficientNet-Lite sees in a picture: for a distance between pictures, and for the projected critic."""
 
-from collections.abc import Callable
-
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from ..architectures import CRITICS
 from ..color import decode_ab, decode_luminance, lab_to_rgb
 from ..errors import SettingError
 from ..layers import reflect_to_multiple
 from ..sources.pretrained_weights import load_lite_features
 from ..trunk_efficientnet_lite import EfficientNetLite, normalize_picture
-from .recipe import Recipe
+from .losses import Average, alone
 
 
 class PictureFeatures(nn.Module):
@@ -48,9 +45,9 @@ class PictureFeatures(nn.Module):
 def perceptual_distance(
     features: tuple[torch.Tensor, ...],
     true_features: tuple[torch.Tensor, ...],
-    average: Callable[[torch.Tensor], torch.Tensor] = lambda value: value,
+    average: Average = alone,
 ) -> torch.Tensor:
-    """Mean distance of two batches' features, each channel in deviations of the truth's, over all channels and scales.
+    """Mean distance of two batches' features over all channels and scales, in standard deviations of the truth's.
 
     Johnson, Alahi and Fei-Fei, "Perceptual losses for real-time style transfer and super-resolution" (ECCV 2016),
     section 3.2, there the square over the features of VGG-16; the absolute one is less ruled by a few channels.
@@ -65,8 +62,8 @@ def perceptual_distance(
     for ours, theirs in zip(features, true_features, strict=True):
         ours, theirs = ours.float(), theirs.float()
         center = average(theirs.mean(dim=places))  # (C,)
-        deviation = average((theirs - center[:, None, None]).square().mean(dim=places)).sqrt()  # (C,)
-        distances.append(((ours - theirs).abs().mean(dim=places) / (deviation + 1e-3)).mean())
+        std = average((theirs - center[:, None, None]).square().mean(dim=places)).sqrt()  # (C,)
+        distances.append(((ours - theirs).abs().mean(dim=places) / (std + 1e-3)).mean())
     return sum(distances) / len(distances)
 
 
@@ -78,24 +75,24 @@ def at_half_size(ab: torch.Tensor) -> torch.Tensor:
     return F.interpolate(F.avg_pool2d(ab, 2, ceil_mode=True), size=ab.shape[2:], mode="bilinear")
 
 
-def load_picture_features(recipe: Recipe) -> PictureFeatures | None:
-    """The frozen features that a recipe's terms need, on the CPU; `None` where none of them does.
+def load_picture_features(model: str, encoding: str, critic: type[nn.Module] | None = None) -> PictureFeatures:
+    """The frozen features of a recipe, on the CPU.
+
+    Args:
+        model: `features_model` of the recipe, a folder, Hub id or package.
+        encoding: of luminance and ab.
+        critic: the class of one that takes these features too.
 
     Raises:
         SettingError: one line, if their weights cannot be had or are not those that the critic takes.
     """
-    if not any(recipe.needs_features(phase) for phase in recipe.phases):
-        return None
-    config = recipe.build_config()
-    trunk = load_lite_features("features_model", recipe.features_model)
-    wanted = CRITICS[config.critic].feature_widths
-    adversarial = any(phase.objective.adversarial_weight for phase in recipe.phases)
-    if adversarial and wanted and trunk.widths[1:] != wanted:
+    trunk = load_lite_features("features_model", model)
+    if critic is not None and critic.feature_widths and trunk.widths[1:] != critic.feature_widths:
         raise SettingError(
-            f"features_model: {recipe.features_model}: has {trunk.widths[1:]} channels; accepted with model.critic "
-            f"{config.critic}: {wanted}, those of EfficientNet-Lite0"
+            f"features_model: {model}: has {trunk.widths[1:]} channels; accepted with model.critic projected: "
+            f"{critic.feature_widths}, those of EfficientNet-Lite0"
         )
-    return PictureFeatures(trunk, config.encoding)
+    return PictureFeatures(trunk, encoding)
 
 
 __all__ = ["PictureFeatures", "at_half_size", "load_picture_features", "perceptual_distance"]

@@ -1,4 +1,4 @@
-"""What a recipe trains: generator, critic and the generator's average, with the weights that training starts from."""
+"""The networks of a training, with the weights that it starts from."""
 
 from pathlib import Path
 
@@ -11,35 +11,41 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from .. import ChromaGANCritic, ChromaGANGenerator
 from ..errors import SettingError, one_line
 from .batch_norm import use_global_batch_norm
+from .frozen_features import load_picture_features
 from .recipe import Recipe
-from .teacher import load_pretrained_part
+from .teacher import load_pretrained_part, load_teacher
 
 
 class Networks:
     """Both networks on their device: `generator` and `critic` as they are, `prepared_...` as calls go through them.
 
     The prepared ones are wrapped for several processes, and compiled if the recipe says so. The bare ones are what is
-    saved, averaged and asked for the adversarial gradient, which no process shares with the others.
+    saved, averaged and asked for the adversarial gradient, which no process shares with the others. `teacher` and
+    `features` are frozen, `None` where no term needs them.
 
     Args:
         recipe: names sizes and first weights.
         accelerator: the devices and processes.
-        labels: names of the class head's classes; `None` if it has none, or names of its own.
+        class_names: of the labels in the data, where labels teach the class head.
 
     Raises:
         SettingError: for an optional package that is missing, or first weights that cannot be read or do not fit.
     """
 
-    def __init__(self, recipe: Recipe, accelerator: Accelerator, labels: dict[int, str] | None):
+    def __init__(self, recipe: Recipe, accelerator: Accelerator, class_names: list[str] | None = None):
+        self.teacher = load_teacher(recipe.teacher)
+        labels = self.teacher.id2label if self.teacher is not None else None
+        if recipe.teacher.kind == "labels" and class_names:
+            labels = dict(enumerate(class_names))
         names = {"id2label": labels, "label2id": {name: i for i, name in labels.items()}} if labels else {}
         config = recipe.build_config(**names)
         set_seed(recipe.seed)
         try:
             self.generator, self.critic = ChromaGANGenerator(config), ChromaGANCritic(config)
-        except ImportError as error:
-            raise SettingError(f"model.architecture: {error}") from error
+        except (ImportError, RuntimeError, MemoryError, OverflowError) as error:  # a package, or memory, is missing
+            raise SettingError(f"model: {one_line(error, 200)}; accepted: a network that can be built here") from error
+        adversarial = any(phase.objective.is_adversarial for phase in recipe.phases)
         if recipe.init_from:
-            adversarial = any(phase.objective.adversarial_weight for phase in recipe.phases)
             self.load_initial_weights(Path(recipe.init_from), adversarial)
         else:
             for setting in ("backbone_weights", "extractor_weights"):
@@ -60,6 +66,13 @@ class Networks:
         self.prepared_generator, self.prepared_critic = accelerator.prepare(self.generator, self.critic)
         if recipe.compile:
             self.prepared_generator = torch.compile(self.prepared_generator)
+        self.features = None
+        if any(recipe.needs_features(phase) for phase in recipe.phases):
+            critic = type(self.critic.network) if adversarial else None
+            self.features = load_picture_features(recipe.features_model, config.encoding, critic)
+        for frozen in (self.teacher, self.features):
+            if frozen is not None:
+                frozen.to(accelerator.device, memory_format=torch.channels_last)
 
     def load_initial_weights(self, folder: Path, adversarial: bool) -> None:
         """Starts from the weights of a run folder or a model folder.

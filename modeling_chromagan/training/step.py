@@ -1,33 +1,29 @@
 """A step of training: both networks' losses, gradients and optimizers, and what must never get into the weights."""
 
 import math
-from collections import Counter
 from collections.abc import Callable
 
 import torch
 from accelerate import Accelerator
 from torch import nn
 
-from ..color import decode_ab, encode_luminance, rgb8_to_lab
+from ..color import encode_luminance, rgb8_to_lab
 from ..errors import UserError
-from . import objectives
-from .adversarial import critic_loss, lab_picture
+from .adversarial import lab_picture
 from .batch_norm import fix_batch_norms
-from .color_bins import bins_loss
 from .data.augmentation import RowRandom, to_network_units
-from .frozen_features import PictureFeatures, at_half_size
+from .frozen_features import at_half_size
 from .networks import Networks
+from .objectives import LossInputs, critic_loss, generator_loss
 from .recipe import Optimizer, Recipe
-from .teacher import ClassTeacher
 
 OPTIMIZERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
 
 
 def schedule(settings: Optimizer, steps: int, step: int) -> float:
-    """Factor on the learning rate at a step of a phase: warm-up, plateau, then the schedule's fall to zero."""
+    """Factor on the learning rate at a step of a phase: warm-up, times the schedule's fall to zero at its end."""
     warmup = min(1.0, (step + 1) / settings.warmup_steps) if settings.warmup_steps else 1.0
-    fall_from = steps * (1 - settings.decay_fraction)
-    progress = min(1.0, max(0.0, (step - fall_from) / max(1.0, steps - fall_from)))
+    progress = min(1.0, step / steps)
     fall = {"constant": 1.0, "linear": 1 - progress, "cosine": (1 + math.cos(math.pi * progress)) / 2}
     return warmup * fall[settings.schedule]
 
@@ -49,20 +45,16 @@ class NonFiniteError(UserError, FloatingPointError):
     """A loss, gradient or weight that is not finite."""
 
 
-class Updates:
-    """The updates of one phase, with its optimizers.
+class TrainingStep:
+    """A step of one phase, with its optimizers.
 
     Args:
         recipe: the resolved recipe.
         number: of the phase in it.
-        networks: what is trained.
-        teacher: whose predictions the class head learns; `None` for labels or nothing.
-        color_weights: of `rebalancing_weights`, for a phase with a rebalanced term.
-        rarity: of `bin_rarity`, for a phase with bins.
-        features: frozen, for a phase that looks at them.
+        networks: what is trained, and the frozen ones beside.
         accelerator: the devices and processes.
-        skipped: counts the steps that are left out, by network.
-        say: prints a line, once for all processes.
+        color_weights: of the terms that count colors, by their names.
+        skip: called with a network's name and a line when a step of it is left out.
     """
 
     def __init__(
@@ -70,20 +62,15 @@ class Updates:
         recipe: Recipe,
         number: int,
         networks: Networks,
-        teacher: ClassTeacher | None,
-        color_weights: torch.Tensor | None,
-        rarity: torch.Tensor | None,
-        features: PictureFeatures | None,
         accelerator: Accelerator,
-        skipped: Counter,
-        say: Callable[[str], None],
+        color_weights: dict[str, torch.Tensor],
+        skip: Callable[[str, str], None],
     ):
         self.recipe, self.phase = recipe, recipe.phases[number]
         self.first = sum(phase.steps for phase in recipe.phases[:number])  # step of the run
-        self.networks, self.teacher, self.color_weights = networks, teacher, color_weights
-        self.rarity = rarity.to(accelerator.device) if rarity is not None else None
-        self.features = features if recipe.needs_features(self.phase) else None
-        self.accelerator, self.skipped, self.say = accelerator, skipped, say
+        self.networks, self.accelerator, self.skip = networks, accelerator, skip
+        self.color_weights = {name: weights.to(accelerator.device) for name, weights in color_weights.items()}
+        self.features = networks.features if recipe.needs_features(self.phase) else None
         self.step = self.first
         self.optimizers = {}
         for name, settings in (
@@ -100,6 +87,7 @@ class Updates:
 
         Args:
             step: of the run, updates made before this one.
+            batch: of `BatchPlan`.
 
         Raises:
             NonFiniteError: if a loss, gradient or weight is not finite and the recipe does not skip such steps.
@@ -115,95 +103,98 @@ class Updates:
 
     def update_from(self, batch: dict) -> dict[str, torch.Tensor]:
         """Generator step, then critic step on detached fakes: the published order."""
-        objective, encoding = self.phase.objective, self.networks.generator.config.encoding
-        device = self.accelerator.device
+        encoding = self.networks.generator.config.encoding
         kind = self.phase.batches[batch["kind"]]
         # Everything random in a step follows from (seed, step), and for a picture from its place in the global batch:
         # a resumed run repeats nothing, and the number of processes changes nothing.
         seed = (self.recipe.seed * 1_000_003 + self.step) * 1009
-        random = RowRandom(seed, kind.batch_size, batch["rows"], device)
+        random = RowRandom(seed, kind.batch_size, batch["rows"], self.accelerator.device)
         torch.manual_seed(seed + self.accelerator.process_index)  # dropout
-        rgb = batch["rgb"].to(device)  # as bytes; Lab and the looks of scans are computed where the networks are
+        rgb = batch["rgb"].to(self.accelerator.device)  # bytes; Lab and the looks of scans are computed there
         luminance, real_ab = to_network_units(rgb, encoding, kind.degradation, random)
-        target = real_ab
-        if self.networks.generator.network.output_space == "rgb":
-            target = rgb.float() / 255
-        adversarial = objective.adversarial_weight > 0
-        projected = bool(self.networks.critic.network.feature_widths)
-        since_warmup = self.step - self.first - objective.critic_warmup_steps
-        taught_by_critic = adversarial and since_warmup >= 0
-        shown_luminance, shown_ab, true_features = luminance, real_ab, None
+        photograph = torch.cat([luminance, real_ab], dim=1)
         if self.features is not None:
             # Worn luminance is the generator's alone: features see photographs, with chroma as fine as predictions'.
-            shown_luminance, shown_ab = encode_luminance(rgb8_to_lab(rgb)[:, :1], encoding), at_half_size(real_ab)
-            with self.precision(), torch.no_grad():
-                true_features = self.features(torch.cat([shown_luminance, shown_ab], dim=1))
-
-        # Generator
-        generator, critic = self.networks.prepared_generator, self.networks.prepared_critic
-        generator.train()
-        if self.phase.fixed_batch_norm:
-            fix_batch_norms(self.networks.generator)
-        with self.precision():
-            output = generator(luminance)
-        class_loss = self.class_loss(output.logits, batch["label"], rgb)
-        true_ab = decode_ab(real_ab, encoding)
-        with self.precision():
-            total, losses = objectives.generator_loss(
-                objective,
-                shown_luminance,
-                output.reconstruction,
-                target,
-                class_loss,
-                self.networks.critic if taught_by_critic else None,
-                encoding,
-                objectives.chroma_weights(
-                    true_ab, objective.chroma_emphasis, objective.chroma_emphasis_power, self.average_over_processes
-                ),
-                self.average_over_processes,
-                (true_ab, self.color_weights) if objective.rebalanced_weight else None,
-                bins_loss(output.bin_logits, true_ab, self.rarity) if objective.bins_weight else None,
-                self.features,
-                true_features,
-                projected,
-                min(1.0, (since_warmup + 1) / max(1, objective.adversarial_ramp_steps)),
-            )
-        norm = self.descend("generator", total, self.phase.generator_optimizer)
-        if self.networks.average is not None and self.accelerator.sync_gradients:
-            self.networks.average.update_parameters(self.networks.generator)
-        losses = {"total": total.detach()} | losses | {"generator_gradient_norm": norm}
-
-        # Critic
-        if adversarial:
-            fake = output.reconstruction.detach()
-            if not objective.reuse_forward:
-                generator.eval()  # the published fakes for the critic are predictions, with running statistics
-                with self.precision(), torch.no_grad():
-                    fake = generator(luminance).reconstruction
-            fake_ab = lab_picture(shown_luminance, fake, encoding)[:, 1:]
-            features = None
-            with self.precision():
-                if projected:
-                    with torch.no_grad():
-                        features = true_features, self.features(torch.cat([shown_luminance, fake_ab], dim=1))
-                total, critic_losses = critic_loss(
-                    objective, critic, shown_luminance, shown_ab, fake_ab, random, features
-                )
-            norm = self.descend("critic", total, self.phase.critic_optimizer)
-            losses |= {"critic": total.detach()} | critic_losses | {"critic_gradient_norm": norm}
+            shown = encode_luminance(rgb8_to_lab(rgb)[:, :1], encoding), at_half_size(real_ab)
+            photograph = torch.cat(shown, dim=1)
+        inputs = self.generate(luminance, real_ab, rgb, photograph, batch["label"])
+        losses = self.update_generator(inputs)
+        if self.phase.objective.is_adversarial:
+            losses |= self.update_critic(inputs, luminance, random)
         return losses
 
-    def class_loss(self, logits: torch.Tensor | None, labels: torch.Tensor, rgb: torch.Tensor) -> torch.Tensor | None:
-        """What the class head has to learn, by the teacher or from labels; `None` if nothing."""
-        if logits is None or not self.phase.objective.class_weight:
+    def generate(
+        self,
+        luminance: torch.Tensor,
+        real_ab: torch.Tensor,
+        rgb: torch.Tensor,
+        photograph: torch.Tensor,
+        labels: torch.Tensor,
+    ) -> LossInputs:
+        """A forward pass of the generator, with all that its terms look at."""
+        objective, networks = self.phase.objective, self.networks
+        since_warmup = self.step - self.first - objective.critic_warmup_steps
+        networks.prepared_generator.train()
+        if self.phase.fixed_batch_norm:
+            fix_batch_norms(networks.generator)
+        with self.precision():
+            output = networks.prepared_generator(luminance)
+        return LossInputs(
+            objective,
+            networks.generator.config.encoding,
+            photograph,
+            output.reconstruction,
+            rgb.float() / 255 if networks.generator.network.output_space == "rgb" else real_ab,
+            real_ab,
+            logits=output.logits,
+            bin_logits=output.bin_logits,
+            teacher_probabilities=self.teach(rgb),
+            labels=labels.to(rgb.device),
+            color_weights=self.color_weights,
+            features=self.features,
+            critic=networks.critic if objective.is_adversarial and since_warmup >= 0 else None,
+            projected=bool(networks.critic.network.feature_widths),
+            ramp=min(1.0, (since_warmup + 1) / max(1, objective.adversarial_ramp_steps)),
+            average=self.average_over_processes,
+        )
+
+    def teach(self, rgb: torch.Tensor) -> torch.Tensor | None:
+        """What the class head is taught by the teacher; `None` if there is none, or nothing to learn."""
+        if self.networks.teacher is None or "classes" not in self.phase.objective.needs:
             return None
-        if self.teacher is None:
-            smoothing = self.recipe.teacher.label_smoothing
-            return objectives.label_loss(logits, labels.to(logits.device), smoothing, self.average_over_processes)
         luminance = self.recipe.teacher.input == "luminance"
         with self.precision():
-            taught = self.teacher(to_network_units(rgb, "unit8")[0] if luminance else rgb.float() / 255)
-        return objectives.class_distribution_loss(logits, taught)
+            return self.networks.teacher(to_network_units(rgb, "unit8")[0] if luminance else rgb.float() / 255)
+
+    def update_generator(self, inputs: LossInputs) -> dict[str, torch.Tensor]:
+        """The generator's step and that of its average."""
+        with self.precision():
+            total, losses = generator_loss(inputs)
+        norm = self.descend("generator", total, self.phase.generator_optimizer)
+        inputs.free_graphs()
+        if self.networks.average is not None and self.accelerator.sync_gradients:
+            self.networks.average.update_parameters(self.networks.generator)
+        return {"total": total.detach()} | losses | {"generator_gradient_norm": norm}
+
+    def update_critic(self, inputs: LossInputs, luminance: torch.Tensor, random: RowRandom) -> dict[str, torch.Tensor]:
+        """The critic's step on the generator's pictures of that luminance."""
+        objective, generator = self.phase.objective, self.networks.prepared_generator
+        reconstruction = inputs.reconstruction
+        if not objective.reuse_forward:
+            generator.eval()  # the published fakes for the critic are predictions, with running statistics
+            with self.precision(), torch.no_grad():
+                reconstruction = generator(luminance).reconstruction
+        fake = lab_picture(inputs.photograph[:, :1], reconstruction, inputs.encoding)
+        features = (None, None)
+        with self.precision():
+            if inputs.projected:
+                with torch.no_grad():
+                    features = inputs.true_features, self.features(fake)
+            epsilon = random.uniform(1, 1, 1) if objective.penalty_weight else None
+            critic = self.networks.prepared_critic
+            total, losses = critic_loss(objective, critic, inputs.photograph, fake, epsilon, features)
+        norm = self.descend("critic", total, self.phase.critic_optimizer)
+        return {"critic": total.detach()} | losses | {"critic_gradient_norm": norm}
 
     def descend(self, name: str, total: torch.Tensor, settings: Optimizer) -> torch.Tensor:
         """One step of a network down its total; the norm of its gradient. Nothing not finite gets into the weights."""
@@ -232,11 +223,10 @@ class Updates:
         return norm
 
     def refuse(self, name: str, report: str) -> None:
-        """Stops the run over a value that is not finite, or counts a step that is left out, as the recipe says."""
+        """Stops the run over a value that is not finite, or leaves the step out, as the recipe says."""
         if self.recipe.non_finite == "stop":
             raise NonFiniteError(report)
-        self.skipped[name] += 1
-        self.say(f"warning: {report}; its step is skipped ({self.skipped[name]} so far)")
+        self.skip(name, report)
 
     def precision(self):
         """The context in which networks, teacher and penalty are computed; losses are float32 always."""
@@ -250,4 +240,4 @@ class Updates:
         return self.accelerator.reduce(value, "mean") if self.accelerator.num_processes > 1 else value
 
 
-__all__ = ["OPTIMIZERS", "NonFiniteError", "Updates", "schedule"]
+__all__ = ["OPTIMIZERS", "NonFiniteError", "TrainingStep", "schedule"]

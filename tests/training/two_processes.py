@@ -19,7 +19,7 @@ from modeling_chromagan.training import networks
 from modeling_chromagan.training import step as training_step
 
 seen = {}
-original = training_step.Updates.descend
+original = training_step.TrainingStep.descend
 
 
 def descend(self, name, total, settings):
@@ -62,7 +62,7 @@ if __name__ == "__main__":
     if "float64" in arguments:
         networks.ChromaGANGenerator, networks.ChromaGANCritic = Generator64, Critic64
         arguments.remove("float64")
-    training_step.Updates.descend = descend
+    training_step.TrainingStep.descend = descend
     code = train.main(arguments)
     if not torch.distributed.is_initialized() or torch.distributed.get_rank() == 0:
         save_file({f"{name}.{key}": value for name, grads in seen.items() for key, value in grads.items()}, target)

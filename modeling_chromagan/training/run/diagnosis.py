@@ -17,7 +17,7 @@ EDGE = 0.01  # of an output's range: nearer to its ends than this is saturated
 GRAY_RATIO = 0.2  # of the data's mean chroma
 TINT_SHARE = 0.9  # of all chroma pointing one way
 SATURATED_SHARE = 0.2
-SEPARATION = 8.0  # deviations between the critic's scores of photographs and of colorized pictures
+D_PRIME = 8.0  # standard deviations between the critic's scores of photographs and of colorized pictures
 EXPLOSION = 100.0  # times the median gradient norm so far
 LASTING = 3  # evaluations in a row that make a finding
 
@@ -86,11 +86,11 @@ def diagnose(lines: Sequence[dict]) -> list[str]:
                 "generator is collapsing to gray; raise chroma_emphasis or the learning rate, or lower the critic's "
                 "weight if the color loss rises"
             )
-    separations = [line["critic_separation"] for line in lines if "critic_separation" in line][-10 * LASTING :]
-    if len(separations) >= LASTING and median(separations) > SEPARATION:
+    d_primes = [line["critic_d_prime"] for line in lines if "critic_d_prime" in line][-10 * LASTING :]
+    if len(d_primes) >= LASTING and median(d_primes) > D_PRIME:
         findings.append(
-            f"the critic tells photographs from colorized pictures by {median(separations):.0f} deviations: it is "
-            "winning and teaches little; lower its learning rate or width, or raise the generator's"
+            f"the critic tells photographs from colorized pictures by a d' of {median(d_primes):.0f} standard "
+            "deviations: it is winning and teaches little; lower its learning rate or width, or raise the generator's"
         )
     for name in ("generator", "critic"):
         norms = [line[f"{name}_gradient_norm"] for line in lines if f"{name}_gradient_norm" in line]

@@ -26,7 +26,7 @@ def make_accelerator(recipe: Recipe) -> Accelerator:
     """
     # The batch statistics are global already (batch_norm.py), so there is nothing to send around before a forward. A
     # class head without a class loss in some phase gets no gradient there, which plain DDP would wait for.
-    idle_head = any(phase.objective.class_weight == 0 for phase in recipe.phases)
+    idle_head = any(not phase.objective.weights["class"] for phase in recipe.phases)
     accelerator = Accelerator(
         cpu=recipe.device == "cpu",
         gradient_accumulation_steps=recipe.accumulation,

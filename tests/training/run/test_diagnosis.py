@@ -54,7 +54,7 @@ def test_a_healthy_run_is_left_alone(photographs):
     assert statistics["chroma_ratio"] == pytest.approx(0.7, abs=0.01)
     assert 0 < statistics["histogram_distance"] < 1
     assert color_statistics(Painter(photographs, lambda ab: ab), photographs)["histogram_distance"] < 0.05
-    scores = [{"step": i, "critic_separation": 1.5, "generator_gradient_norm": 1.0} for i in range(40)]
+    scores = [{"step": i, "critic_d_prime": 1.5, "generator_gradient_norm": 1.0} for i in range(40)]
     assert diagnose(log_of(statistics) + scores) == []
 
 
@@ -66,7 +66,7 @@ def test_one_bad_moment_is_no_finding(photographs):
 
 
 def test_a_critic_that_wins_and_a_gradient_that_explodes():
-    winning = [{"step": i, "critic_separation": 12.0} for i in range(40)]
+    winning = [{"step": i, "critic_d_prime": 12.0} for i in range(40)]
     assert "it is winning" in diagnose(winning)[0]
     norms = [{"step": i, "critic_gradient_norm": 1.0 + i % 3} for i in range(40)]
     assert diagnose(norms) == []
