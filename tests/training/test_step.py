@@ -1,6 +1,6 @@
 """What a step of training leaves alone, and at which rate the rest moves."""
 
-from collections import Counter
+from unittest import mock
 
 import pytest
 import torch
@@ -11,7 +11,7 @@ from modeling_chromagan.training.frozen_features import PictureFeatures
 from modeling_chromagan.training.networks import Networks
 from modeling_chromagan.training.recipe import Recipe, load_recipe
 from modeling_chromagan.training.run.processes import make_accelerator
-from modeling_chromagan.training.step import Updates
+from modeling_chromagan.training.step import TrainingStep
 from modeling_chromagan.trunk_efficientnet_lite import EfficientNetLite
 
 DEBUG = ROOT / "recipes" / "debug.yaml"
@@ -19,12 +19,12 @@ MODEL = "trunk: lite0, width_multiplier: 0.25, decoder_widths: [32, 32, 32, 32, 
 LITE = [f"model={{architecture: chromagan_lite, {MODEL}}}", "threads=1", "phases.0.generator_optimizer.warmup_steps=0"]
 
 
-def prepare(*settings: str, features: PictureFeatures | None = None) -> tuple[Recipe, Networks, Updates]:
-    recipe = load_recipe(DEBUG, [*LITE, "phases.0.objective.bins_weight=0.1", *settings])
+def prepare(*settings: str, features: PictureFeatures | None = None) -> tuple[Recipe, Networks, TrainingStep]:
+    recipe = load_recipe(DEBUG, [*LITE, "phases.0.objective.weights.bins=0.1", *settings])
     accelerator = make_accelerator(recipe)
-    networks = Networks(recipe, accelerator, None)
-    updates = Updates(recipe, 0, networks, None, None, torch.ones(260), features, accelerator, Counter(), print)
-    return recipe, networks, updates
+    with mock.patch("modeling_chromagan.training.networks.load_picture_features", return_value=features):
+        networks = Networks(recipe, accelerator)
+    return recipe, networks, TrainingStep(recipe, 0, networks, accelerator, {"bins": torch.ones(260)}, print)
 
 
 def batch() -> dict:
@@ -34,9 +34,9 @@ def batch() -> dict:
 
 @pytest.mark.parametrize("fixed", [True, False])
 def test_fixed_batch_norms_keep_their_statistics_and_train_their_weights(fixed):
-    _, networks, updates = prepare(f"phases.0.fixed_batch_norm={str(fixed).lower()}")
+    _, networks, step = prepare(f"phases.0.fixed_batch_norm={str(fixed).lower()}")
     before = {name: tensor.clone() for name, tensor in networks.generator.state_dict().items()}
-    updates.update(0, batch())
+    step.update(0, batch())
     after = networks.generator.state_dict()
     moved = {name for name, tensor in after.items() if not torch.equal(tensor, before[name])}
     statistics = {name for name in before if "running" in name or "tracked" in name}
@@ -49,20 +49,20 @@ def test_fixed_batch_norms_keep_their_statistics_and_train_their_weights(fixed):
 
 def test_backbone_moves_at_its_share_of_the_rate():
     # Adam's first step is as long as the learning rate, whatever the gradient.
-    _, networks, updates = prepare("phases.0.generator_optimizer.backbone_learning_rate_share=0.25")
-    updates.phase.generator_optimizer.weight_decay = 0
+    _, networks, step = prepare("phases.0.generator_optimizer.backbone_learning_rate_share=0.25")
+    step.phase.generator_optimizer.weight_decay = 0
     before = {name: tensor.clone() for name, tensor in networks.generator.named_parameters()}
-    updates.update(0, batch())
+    step.update(0, batch())
     lengths = {name: (p - before[name]).abs().median().item() for name, p in networks.generator.named_parameters()}
     assert lengths["network.trunk.stem.conv.weight"] == pytest.approx(0.25e-3, rel=1e-2)
     assert lengths["network.up2.conv1.weight"] == pytest.approx(1e-3, rel=1e-2)
-    assert updates.optimizers["generator"].param_groups[0]["lr"] == pytest.approx(1e-3), "what the log shows"
+    assert step.optimizers["generator"].param_groups[0]["lr"] == pytest.approx(1e-3), "what the log shows"
 
 
 def test_every_parameter_is_trained_once_whatever_the_share():
     for share in (1, 0.25):
-        _, networks, updates = prepare(f"phases.0.generator_optimizer.backbone_learning_rate_share={share}")
-        trained = [id(p) for group in updates.optimizers["generator"].param_groups for p in group["params"]]
+        _, networks, step = prepare(f"phases.0.generator_optimizer.backbone_learning_rate_share={share}")
+        trained = [id(p) for group in step.optimizers["generator"].param_groups for p in group["params"]]
         assert sorted(trained) == sorted(id(p) for p in networks.generator.parameters())
 
 
@@ -80,8 +80,8 @@ def test_a_projected_critic_and_the_perceptual_term_teach_both_networks(reuse):
     features = Watched(EfficientNetLite("lite0", head=False), "unit8")
     features.luminances = []
     frozen = {name: tensor.clone() for name, tensor in features.state_dict().items()}
-    objective = "class_weight: 0, perceptual_weight: 0.5, adversarial: hinge, adversarial_gradient_ratio: 2"
-    _, networks, updates = prepare(
+    objective = "weights: {class: 0, perceptual: 0.5, adversarial: 2}, adversarial: hinge, adaptive_weight: true"
+    _, networks, step = prepare(
         "model.critic=projected",
         "model.critic_width_multiplier=0.125",
         f"phases.0.objective={{{objective}, reuse_forward: {str(reuse).lower()}, adversarial_ramp_steps: 4}}",
@@ -92,7 +92,7 @@ def test_a_projected_critic_and_the_perceptual_term_teach_both_networks(reuse):
     before = {
         name: {k: t.clone() for k, t in networks.by_name[name].state_dict().items()} for name in networks.by_name
     }
-    losses = [updates.update(step, batch()) for step in range(2)]
+    losses = [step.update(number, batch()) for number in range(2)]
     assert [loss["adversarial_gradient_ratio"].item() for loss in losses] == pytest.approx([0.5, 1.0], rel=1e-3)
     assert losses[0]["critic"].item() == pytest.approx(2, abs=0.5), "hinge of scores around zero"
     for name in ("generator", "critic"):
@@ -111,7 +111,7 @@ def test_a_projected_critic_and_the_perceptual_term_teach_both_networks(reuse):
 def test_a_patch_critic_takes_no_features_beside_a_perceptual_term():
     torch.manual_seed(0)
     features = PictureFeatures(EfficientNetLite("lite0", head=False), "unit8")
-    objective = "class_weight: 0, perceptual_weight: 0.5, adversarial_weight: 0.1"
-    _, _, updates = prepare(f"phases.0.objective={{{objective}}}", features=features)
-    losses = updates.update(0, batch())
+    objective = "weights: {class: 0, perceptual: 0.5}"
+    _, _, step = prepare(f"phases.0.objective={{{objective}}}", features=features)
+    losses = step.update(0, batch())
     assert {"perceptual", "adversarial", "penalty"} < set(losses)
