@@ -29,10 +29,10 @@ sys.path.insert(0, str(ROOT))  # of this checkout, installed or not
 from modeling_chromagan import ChromaGANCritic, ChromaGANGenerator
 from modeling_chromagan.sources.picture_collections import find_collection
 from modeling_chromagan.sources.picture_files import decode_picture
-from modeling_chromagan.training.adversarial import critic_loss
 from modeling_chromagan.training.data.crops import DRAWN, RandomCrops
 from modeling_chromagan.training.data.filters import failed_filters
 from modeling_chromagan.training.data.shuffled_stream import StreamedRows, open_stream
+from modeling_chromagan.training.objectives import critic_loss
 from modeling_chromagan.training.recipe import Data, Source, load_recipe
 
 PICTURES, SHARDS = 1_281_167, 294  # of ILSVRC/imagenet-1k's training split
@@ -55,7 +55,8 @@ def operations_per_picture(batch: int = 2) -> dict[str, float]:
     with FlopCounterMode(display=False) as counter:
         shown = fake.clone().requires_grad_()
         torch.autograd.grad(critic(torch.cat([luminance, shown], dim=1)).scores.mean(), shown)
-        critic_loss(settings, critic, luminance, ab, fake)[0].backward()
+        pictures = (torch.cat([luminance, colors], dim=1) for colors in (ab, fake))
+        critic_loss(settings, critic, *pictures, torch.rand(batch, 1, 1, 1))[0].backward()
     counted["critic, all of its parts"] = counter.get_total_flops() / batch
     if not settings.reuse_forward:
         with FlopCounterMode(display=False) as counter, torch.no_grad():

@@ -38,11 +38,12 @@ import train
 from modeling_chromagan import ChromaGANCritic, ChromaGANGenerator
 from modeling_chromagan.sources.imagenet_classes import imagenet_class_names
 from modeling_chromagan.sources.picture_files import decode_picture
+from modeling_chromagan.training import networks
 from modeling_chromagan.training.data.sources import open_sources
 from modeling_chromagan.training.recipe import Recipe, load_recipe
 from modeling_chromagan.training.run.interruption import Interruption
 from modeling_chromagan.training.run.processes import keep_freed_memory
-from modeling_chromagan.training.step import Updates
+from modeling_chromagan.training.step import TrainingStep
 from modeling_chromagan.training.teacher import ClassTeacher, VGG16Classifier
 
 RECIPE = ROOT / "recipes" / "chromagan_tiny224.yaml"
@@ -109,7 +110,7 @@ def make_recipe(data: str, phase: int, steps: int) -> Recipe:
             "data.min_hue_deviation=0",
             *(f"phases.{number}.batches={batches}" for number, _, _ in PHASES),
             f"phases.0.steps={steps if phase == 0 else 1}",
-            "phases.0.objective.adversarial_weight=0",
+            "phases.0.objective.weights.adversarial=0",
             f"phases.1.steps={steps}",
             "phases.1.objective.critic_warmup_steps=0",
             "phases.1.objective.reuse_forward=false",
@@ -131,22 +132,22 @@ def make_teacher(*_) -> ClassTeacher:
 def our_loop(turn: Callable[[], None], data: str, phase: int, steps: int, teaching: bool = True) -> None:
     """`train.py`'s own loop in one phase, its data path included; without `teaching` the answers are there already."""
     recipe = make_recipe(data, phase, steps)
-    train.load_teacher = make_teacher  # of this process alone
+    networks.load_teacher = make_teacher  # of this process alone
     trainer = train.Trainer(recipe, Accelerator(cpu=True))
     trainer.interruption = Interruption(str)
     trainer.log = trainer.sample = trainer.save = trainer.save_model = lambda *_: None
     trainer.step = 0 if phase == 0 else 1
-    update = Updates.update
+    update = TrainingStep.update
 
     def update_and_wait(*arguments):
         result = update(*arguments)
         turn()
         return result
 
-    Updates.update = update_and_wait  # of this process alone
+    TrainingStep.update = update_and_wait  # of this process alone
     if not teaching:
-        answers = trainer.teacher(torch.rand(BATCH_SIZE, 1, SIZE, SIZE))
-        trainer.teacher.forward = lambda pictures: answers
+        answers = trainer.networks.teacher(torch.rand(BATCH_SIZE, 1, SIZE, SIZE))
+        trainer.networks.teacher.forward = lambda pictures: answers
     trainer.run_phase(phase, trainer.step)
 
 

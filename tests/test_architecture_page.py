@@ -54,21 +54,18 @@ def table_rows(first_header: str, text: str = PAGE) -> dict[str, list[str]]:
 
 
 def terms(recipe: Recipe) -> set[str]:
-    """The terms of all phases of a recipe, each with its weight in front unless that is 1 or steered."""
+    """The terms of all phases of a recipe, each with its weight in front unless that is 1 or adaptive."""
     found = set()
     for objective in (phase.objective for phase in recipe.phases):
-        weighted = [(objective.color_weight, COLOR_TERMS[objective.color_loss])]
-        if objective.bins_weight:
-            weighted.append((objective.bins_weight, "bins"))
-        if objective.perceptual_weight:
-            weighted.append((objective.perceptual_weight, "perceptual"))
-        if objective.class_weight:
-            weighted.append((objective.class_weight, CLASS_TERMS[recipe.teacher.kind]))
-        if objective.adversarial_weight:
-            steered = objective.adversarial_gradient_ratio is not None
-            weight = 1 if steered else objective.adversarial_weight
-            weighted.append((weight, ADVERSARIAL_TERMS[objective.adversarial]))
-        found |= {name if weight == 1 else f"{weight:g} {name}" for weight, name in weighted}
+        names = {
+            "color": COLOR_TERMS[objective.color_loss],
+            "class": CLASS_TERMS.get(recipe.teacher.kind),
+            "adversarial": ADVERSARIAL_TERMS[objective.adversarial],
+        }
+        for term in objective.weighted:
+            adaptive = term == "adversarial" and objective.adaptive_weight
+            weight, name = objective.weights[term], names.get(term, term)
+            found.add(name if weight == 1 or adaptive else f"{weight:g} {name}")
     return found
 
 
@@ -97,7 +94,8 @@ def test_row_of_a_recipe_is_true(path, extractors):
     named = set(re.split(r" \+ |, then also ", re.sub(r" at \S+ of the color term's gradient", "", objective)))
     assert named == terms(recipe)
     for ratio in re.findall(r"at (\S+) of the color term's gradient", objective):
-        assert float(ratio) in [phase.objective.adversarial_gradient_ratio for phase in recipe.phases]
+        phases = [phase.objective for phase in recipe.phases if phase.objective.adaptive_weight]
+        assert float(ratio) in [objective.weights["adversarial"] for objective in phases]
 
     network = on_meta(config)
     if hasattr(network, "extractor"):
@@ -107,7 +105,7 @@ def test_row_of_a_recipe_is_true(path, extractors):
         own_weights = own_weights.split(" + ")[0]
     assert own_weights == weights(network)
     assert own_weights in PAGE.split(f"`{type(network).__name__}`", 1)[1]
-    if any(phase.objective.adversarial_weight for phase in recipe.phases):
+    if any(phase.objective.is_adversarial for phase in recipe.phases):
         critic = CRITICS[config.critic].from_config(config)
         assert critic_weights == weights(critic)
     else:

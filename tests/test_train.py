@@ -222,7 +222,7 @@ def test_a_step_without_memory_is_one_line(photographs, tmp_path, capsys, monkey
     def fail(self, step, batch):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
 
-    monkeypatch.setattr(training_step.Updates, "update", fail)
+    monkeypatch.setattr(training_step.TrainingStep, "update", fail)
     assert run(photographs, tmp_path / "run") == 1
     assert capsys.readouterr().err == (
         "train.py: out of memory: CUDA out of memory. Tried to allocate 2.00 GiB; a smaller batch_size or a larger "

@@ -70,9 +70,7 @@ class Objective(Section):
             taught = [name for name in taught if TERMS[name].of_colors]
         if not taught:
             others = [name for name, kind in TERMS.items() if kind.of_colors and name != "adversarial"]
-            raise ValueError(
-                f".weights holds nothing that leads to the truth; accepted: above 0 {' or '.join(others)}"
-            )
+            raise ValueError(f".weights leads nowhere; accepted: {' or '.join(others)} above 0")
         return self
 
     @property

@@ -95,17 +95,13 @@ class Data(Section):
 
     @model_validator(mode="after")
     def check_sources(self) -> "Data":
-        if not self.sources:
-            raise ValueError(".sources is empty; accepted: at least one source")
         if self.validation.source and self.validation.source not in self.sources:
             raise ValueError(
                 f".validation.source is {short(self.validation.source)}; accepted: {', '.join(self.sources)}"
             )
         teachers = [name for name, source in self.sources.items() if source.use_labels]
         if len(teachers) > 1:
-            raise ValueError(
-                f".sources.{teachers[1]}.use_labels is true beside {teachers[0]}'s; accepted: one of them"
-            )
+            raise ValueError(f".sources.{teachers[1]}.use_labels is true, as {teachers[0]}'s; accepted: one of them")
         return self
 
 
@@ -226,6 +222,8 @@ class Recipe(Section):
 
     @model_validator(mode="after")
     def check_phases(self) -> "Recipe":
+        if not self.data.sources:
+            raise ValueError("data.sources is empty; accepted: at least one source")
         names = [phase.name for phase in self.phases]
         for i, phase in enumerate(self.phases):
             if phase.name in names[:i]:

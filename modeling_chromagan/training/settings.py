@@ -16,7 +16,7 @@ YAML_ERRORS = (yaml.YAMLError, ValueError, TypeError, LookupError, AttributeErro
 
 
 SHOWN = reprlib.Repr()  # bounded: YAML's aliases can make a small file hold a billion values
-SHOWN.maxlevel, SHOWN.maxstring, SHOWN.maxother = 3, 80, 80
+SHOWN.maxlevel, SHOWN.maxlist, SHOWN.maxdict, SHOWN.maxstring, SHOWN.maxother = 2, 4, 4, 80, 80
 
 
 def short(value: Any) -> str:
@@ -61,7 +61,7 @@ class Section(BaseModel):
     @classmethod
     def check_value(cls, value: Any, info: ValidationInfo) -> Any:
         """Refuses what Python would take for something else, or cannot hold."""
-        for each in value if isinstance(value, (list, tuple)) else value.values() if type(value) is dict else [value]:
+        for each in value if isinstance(value, (list, tuple)) else [value]:
             if isinstance(each, int) and abs(each) >= LARGEST:
                 raise ValueError(f"is {short(value)}; accepted: numbers below 2**32")
             if isinstance(each, str) and "\0" in each:
@@ -90,6 +90,11 @@ class StrictLoader(yaml.SafeLoader):
         super().flatten_mapping(node)
 
 
+def refuse(text: str) -> SettingError:
+    """The error of a refusal, its text on one line of printable characters."""
+    return SettingError("".join(char if char.isprintable() else ascii(char)[1:-1] for char in one_line(text)))
+
+
 def set_by_path(tree: dict, path: str, value: Any) -> None:
     """Puts `value` at a dotted path into nested dictionaries and lists, making dictionaries on the way.
 
@@ -102,10 +107,10 @@ def set_by_path(tree: dict, path: str, value: Any) -> None:
     for depth, key in enumerate(keys):
         if isinstance(tree, list):
             if not key.isdecimal() or len(key) > 9 or int(key) >= len(tree):
-                raise SettingError(f"{path}: {key!r} is no place in this list; accepted: 0 to {len(tree) - 1}")
+                raise refuse(f"{path}: {short(key)} is no place in this list; accepted: 0 to {len(tree) - 1}")
             key = int(key)
         elif not isinstance(tree, dict):
-            raise SettingError(f"{path}: {'.'.join(keys[:depth])} is a single value and has no {key!r}")
+            raise refuse(f"{path}: {'.'.join(keys[:depth])} is a single value and has no {short(key)}")
         if depth == len(keys) - 1:
             tree[key] = value
         else:
@@ -141,28 +146,25 @@ def load_settings(
     try:
         tree = yaml.load(Path(path).read_text(encoding="utf-8"), StrictLoader)
     except OSError as error:
-        raise SettingError(f"{path}: {error.strerror or error}; accepted: a YAML file") from error
+        raise refuse(f"{path}: {error.strerror or error}; accepted: a YAML file") from error
     except YAML_ERRORS as error:
-        raise SettingError(f"{path}: not YAML: {one_line(error, 300)}; accepted: a YAML file") from error
+        raise refuse(f"{path}: not YAML: {one_line(error, 300)}; accepted: a YAML file") from error
     if not isinstance(tree, dict):
-        raise SettingError(f"{path}: holds {type(tree).__name__}; accepted: settings as `key: value`")
+        raise refuse(f"{path}: holds {type(tree).__name__}; accepted: settings as `key: value`")
     tree = defaults | tree
     for setting in overrides:
         key, equals, value = setting.partition("=")
         if not equals or not key:
-            raise SettingError(f"{setting!r} is no setting; accepted: key=value")
+            raise refuse(f"{short(setting)} is no setting; accepted: key=value")
         try:
-            set_by_path(tree, key, yaml.load(value, StrictLoader))
-        except SettingError:
-            raise
+            value = yaml.load(value, StrictLoader)
         except YAML_ERRORS as error:
-            raise SettingError(f"{setting!r}: not a YAML value: {one_line(error, 300)}") from error
+            raise refuse(f"{short(setting)}: not a YAML value: {one_line(error, 300)}") from error
+        set_by_path(tree, key, value)
     try:
         return kind.model_validate(tree)
     except ValidationError as failure:
-        line = one_line(f"{path}: {describe(failure.errors()[0])}")
-        line = "".join(char if char.isprintable() else ascii(char)[1:-1] for char in line)
-        raise SettingError(line) from failure
+        raise refuse(f"{path}: {describe(failure.errors()[0])}") from failure
 
 
 __all__ = ["FileName", "Section", "check_choice", "load_settings", "set_by_path", "short"]

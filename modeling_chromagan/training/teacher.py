@@ -85,8 +85,8 @@ class ClassTeacher(nn.Module):
         classifier: module from normalized RGB (B, 3, height, width) to logits, or to an output with `logits`.
         id2label: names of its classes.
         image_size: height and width that it takes; a number stands for any multiples of it.
-        mean: of its normalization (rgb - mean) / deviation, for rgb in 0..1; three numbers.
-        deviation: of the same.
+        mean: of its normalization (rgb - mean) / std, for rgb in 0..1; three numbers.
+        std: of the same.
     """
 
     def __init__(
@@ -95,14 +95,14 @@ class ClassTeacher(nn.Module):
         id2label: dict[int, str],
         image_size: tuple[int, int] | int,
         mean: tuple[float, ...] = IMAGENET_MEAN,
-        deviation: tuple[float, ...] = IMAGENET_STD,
+        std: tuple[float, ...] = IMAGENET_STD,
     ):
         super().__init__()
         self.classifier = classifier.requires_grad_(False)
         self.id2label = id2label
         self.image_size = image_size
         self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32).view(1, 3, 1, 1))
-        self.register_buffer("deviation", torch.tensor(deviation, dtype=torch.float32).view(1, 3, 1, 1))
+        self.register_buffer("std", torch.tensor(std, dtype=torch.float32).view(1, 3, 1, 1))
         self.eval()
 
     def train(self, mode: bool = True) -> "ClassTeacher":
@@ -128,7 +128,7 @@ class ClassTeacher(nn.Module):
             size = tuple(max(1, round(side / size)) * size for side in picture.shape[-2:])
         if tuple(picture.shape[-2:]) != size:
             picture = F.interpolate(picture, size, mode="bilinear", antialias=True)
-        normalized = (picture - self.mean) / self.deviation  # (B, 3, height, width)
+        normalized = (picture - self.mean) / self.std  # (B, 3, height, width)
         output = self.classifier(normalized)
         logits = output if isinstance(output, torch.Tensor) else output.logits
         return logits.float().softmax(dim=1)
@@ -171,9 +171,9 @@ def load_lite_teacher(model: str) -> ClassTeacher:
     if classifier.class_head.out_features != len(names):
         names = [f"LABEL_{i}" for i in range(classifier.class_head.out_features)]
     white, black = (float(normalize_picture(torch.tensor(level))) for level in (1.0, 0.0))
-    deviation = 1 / (white - black)
+    std = 1 / (white - black)
     size = classifier.trunk.size_multiple
-    return ClassTeacher(classifier, dict(enumerate(names)), size, (-black * deviation,) * 3, (deviation,) * 3)
+    return ClassTeacher(classifier, dict(enumerate(names)), size, (-black * std,) * 3, (std,) * 3)
 
 
 def load_auto_teacher(model: str) -> ClassTeacher:
@@ -192,25 +192,25 @@ def load_auto_teacher(model: str) -> ClassTeacher:
         raise SettingError(f"teacher.model: {model}: has no weights for {missing}; {accepted}")
     if getattr(processor, "do_flip_channel_order", False):
         raise SettingError(f"teacher.model: {model}: takes its channels as BGR; accepted: classifiers that take RGB")
-    size, mean, deviation = measure_processor(processor)
-    return ClassTeacher(classifier, classifier.config.id2label, size, mean, deviation)
+    size, mean, std = measure_processor(processor)
+    return ClassTeacher(classifier, classifier.config.id2label, size, mean, std)
 
 
 def measure_processor(processor) -> tuple[tuple[int, int], tuple[float, ...], tuple[float, ...]]:
-    """Size, mean and deviation of an image processor, seen from what it makes of a black and of a white picture.
+    """Size, mean and std of an image processor, seen from what it makes of a black and of a white picture.
 
     Processors have a dozen fields that combine into these (crops, shortest edges, rescaling factors); this reads all
     of them and runs none in training.
 
     Returns:
-        The height and width that it gives, and the mean and deviation that turn rgb in 0..1 into its pixel values.
+        The height and width that it gives, and the mean and std that turn rgb in 0..1 into its pixel values.
     """
     pictures = [np.full((512, 512, 3), level, dtype=np.uint8) for level in (0, 255)]
     pixel_values = processor(images=pictures, return_tensors="pt")["pixel_values"]  # (2, 3, height, width)
     height, width = pixel_values.shape[-2:]
     black, white = pixel_values[:, :, height // 2, width // 2].double()
-    deviation = 1 / (white - black)
-    return (height, width), tuple((-black * deviation).tolist()), tuple(deviation.tolist())
+    std = 1 / (white - black)
+    return (height, width), tuple((-black * std).tolist()), tuple(std.tolist())
 
 
 def load_pretrained_part(generator: ChromaGANGenerator, setting: str, path_or_id: str) -> None:

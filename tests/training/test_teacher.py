@@ -17,6 +17,7 @@ import train
 from modeling_chromagan import ChromaGANConfig, ChromaGANGenerator
 from modeling_chromagan.errors import SettingError
 from modeling_chromagan.sources import pretrained_weights
+from modeling_chromagan.training import networks
 from modeling_chromagan.training import teacher as teacher_module
 from modeling_chromagan.training.recipe import Teacher
 from modeling_chromagan.training.teacher import (
@@ -44,8 +45,8 @@ def vgg_tensors(widths=(4, 4, 5, 5, 6, 6, 6, 8, 8, 8, 10, 10, 10), hidden=12, gr
     shapes["head.fc"] = (classes, hidden)
     tensors = {}
     for name, shape in shapes.items():
-        deviation = (2 / torch.tensor(shape[1:]).prod()) ** 0.5
-        tensors[f"{name}.weight"] = torch.randn(shape, generator=random) * deviation
+        std = (2 / torch.tensor(shape[1:]).prod()) ** 0.5
+        tensors[f"{name}.weight"] = torch.randn(shape, generator=random) * std
         tensors[f"{name}.bias"] = torch.randn(shape[0], generator=random) * 0.1
     return tensors
 
@@ -106,7 +107,7 @@ def test_luminance_is_repeated_and_normalized():
 
 
 def test_rgb_keeps_its_channels_and_the_classifier_its_own_normalization():
-    teacher, rgb = recording_teacher(mean=(0.5, 0.5, 0.5), deviation=(0.5, 0.25, 0.125)), pictures(channels=3)
+    teacher, rgb = recording_teacher(mean=(0.5, 0.5, 0.5), std=(0.5, 0.25, 0.125)), pictures(channels=3)
     teacher(rgb)
     expected = (rgb - 0.5) / torch.tensor([0.5, 0.25, 0.125]).view(3, 1, 1)
     torch.testing.assert_close(teacher.classifier.given, expected)
@@ -114,7 +115,7 @@ def test_rgb_keeps_its_channels_and_the_classifier_its_own_normalization():
 
 @pytest.mark.parametrize("size", [16, 50])
 def test_pictures_are_resized_bilinearly_without_aliasing(size):
-    teacher, luminance = recording_teacher(mean=(0.0,) * 3, deviation=(1.0,) * 3), pictures(size=size)
+    teacher, luminance = recording_teacher(mean=(0.0,) * 3, std=(1.0,) * 3), pictures(size=size)
     teacher(luminance)
     expected = F.interpolate(luminance, (32, 32), mode="bilinear", antialias=True)
     torch.testing.assert_close(teacher.classifier.given, expected.expand(-1, 3, -1, -1))
@@ -228,18 +229,18 @@ def test_any_classifier_of_the_library_teaches_with_its_own_normalization(tmp_pa
 
 
 @pytest.mark.parametrize(
-    ("settings", "size", "mean", "deviation"),
+    ("settings", "size", "mean", "std"),
     [
         ({"do_normalize": False}, (224, 224), 0.0, 1.0),
         ({"image_mean": [0.5] * 3, "image_std": [0.5] * 3}, (224, 224), 0.5, 0.5),
         ({"do_rescale": False, "do_normalize": False, "size": {"height": 30, "width": 40}}, (30, 40), 0.0, 1 / 255),
     ],
 )
-def test_a_processor_is_measured(settings, size, mean, deviation):
+def test_a_processor_is_measured(settings, size, mean, std):
     assert measure_processor(ViTImageProcessor(**settings)) == (
         size,
         pytest.approx((mean,) * 3, abs=1e-5),
-        pytest.approx((deviation,) * 3, rel=1e-4),
+        pytest.approx((std,) * 3, rel=1e-4),
     )
 
 
@@ -264,7 +265,7 @@ def test_training_is_taught_the_teachers_classes_in_its_own_precision(precision,
                 layer.register_forward_hook(lambda layer, given, features: computed_in.add(features.dtype))
         return teacher
 
-    monkeypatch.setattr(train, "load_teacher", load)
+    monkeypatch.setattr(networks, "load_teacher", load)
     for i in range(4):
         colors = np.random.default_rng(i).integers(0, 256, (3, 3, 3), dtype=np.uint8)
         Image.fromarray(colors).resize((48, 48), Image.Resampling.BICUBIC).save(tmp_path / f"{i}.png")
@@ -273,7 +274,7 @@ def test_training_is_taught_the_teachers_classes_in_its_own_precision(precision,
         f"output={tmp_path / 'run'}",
         f"teacher={{kind: vgg16, model: '{vgg_folder}', input: luminance}}",
         "model.num_labels=1000",
-        "phases.0.objective.class_weight=0.01",
+        "phases.0.objective.weights.class=0.01",
         f"precision={precision}",
     ]
     assert train.main([str(ROOT / "recipes" / "debug.yaml"), *settings]) == 0
