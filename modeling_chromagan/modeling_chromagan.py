@@ -136,7 +136,8 @@ class ChromaGANPreTrainedModel(PreTrainedModel):
         def contexts():
             return contextlib.nullcontext(), frozen_running_statistics(self)
 
-        checkpoint_stage = functools.partial(gradient_checkpointing_func, context_fn=contexts)
+        # Of torch's two kinds, which give the same, only this one takes contexts.
+        checkpoint_stage = functools.partial(gradient_checkpointing_func, use_reentrant=False, context_fn=contexts)
         super()._set_gradient_checkpointing(enable, checkpoint_stage, **kwargs)
 
     def save_pretrained(self, save_directory: str | os.PathLike, **kwargs) -> None:

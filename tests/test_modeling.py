@@ -375,7 +375,9 @@ def test_a_new_network_starts_with_activations_of_ordinary_size(kind):
 
 
 @every_generator
-@pytest.mark.parametrize("settings", [{}, {"every_n_layers": 2}])
+@pytest.mark.parametrize(
+    "settings", [{}, {"every_n_layers": 2}, {"activation_checkpointing_kwargs": {"use_reentrant": True}}]
+)
 def test_activation_checkpointing_changes_neither_gradients_nor_running_statistics(kind, settings):
     plain = build(kind).train()
     checkpointed = copy.deepcopy(plain)

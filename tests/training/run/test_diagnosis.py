@@ -13,8 +13,7 @@ class Painter(ChromaGANGenerator):
     """Colors every picture by a function of the truth, which it was shown beforehand."""
 
     def __init__(self, truth: torch.Tensor, paint):
-        tiny = {"width_multiplier": 0.0625, "image_size": 32, "class_head": False, "global_hidden_sizes": (4,)}
-        super().__init__(ChromaGANConfig(**tiny))
+        super().__init__(ChromaGANConfig(trunk="lite0", width_multiplier=0.0625, class_head=False))
         self.encoded = encode_ab(paint(rgb8_to_lab(truth)[:, 1:]), "unit8").clamp(0, 1)
         self.place = 0
 
