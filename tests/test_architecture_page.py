@@ -98,7 +98,7 @@ def test_row_of_a_recipe_is_true(path, extractors):
         assert float(ratio) in [objective.weights["adversarial"] for objective in phases]
 
     network = on_meta(config)
-    if hasattr(network, "extractor"):
+    if network.extractor_parts:
         extractor, network.extractor = network.extractor, nn.Identity()
         if "timm" in type(extractor).__module__:
             assert own_weights.endswith(f" + extractor {weights(extractor)}")

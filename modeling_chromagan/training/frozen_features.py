@@ -67,12 +67,12 @@ def perceptual_distance(
     return sum(distances) / len(distances)
 
 
-def at_half_size(ab: torch.Tensor) -> torch.Tensor:
-    """Chroma as fine as generators give it, (B, 2, H, W) averaged in places of 2 x 2 and enlarged bilinearly.
+def at_stride(ab: torch.Tensor, stride: int) -> torch.Tensor:
+    """Chroma as fine as a generator gives it, (B, 2, H, W) averaged in places of that side and enlarged bilinearly.
 
     The truth that predictions are told from would otherwise be known by its sharper edges.
     """
-    return F.interpolate(F.avg_pool2d(ab, 2, ceil_mode=True), size=ab.shape[2:], mode="bilinear")
+    return F.interpolate(F.avg_pool2d(ab, stride, ceil_mode=True), size=ab.shape[2:], mode="bilinear")
 
 
 def load_picture_features(model: str, encoding: str, critic: type[nn.Module] | None = None) -> PictureFeatures:
@@ -95,4 +95,4 @@ def load_picture_features(model: str, encoding: str, critic: type[nn.Module] | N
     return PictureFeatures(trunk, encoding)
 
 
-__all__ = ["PictureFeatures", "at_half_size", "load_picture_features", "perceptual_distance"]
+__all__ = ["PictureFeatures", "at_stride", "load_picture_features", "perceptual_distance"]

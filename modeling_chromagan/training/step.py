@@ -12,7 +12,7 @@ from ..errors import UserError
 from .adversarial import lab_picture
 from .batch_norm import fix_batch_norms
 from .data.augmentation import RowRandom, to_network_units
-from .frozen_features import at_half_size
+from .frozen_features import at_stride
 from .networks import Networks
 from .objectives import LossInputs, critic_loss, generator_loss
 from .recipe import Optimizer, Recipe
@@ -115,8 +115,8 @@ class TrainingStep:
         photograph = torch.cat([luminance, real_ab], dim=1)
         if self.features is not None:
             # Worn luminance is the generator's alone: features see photographs, with chroma as fine as predictions'.
-            shown = encode_luminance(rgb8_to_lab(rgb)[:, :1], encoding), at_half_size(real_ab)
-            photograph = torch.cat(shown, dim=1)
+            shown_ab = at_stride(real_ab, self.networks.generator.network.chroma_stride)
+            photograph = torch.cat([encode_luminance(rgb8_to_lab(rgb)[:, :1], encoding), shown_ab], dim=1)
         inputs = self.generate(luminance, real_ab, rgb, photograph, batch["label"])
         losses = self.update_generator(inputs)
         if self.phase.objective.is_adversarial:

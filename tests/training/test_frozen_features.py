@@ -11,7 +11,7 @@ from modeling_chromagan.critic_projected import ProjectedCritic
 from modeling_chromagan.errors import SettingError
 from modeling_chromagan.training.frozen_features import (
     PictureFeatures,
-    at_half_size,
+    at_stride,
     load_picture_features,
     perceptual_distance,
 )
@@ -88,8 +88,9 @@ def test_chroma_is_as_fine_as_a_generator_gives_it():
     checks = ab.clone()
     checks[..., ::2, 1::2] += 1
     checks[..., ::2, ::2] -= 1
-    torch.testing.assert_close(at_half_size(checks), at_half_size(ab))
-    torch.testing.assert_close(at_half_size(torch.full((1, 2, 5, 7), 3.0)), torch.full((1, 2, 5, 7), 3.0))
+    torch.testing.assert_close(at_stride(checks, 2), at_stride(ab, 2))
+    assert torch.equal(at_stride(ab, 1), ab)
+    torch.testing.assert_close(at_stride(torch.full((1, 2, 5, 7), 3.0), 2), torch.full((1, 2, 5, 7), 3.0))
 
 
 def write_classifier(variant: str, folder) -> str:
