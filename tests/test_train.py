@@ -1,6 +1,7 @@
 """The real training script on tiny sizes: both phases, resume, what it saves, and how it refuses."""
 
 import json
+import math
 import re
 import shutil
 import subprocess
@@ -80,6 +81,34 @@ def test_weights_saved_are_the_average(finished_run):
         assert torch.equal(tensor, average[f"module.{name}"]), name
     live = load_file(list_checkpoints(finished_run)[-1] / "generator.safetensors")
     assert any(not torch.equal(saved[name], live[name]) for name in saved)
+
+
+def test_the_average_follows_the_weights_by_the_recipe_s_decay(finished_run):
+    before, after = list_checkpoints(finished_run)
+    average, moved = (load_file(at / "average.safetensors") for at in (before, after))
+    weights = load_file(after / "generator.safetensors")
+    differing = 0
+    for name, tensor in weights.items():
+        if tensor.is_floating_point():
+            expected = 0.999 * average[f"module.{name}"] + 0.001 * tensor
+            torch.testing.assert_close(moved[f"module.{name}"], expected, atol=1e-7, rtol=1e-6)
+            differing += not torch.equal(average[f"module.{name}"], tensor)
+    assert differing > 20, "running statistics among them"
+
+
+def test_every_phase_has_its_schedule_from_its_first_step_to_its_last(photographs, tmp_path):
+    settings = ["phases.0.steps=4", "phases.1.steps=4", "checkpoint_every=100", "sample_every=100"]
+    for phase in (0, 1):
+        optimizer = "{learning_rate: 1.0e-3, warmup_steps: 1, schedule: cosine}"
+        settings.append(f"phases.{phase}.generator_optimizer={optimizer}")
+    assert run(photographs, tmp_path / "run", *settings) == 0
+    rates = [line["learning_rate"] for line in losses_of(tmp_path / "run").values()]
+    assert rates == pytest.approx([1e-3 * (1 + math.cos(math.pi * i / 4)) / 2 for i in (0, 1, 2, 3)] * 2)
+    # What is due at a phase's end does not wait for its turn.
+    assert [path.name for path in list_checkpoints(tmp_path / "run")] == ["checkpoint-00000004", "checkpoint-00000008"]
+    assert sorted(path.name for path in (tmp_path / "run" / "samples").iterdir()) == ["00000004.png", "00000008.png"]
+    for name in ("model-color", "model-adversarial", "model"):
+        assert (tmp_path / "run" / name / "model.safetensors").is_file()
 
 
 def test_first_losses_are_golden(finished_run):

@@ -322,6 +322,34 @@ def test_another_run_s_state_is_found_by_its_folder_or_checkpoint(tmp_path):
         find_training_state(str(tmp_path / "none"))
 
 
+def test_everything_is_on_the_disk_before_the_checkpoint_has_its_name_and_older_ones_go_last(tmp_path, monkeypatch):
+    for step in (1, 2):
+        save(tmp_path, step)
+    events = []
+
+    def noting(word, function):
+        def call(path, *arguments, **options):
+            events.append((word, Path(path).name))
+            return function(path, *arguments, **options)
+
+        return call
+
+    monkeypatch.setattr(checkpoints, "flush", noting("flush", checkpoints.flush))
+    monkeypatch.setattr(Path, "rename", noting("rename", Path.rename))
+    monkeypatch.setattr(shutil, "rmtree", noting("remove", shutil.rmtree))
+    save(tmp_path, 3)
+    partial = ".partial-checkpoint-00000003"
+    written = sorted(set(FILES) - {"manifest.json"})
+    assert events == [
+        *(("flush", name) for name in written),
+        ("flush", "manifest.json"),
+        ("flush", partial),
+        ("rename", partial),
+        ("flush", tmp_path.name),
+        ("remove", "checkpoint-00000001"),
+    ]
+
+
 def test_a_full_disk_at_any_write_leaves_the_last_checkpoint(tmp_path, monkeypatch):
     """ENOSPC at the first write, at the second, ... until a save gets through."""
     save(tmp_path, 1)
