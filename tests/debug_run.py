@@ -1,9 +1,13 @@
 """Trainings of seconds with the debug recipe, on drawn pictures."""
 
 import json
+import os
+import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
@@ -32,17 +36,23 @@ def run(pictures: Path, output: Path, *settings: str) -> int:
     return train.main(arguments(pictures, output, *settings))
 
 
-def start_training(pictures: Path, output: Path, *settings: str) -> subprocess.Popen:
-    """`train.py` in a process group of its own, for so many steps that it does not end."""
+@contextmanager
+def endless_training(pictures: Path, output: Path, *settings: str) -> Iterator[subprocess.Popen]:
+    """`train.py` in a process group of its own, which ends with the `with` at the latest."""
     endless = ["phases.0.steps=100000", "checkpoint_every=100000", "sample_every=100000"]
-    return subprocess.Popen(
+    with subprocess.Popen(
         [sys.executable, str(ROOT / "train.py"), *arguments(pictures, output, *endless, *settings)],
         cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
-    )
+    ) as training:
+        try:
+            yield training
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(training.pid, signal.SIGKILL)
 
 
 def wait_for_steps(output: Path, count: int) -> None:

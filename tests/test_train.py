@@ -147,6 +147,24 @@ def test_resumed_run_ends_with_the_weights_of_an_uninterrupted_one(photographs, 
     assert losses_of(folder)[4]["critic"] == losses_of(finished_run)[4]["critic"]
 
 
+def test_counts_go_on_from_those_of_the_checkpoint(photographs, finished_run, tmp_path, monkeypatch):
+    original = train.load_checkpoint
+
+    def load(checkpoint, networks):
+        states, position = original(checkpoint, networks)
+        counts = {"rejected": {"pictures": {"broken": 5}, "gone": {"broken": 1}}, "skipped": {"critic": 2}}
+        return states, position.model_copy(update=counts)
+
+    monkeypatch.setattr(train, "load_checkpoint", load)
+    shutil.copytree(finished_run, tmp_path / "run")
+    assert run(photographs, tmp_path / "run", "phases.1.steps=3") == 0
+    position = json.loads((list_checkpoints(tmp_path / "run")[-1] / "position.json").read_text())
+    assert position["step"] == 5
+    assert position["skipped"] == {"critic": 2}
+    assert position["rejected"]["pictures"]["broken"] == 5
+    assert "gone" not in position["rejected"]
+
+
 def test_finished_run_is_left_as_it_is(photographs, finished_run):
     before = (finished_run / "model" / "model.safetensors").read_bytes()
     assert run(photographs, finished_run) == 0

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import ROOT
-from debug_run import start_training
+from debug_run import endless_training
 from safetensors.torch import load_file, save_file
 from torch import nn
 
@@ -414,15 +414,15 @@ def test_a_full_disk_is_one_line_and_the_run_goes_on_when_there_is_room(photogra
         pytest.skip("no tmpfs can be mounted here; the full disk is also tested with injected errors")
     settings = ["phases.0.steps=30", "phases.1.steps=1", "checkpoint_every=1", "sample_every=1000"]
     try:
-        training = start_training(photographs, disk / "run", *settings)
-        _, errors = training.communicate(timeout=200)
+        with endless_training(photographs, disk / "run", *settings) as training:
+            _, errors = training.communicate(timeout=200)
         assert training.returncode == 1, errors
         assert "No space left" in errors or "os error 28" in errors
         assert errors.strip().splitlines()[-1].endswith(" stands")
         assert "Traceback" not in errors
         subprocess.run(["mount", "-o", "remount,size=64m", str(disk)], check=True)
-        training = start_training(photographs, disk / "run", *settings)
-        _, errors = training.communicate(timeout=200)
+        with endless_training(photographs, disk / "run", *settings) as training:
+            _, errors = training.communicate(timeout=200)
         assert training.returncode == 0, errors
     finally:
         subprocess.run(["umount", "-l", str(disk)], check=False)

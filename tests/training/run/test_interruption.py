@@ -9,12 +9,14 @@ import threading
 import time
 
 import pytest
-from debug_run import start_training, wait_for_steps
+from debug_run import endless_training, wait_for_steps
 
 from modeling_chromagan.training.run import interruption as interruptions
 from modeling_chromagan.training.run.checkpoint import newest_valid
 from modeling_chromagan.training.run.interruption import Interrupted, Interruption
 from modeling_chromagan.training.run.log import RunLog
+
+HEARD = "stops when this step is done and saved; once more ends at once"
 
 
 @pytest.fixture
@@ -46,9 +48,7 @@ def test_the_first_signal_is_a_wish(ended, capfd):
         send(signal.SIGTERM)
         wait_until(lambda: interruption.received)
         assert interruption.received == signal.SIGTERM
-    assert (
-        capfd.readouterr().err == "train.py: SIGTERM: stops when this step is done and saved; once more ends at once\n"
-    )
+    assert capfd.readouterr().err == f"train.py: SIGTERM: {HEARD}\n"
     send(signal.SIGINT)  # on its way out: without effect
     assert Interrupted(interruption.received).exit_code == 143
     assert ended == []
@@ -117,20 +117,17 @@ def test_without_a_signal_everything_is_as_before():
 @pytest.mark.parametrize("target", ["process", "group", "process twice"])
 def test_a_signal_finishes_the_step_saves_and_ends(photographs, tmp_path, number, code, target):
     workers = "data.workers=1" if target == "group" else "data.workers=0"
-    training = start_training(photographs, tmp_path / "run", workers)
-    wait_for_steps(tmp_path / "run", 3)
-    if target == "group":
-        os.killpg(training.pid, number)
-    else:
-        training.send_signal(number)
-        if target == "process twice":
-            for _ in range(10):  # within a second, as launchers pass them on
-                time.sleep(0.05)
-                training.send_signal(number)
-    _, errors = training.communicate(timeout=10)  # seconds a run may take to save and end
-    assert training.returncode == code, errors
+    with endless_training(photographs, tmp_path / "run", workers) as training:
+        wait_for_steps(tmp_path / "run", 3)
+        if target == "group":
+            os.killpg(training.pid, number)
+        for _ in range({"process": 1, "process twice": 10}.get(target, 0)):
+            training.send_signal(number)
+            time.sleep(0.05)  # within a second, as launchers pass them on
+        _, errors = training.communicate(timeout=60)  # a few seconds on a machine with nothing else to do
+        assert training.returncode == code, errors
     heard, stopped = errors.strip().splitlines()
-    assert heard.startswith(f"train.py: {number.name}: stops when this step is done and saved")
+    assert heard == f"train.py: {number.name}: {HEARD}"
     assert re.fullmatch(
         rf"train.py: stopped by {number.name}, the same command goes on; checkpoint-\d+ stands", stopped
     )
@@ -142,15 +139,16 @@ def test_a_signal_finishes_the_step_saves_and_ends(photographs, tmp_path, number
 
 @pytest.mark.slow
 def test_a_second_signal_ends_a_run_that_is_still_at_work(photographs, tmp_path):
-    """While it gathers a batch that takes minutes."""
-    training = start_training(photographs, tmp_path / "run", "phases.0.batches.0.batch_size=200000", "log_every=1")
-    while "phase color" not in training.stdout.readline():
+    """While it gathers a batch, which takes many seconds."""
+    batch = "phases.0.batches.0.batch_size=20000"
+    with endless_training(photographs, tmp_path / "run", batch) as training:
+        while "phase color" not in training.stdout.readline():
+            assert training.poll() is None
+        time.sleep(1)
+        training.send_signal(signal.SIGINT)
+        time.sleep(1.5)
         assert training.poll() is None
-    time.sleep(1)
-    training.send_signal(signal.SIGINT)
-    time.sleep(1.5)
-    assert training.poll() is None
-    training.send_signal(signal.SIGINT)
-    _, errors = training.communicate(timeout=5)
-    assert training.returncode == 130
+        training.send_signal(signal.SIGINT)
+        _, errors = training.communicate(timeout=10)
+        assert training.returncode == 130
     assert errors.splitlines()[-1] == "train.py: ended at once by SIGINT; there is no checkpoint"
