@@ -27,10 +27,10 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))  # of this checkout, installed or not
 
 from modeling_chromagan import ChromaGANCritic, ChromaGANGenerator
-from modeling_chromagan.sources.picture_collections import find_collection
 from modeling_chromagan.sources.picture_files import decode_picture
 from modeling_chromagan.training.data.crops import DRAWN, RandomCrops
 from modeling_chromagan.training.data.filters import failed_filters
+from modeling_chromagan.training.data.found_source import find_source
 from modeling_chromagan.training.data.shuffled_stream import StreamedRows, open_stream
 from modeling_chromagan.training.objectives import critic_loss
 from modeling_chromagan.training.recipe import Data, Source, load_recipe
@@ -97,7 +97,7 @@ def simulate_shards(shards: int) -> tuple[float, float]:
             (first.parent / f"train-{number:05}.parquet").hardlink_to(first)
         source = Source(path=place, streaming=True)
         started = time.perf_counter()
-        files, groups = open_stream("simulated", find_collection(place), source, "train", Data(sources={}))
+        files, groups = open_stream(find_source("simulated", source), "train", Data(sources={}))
         stream = StreamedRows(files, groups, 0, 64 * 2**20)
         next(stream.candidates(0))
         spent = time.perf_counter() - started

@@ -18,9 +18,9 @@ import pyarrow.parquet as pq
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))  # of this checkout, installed or not
 
-from modeling_chromagan.sources.picture_collections import find_collection
 from modeling_chromagan.sources.picture_files import decode_picture
 from modeling_chromagan.training.data.filters import failed_filter
+from modeling_chromagan.training.data.found_source import find_source
 from modeling_chromagan.training.data.shuffled_stream import StreamedRows, open_stream
 from modeling_chromagan.training.recipe import Data, Source
 
@@ -49,7 +49,7 @@ def main() -> None:
         sys.exit(f"CHROMAGAN_DATA: there is no folder {local}; accepted: a folder that holds tiny-imagenet as parquet")
     source = Source(path=str(local), use_labels=True, streaming=True)
     settings = Data(sources={})
-    files, groups = open_stream("tiny_imagenet", find_collection(source.path), source, "train", settings)
+    files, groups = open_stream(find_source("tiny_imagenet", source), "train", settings)
     tables = [
         pq.ParquetFile(files.files[file]).read_row_group(number, columns=["label"])
         for file, number in zip(groups.file, groups.number, strict=True)

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from drawn_pictures import picture_bytes, write_row_groups
 
-from modeling_chromagan.sources.picture_collections import find_collection
+from modeling_chromagan.training.data.found_source import find_source
 from modeling_chromagan.training.data.photographs import Photographs
 from modeling_chromagan.training.data.shuffled_stream import PooledOrder, StreamedRows, open_stream
 from modeling_chromagan.training.recipe import Data, Source
@@ -27,8 +27,8 @@ def streamed_source(where, **settings) -> Source:
 
 def open_rows(where, pool: int = 3, seed: int = 0, pool_bytes: int = 2**28, tries: int = 5, **source) -> StreamedRows:
     settings = Data(sources={}, connection_tries=tries)
-    collection = find_collection(str(where), tries)
-    files, groups = open_stream("tiny", collection, streamed_source(where, **source), "train", settings)
+    found = find_source("tiny", streamed_source(where, **source), tries)
+    files, groups = open_stream(found, "train", settings)
     return StreamedRows(files, groups, seed, pool_bytes, pool)
 
 

@@ -47,7 +47,7 @@ class PictureSource:
         """
         try:
             yield from self.open_rows()
-        except (OSError, ValueError) as error:
+        except Exception as error:  # of files, of pyarrow, of the Hub's client: they share no base
             raise CollectionError(f"{self.name}: {first_line(error)}") from error
 
     def count(self) -> int:

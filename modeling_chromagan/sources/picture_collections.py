@@ -100,10 +100,10 @@ class DataSet:
         Raises:
             CollectionError: naming the data set, if it cannot be had.
         """
-        builder = self.builder_with(split)
+        self.files(split)  # refuses a split that is none
         with self.errors_in_one_line():
-            builder.download_and_prepare()
-            return builder.as_dataset(split="train" if self.is_file else split)
+            self.builder.download_and_prepare()
+            return self.builder.as_dataset(split="train" if self.is_file else split)
 
     def stream(self, split: str) -> "datasets.IterableDataset":
         """The rows of a split one after the other; of no other split is anything fetched.
@@ -111,19 +111,9 @@ class DataSet:
         Raises:
             CollectionError: naming the data set, if it cannot be had.
         """
-        builder = self.builder_with(split)
+        self.files(split)  # refuses a split that is none
         with self.errors_in_one_line():
-            return builder.as_streaming_dataset(split="train" if self.is_file else split)
-
-    def builder_with(self, split: str) -> "datasets.DatasetBuilder":
-        """`builder`, of a data set that has this split.
-
-        Raises:
-            CollectionError: if it has not.
-        """
-        builder = self.builder
-        self.files(split)
-        return builder
+            return self.builder.as_streaming_dataset(split="train" if self.is_file else split)
 
     def class_names(self, column: str) -> list[str] | None:
         """Names of the classes of a column, `None` where there are none or nothing says."""

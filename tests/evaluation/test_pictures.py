@@ -12,7 +12,7 @@ import torch
 from drawn_pictures import picture_bytes, sideways, sunset, swapped, write_parquet
 from PIL import Image
 
-from modeling_chromagan.evaluation.pictures import evenly_spaced, open_source, read_pictures
+from modeling_chromagan.evaluation.pictures import PictureSource, evenly_spaced, open_source, read_pictures
 from modeling_chromagan.evaluation.protocols import PROTOCOLS
 from modeling_chromagan.sources.picture_collections import CollectionError
 
@@ -120,6 +120,16 @@ def test_sources_that_are_not_there_are_refused(tmp_path):
     (folder / "data" / "valid-00000-of-00001.parquet").write_bytes(b"PAR1 no more PAR1")
     with pytest.raises(CollectionError):
         list(read_pictures(open_source(str(folder), "valid"), NATIVE))
+
+
+def test_a_source_that_breaks_off_is_named():
+    def open_rows():
+        yield {"image": None}
+        raise RuntimeError("connection lost\nadvice for programmers")
+
+    source = PictureSource("owner/name, split valid", "", None, open_rows, None)
+    with pytest.raises(CollectionError, match=r"^owner/name, split valid: connection lost$"):
+        source.count()
 
 
 @pytest.mark.slow

@@ -69,6 +69,7 @@ def test_an_address_is_its_parquet_files_of_a_split(tmp_path, monkeypatch):
         with pytest.raises(CollectionError, match=rf"^{server.url}: HTTP status 403$"):
             collection.files("train")
         assert len(server.index_faults) == 8, "a refusal is not asked for again"
+        server.index_faults = []
         with pytest.raises(CollectionError, match="is an address; accepted: a training source with streaming: true"):
             collection.load("train")
 

@@ -12,9 +12,9 @@ import numpy as np
 import pyarrow as pa
 
 from ...sources.picture_collections import CollectionError, DataSet, PictureFolder
-from ..recipe import Data, Source
+from ..recipe import Data
+from .found_source import FoundSource
 from .parquet_files import LARGEST_POOL, ParquetFiles, RowGroups
-from .table_rows import check_columns
 
 POOL_SHARE = 0.75  # of the allowed bytes; the rest holds what a batch that crosses slots still needs, and reading
 
@@ -194,16 +194,12 @@ class StreamedRows:
         return text
 
 
-def open_stream(
-    name: str, collection: PictureFolder | DataSet, source: Source, split: str, settings: Data
-) -> tuple[ParquetFiles, RowGroups]:
+def open_stream(found: FoundSource, split: str, settings: Data) -> tuple[ParquetFiles, RowGroups]:
     """Files and row groups of one split of a streamed source, as far as `max_samples` reaches.
 
     Args:
-        name: of the source, for messages.
-        collection: that it is read from.
-        source: its columns.
-        split: of the data set.
+        found: the source.
+        split: of its data set.
         settings: how often a connection is tried.
 
     Raises:
@@ -211,18 +207,18 @@ def open_stream(
         SettingError: for a column that does not exist.
         StreamError: for a file that cannot be read.
     """
+    collection = found.collection
     files = [] if isinstance(collection, PictureFolder) else collection.files(split)
     if not files or not all(file.endswith(".parquet") for file in files):
         raise CollectionError(
             f"streaming is true, and {collection}, split {split!r}, is not made of parquet files; "
             "accepted: streaming: false"
         )
-    columns = [source.image_column, *([source.label_column] if source.use_labels else [])]
-    opened = ParquetFiles(name, files, columns, settings.connection_tries)
-    check_columns(name, source, opened.metadata(0).schema.to_arrow_schema().names)
+    opened = ParquetFiles(found.name, files, found.columns, settings.connection_tries)
+    found.check_columns(opened.metadata(0).schema.to_arrow_schema().names)
     groups = opened.row_groups()
-    if source.max_samples:
-        groups = groups.first(source.max_samples)
+    if found.source.max_samples:
+        groups = groups.first(found.source.max_samples)
     if not len(groups.rows):
         raise CollectionError(f"{collection}, split {split!r}: no rows")
     return opened, groups

@@ -5,9 +5,8 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from datasets import ClassLabel, Dataset, Features, Image
 
-from ...errors import SettingError
-from ...sources.picture_collections import CollectionError, DataSet, PictureFolder
-from ..recipe import Source
+from ...sources.picture_collections import CollectionError, PictureFolder
+from .found_source import FoundSource
 
 REPLACEMENTS = 99  # tried for one position
 
@@ -52,33 +51,23 @@ class TableRows:
             yield self.table[int(self.numbers[place])]
 
 
-def open_table(name: str, collection: PictureFolder | DataSet, source: Source, split: str) -> Dataset:
+def open_table(found: FoundSource, split: str) -> Dataset:
     """One split of a source, its pictures still encoded.
 
     Args:
-        name: of the source, for messages.
-        collection: that it is read from.
-        source: its columns.
+        found: the source.
         split: of a data set; of a folder of pictures `train` is all of it, another name one of its sub-folders.
 
     Raises:
         CollectionError: for a split that is none or cannot be read.
         SettingError: for a column that does not exist.
     """
-    if isinstance(collection, PictureFolder):
-        table = picture_table(collection, split, source.use_labels)
+    if isinstance(found.collection, PictureFolder):
+        table = picture_table(found.collection, split, found.source.use_labels)
     else:
-        table = collection.load(split)
-    check_columns(name, source, table.column_names)
-    return table.cast_column(source.image_column, Image(decode=False))
-
-
-def check_columns(name: str, source: Source, found: Sequence[str]) -> None:
-    """Raises SettingError if a column that a source names is not among those found."""
-    for setting in ("image_column", *(["label_column"] if source.use_labels else [])):
-        column = getattr(source, setting)
-        if column not in found:
-            raise SettingError(f"data.sources.{name}.{setting} is {column!r}; accepted: one of {', '.join(found)}")
+        table = found.collection.load(split)
+    found.check_columns(table.column_names)
+    return table.cast_column(found.source.image_column, Image(decode=False))
 
 
 def picture_table(collection: PictureFolder, split: str, use_labels: bool) -> Dataset:
@@ -112,4 +101,4 @@ def picture_table(collection: PictureFolder, split: str, use_labels: bool) -> Da
     return Dataset.from_dict(columns, features=Features(features))
 
 
-__all__ = ["TableRows", "check_columns", "open_table"]
+__all__ = ["TableRows", "open_table"]

@@ -1,6 +1,7 @@
 """The fixed pictures that progress is measured on, held out from training."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 import numpy as np
 from datasets import Dataset
@@ -10,6 +11,7 @@ from ...errors import SettingError
 from ...sources.picture_collections import DataSet, PictureFolder
 from ..recipe import Data, Source
 from .filters import failed_filter
+from .found_source import FoundSource
 from .photographs import read_row
 from .shuffled_stream import StreamedRows, open_stream
 from .table_rows import open_table
@@ -18,7 +20,7 @@ STREAMED_POOL = 16  # row groups of a streamed split, all read before training b
 MIN_COLORFULNESS = 12.0  # Hasler-Suesstrunk: there must be some color to be measured
 
 
-def hold_out_stream(name: str, collection: PictureFolder | DataSet, source: Source, settings: Data) -> Iterable[dict]:
+def hold_out_stream(found: FoundSource, settings: Data) -> Iterable[dict]:
     """Rows of the split of a streamed source that the recipe names for validation, in a mixed order.
 
     Raises:
@@ -28,17 +30,15 @@ def hold_out_stream(name: str, collection: PictureFolder | DataSet, source: Sour
     """
     split = settings.validation.split
     if split is None:
-        raise SettingError(f"data.validation.split is null; accepted: a split's name while {name} is streamed")
-    check_split(collection, split)
-    unlimited = source.model_copy(update={"max_samples": None})
-    files, groups = open_stream(name, collection, unlimited, split, settings)
+        raise SettingError(f"data.validation.split is null; accepted: a split's name while {found.name} is streamed")
+    check_split(found.collection, split)
+    unlimited = found.source.model_copy(update={"max_samples": None})
+    files, groups = open_stream(replace(found, source=unlimited), split, settings)
     rows = StreamedRows(files, groups, 0, settings.pool_mebibytes * 2**20, STREAMED_POOL)
     return rows.rows(range(len(rows)))
 
 
-def hold_out_rows(
-    name: str, collection: PictureFolder | DataSet, source: Source, settings: Data, table: Dataset, seed: int
-) -> tuple[np.ndarray, Iterable[dict]]:
+def hold_out_rows(found: FoundSource, settings: Data, table: Dataset, seed: int) -> tuple[np.ndarray, Iterable[dict]]:
     """Numbers of the rows of a table that are left to learn from, and the held-out rows in a mixed order.
 
     Held out is the split that the recipe names, for a folder of pictures one of its sub-folders, or a random share.
@@ -53,9 +53,9 @@ def hold_out_rows(
         order = np.random.default_rng([seed, 1]).permutation(numbers)
         count = max(1, round(len(table) * settings.validation.fraction))
         return np.sort(order[count:]), mixed(table.select(np.sort(order[:count])))
-    check_split(collection, split)
-    held_out = open_table(name, collection, source, split)
-    if isinstance(collection, PictureFolder):  # whose own split is all of it
+    check_split(found.collection, split)
+    held_out = open_table(found, split)
+    if isinstance(found.collection, PictureFolder):  # whose own split is all of it
         paths = {cell["path"] for cell in held_out["image"]}
         numbers = np.array([number for number, cell in enumerate(table["image"]) if cell["path"] not in paths])
     return numbers, mixed(held_out)

@@ -153,17 +153,6 @@ def test_missing_data_is_named(tmp_path, monkeypatch):
         open_sources(wrong_split, seed=0)
 
 
-def test_local_copy_comes_before_the_hub(tmp_path, monkeypatch):
-    monkeypatch.setenv("CHROMAGAN_DATA", str(tmp_path))
-    write_parquet(tmp_path / "pictures", [picture_bytes(i) for i in range(4)])
-    settings = Data(
-        sources={"pictures": Source(path="someone/on-the-hub", local="pictures")},
-        validation={"fraction": 0.25, "samples": 1},
-    )
-    photographs, _, _ = open_sources(settings, seed=0)
-    assert photographs["pictures"].picture(0)[0].size == (48, 40)
-
-
 def test_shared_data_sets_open(data_root, monkeypatch):
     settings = Data(
         sources={"tiny": Source(path=str(data_root / "tiny-imagenet"), streaming=True, use_labels=True)},

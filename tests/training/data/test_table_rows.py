@@ -5,6 +5,7 @@ from drawn_pictures import make_dataset, picture_bytes, write_parquet
 
 from modeling_chromagan.errors import SettingError
 from modeling_chromagan.sources.picture_collections import CollectionError, find_collection
+from modeling_chromagan.training.data.found_source import FoundSource
 from modeling_chromagan.training.data.table_rows import TableRows, open_table
 from modeling_chromagan.training.recipe import Source
 
@@ -45,11 +46,11 @@ def test_wrong_columns_and_splits_are_named(tmp_path):
     write_parquet(tmp_path, [picture_bytes(i) for i in range(4)])
     collection = find_collection(str(tmp_path))
     with pytest.raises(SettingError, match=r"^data\.sources\.x\.image_column is 'photo'; accepted: one of image$"):
-        open_table("x", collection, Source(path="x", image_column="photo"), "train")
+        open_table(FoundSource("x", Source(path="x", image_column="photo"), collection), "train")
     with pytest.raises(SettingError, match=r"^data\.sources\.x\.label_column is 'label'; accepted: one of image$"):
-        open_table("x", collection, Source(path="x", use_labels=True), "train")
+        open_table(FoundSource("x", Source(path="x", use_labels=True), collection), "train")
     with pytest.raises(CollectionError, match=r", split 'test' is none; accepted: train$"):
-        open_table("x", collection, Source(path="x"), "test")
+        open_table(FoundSource("x", Source(path="x"), collection), "test")
 
 
 def test_a_split_of_a_folder_is_one_of_its_sub_folders(tmp_path):
@@ -57,11 +58,11 @@ def test_a_split_of_a_folder_is_one_of_its_sub_folders(tmp_path):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_bytes(picture_bytes(i))
     collection = find_collection(str(tmp_path))
-    assert len(open_table("x", collection, Source(path="x"), "train")) == 4
-    held = open_table("x", collection, Source(path="x"), "held")
+    assert len(open_table(FoundSource("x", Source(path="x"), collection), "train")) == 4
+    held = open_table(FoundSource("x", Source(path="x"), collection), "held")
     assert [cell["path"] for cell in held["image"]] == [f"{tmp_path}/held/{name}.png" for name in ("c", "deep/d")]
     with pytest.raises(CollectionError, match="no sub-folder 'none'; accepted: train, which is all of its pictures"):
-        open_table("x", collection, Source(path="x"), "none")
+        open_table(FoundSource("x", Source(path="x"), collection), "none")
 
 
 def test_folders_name_classes_only_where_they_are_asked_to(tmp_path):
@@ -69,10 +70,10 @@ def test_folders_name_classes_only_where_they_are_asked_to(tmp_path):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(picture_bytes(i))
     collection = find_collection(str(tmp_path))
-    table = open_table("x", collection, Source(path="x", use_labels=True), "train")
+    table = open_table(FoundSource("x", Source(path="x", use_labels=True), collection), "train")
     assert table.features["label"].names == ["cat", "dog"]
     assert table["label"][:] == [0, 1, 1]
-    assert open_table("x", collection, Source(path="x"), "train").column_names == ["image"]
+    assert open_table(FoundSource("x", Source(path="x"), collection), "train").column_names == ["image"]
     (tmp_path / "loose.png").write_bytes(picture_bytes(3))
     with pytest.raises(CollectionError, match=r"loose\.png lies in no sub-folder"):
-        open_table("x", collection, Source(path="x", use_labels=True), "train")
+        open_table(FoundSource("x", Source(path="x", use_labels=True), collection), "train")
