@@ -5,7 +5,6 @@ under `model_weights` or not. Random weights as they come would prove nothing (a
 scaled until ab spans 0.2 to 0.8 and the class logits have a deviation of 1.
 """
 
-import argparse
 import shutil
 import sys
 import tempfile
@@ -25,10 +24,10 @@ from modeling_chromagan import (
     ChromaGANGenerator,
     ChromaGANImageProcessor,
     ChromaGANPipeline,
+    cli,
     critic_patchgan,
     generator_chromagan,
 )
-from modeling_chromagan.commands.convert import add_convert_arguments, run_convert
 from modeling_chromagan.keras_import import conversion
 from modeling_chromagan.keras_import.conversion import convert
 from modeling_chromagan.keras_import.file import open_layers
@@ -529,10 +528,8 @@ def test_settings_that_no_shape_shows_are_checked_in_whole_models(right, wrong, 
 
 
 def run(*arguments) -> int:
-    """`chromagan convert` with arguments, after its own name."""
-    parser = argparse.ArgumentParser()
-    add_convert_arguments(parser)
-    return run_convert(parser.parse_args([str(argument) for argument in arguments[1:]]))
+    """`chromagan` with arguments."""
+    return cli.main([str(argument) for argument in arguments])
 
 
 def test_the_command_says_what_it_wrote_and_reports(reduced, tmp_path, capsys):
