@@ -1,7 +1,6 @@
 """What rebuilds the weights of a generator and its critic, and nothing else."""
 
 from collections.abc import Collection
-from inspect import Parameter
 
 from huggingface_hub.dataclasses import strict
 from transformers import PreTrainedConfig
@@ -29,7 +28,7 @@ class ChromaGANConfig(PreTrainedConfig):
         trunk: of `chromagan_lite`, a size of EfficientNet-Lite, `"lite0"` to `"lite4"`.
         decoder_widths: of `chromagan_lite`, channels of the decoder at strides 32, 16, 8, 4 and 2.
         trunk_input: `"raw"` feeds the trunk or encoder L/100 in 0..1 (published); `"imagenet"` normalizes it with the
-            mean and deviation of ImageNet classifiers, required when ImageNet weights are loaded into it.
+            mean and standard deviation of ImageNet classifiers, required when ImageNet weights are loaded into it.
         image_size: training size in pixels. It fixes the grid of the dense layers (other sizes are pooled to it) and
             the number of halvings of `pix2pix_unet`.
         width_multiplier: factor on every channel count of the convolutions, 1 as published.
@@ -86,11 +85,11 @@ class ChromaGANConfig(PreTrainedConfig):
     def __post_init__(self, **kwargs):
         self._check_choice("architecture", GENERATORS)
         self._check_choice("critic", CRITICS)
-        own = {name: default for name, default in self._fields_read().items() if default is not Parameter.empty}
+        own = {name: value for name, value in self._fields_read().items() if not hasattr(self, name)}
         # The library's own default is two classes; the published class head has ImageNet's thousand.
         if self.id2label is None and kwargs.get("num_labels") is None:
             kwargs["num_labels"] = DEFAULT_CLASSES
-        super().__post_init__(**(own | kwargs))
+        super().__post_init__(**(own | kwargs))  # the networks' own fields, with their defaults
         for name in ("decoder_widths", "global_hidden_sizes", "class_hidden_sizes"):
             setattr(self, name, tuple(getattr(self, name)))  # JSON gives lists; a config is equal to itself read back
         self._check_fields_are_read()

@@ -117,7 +117,7 @@ class InceptionV3Autoencoder(GeneratorNetwork):
     classifier instead of its thousand answers. A published version shows the extractor the *color* picture while it
     trains. That gives the answer away: its validation error (0.0012) can be compared with nothing, and a gray picture
     meets features that never occurred in training. Here the extractor sees luminance in training and in use, three
-    times, resized to 299 pixels and normalized with mean 0.5 and deviation 0.5.
+    times, resized to 299 pixels and normalized with mean and standard deviation 0.5.
 
     Frozen random features are not the published system: without pretrained weights train the extractor
     (`train_extractor`) or say so.

@@ -36,9 +36,9 @@ RESNET_NAMES = (
 class Network(nn.Module):
     """What generators and critics have in common.
 
-    The constructor takes config fields by keyword. An argument without a default is a field of `ChromaGANConfig`; one
-    with a default is a field of the network's own, which a config then has while it names the network. Fields are no
-    names that transformers reads for itself (`decoder`, `generator`, `text_config`, `text_encoder`, ...).
+    The constructor takes config fields by keyword. One that `ChromaGANConfig` does not list is the network's own: a
+    config has it while it names the network, and the argument's default is the field's. No field has a name that
+    transformers reads for itself (`decoder`, `generator`, `text_config`, `text_encoder`, ...).
     """
 
     choices: ClassVar[Mapping[str, Collection[str]]] = {}  # accepted values of the fields that are one of a few words
@@ -48,7 +48,7 @@ class Network(nn.Module):
 
     @classmethod
     def fields(cls) -> dict[str, Any]:
-        """The config fields that the constructor reads, with the defaults of its own; `inspect.Parameter.empty`."""
+        """The config fields that the constructor reads, with the arguments' defaults."""
         return {name: parameter.default for name, parameter in inspect.signature(cls).parameters.items()}
 
     @classmethod
@@ -223,7 +223,7 @@ def copy_weights(own: dict[str, torch.Tensor], tensors: dict[str, torch.Tensor])
 def fold_batch_norm(norm: nn.BatchNorm2d, *convs: nn.Conv2d) -> nn.Identity:
     """Writes a batch norm into the convolution before it, in place; returns what stands in its place.
 
-    gamma (W x - mean) / deviation + beta is a convolution with W gamma / deviation and a bias. Of several convolutions
+    gamma (W x - mean) / std + beta is a convolution with W gamma / std and a bias. Of several convolutions
     whose sum is normed, all are scaled and the first gets the bias.
     """
     scale = norm.weight.double() / (norm.running_var.double() + norm.eps).sqrt()  # (C,)

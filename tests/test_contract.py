@@ -25,7 +25,7 @@ class Foreign(GeneratorNetwork):
     backbone_parts = ("conv",)
     folds_batch_norms = True
 
-    def __init__(self, *, encoding: str, width_multiplier: float, finish: str = "matt", depth: int = 2):
+    def __init__(self, *, encoding: str, width_multiplier: float = 2.0, finish: str = "matt", depth: int = 2):
         super().__init__()
         self.depth = depth
         width = scale_width(8 * depth, width_multiplier)
@@ -76,6 +76,8 @@ def build(**settings) -> ChromaGANGenerator:
 
 def test_its_own_fields_have_their_defaults_and_are_kept(tmp_path):
     assert build().network.depth == 2
+    assert ChromaGANConfig(architecture="foreign").width_multiplier == 1, "the config's own fields have its defaults"
+    assert ChromaGANConfig(architecture="foreign", width_multiplier=0.5).width_multiplier == 0.5
     build(depth=3, severity=2.0, width_multiplier=0.5).save_pretrained(tmp_path)
     stored = json.loads((tmp_path / "config.json").read_text())
     assert (stored["depth"], stored["severity"], stored["finish"]) == (3, 2.0, "matt")
@@ -154,8 +156,7 @@ def test_the_critic_is_asked_with_its_features():
 
 def test_a_recipe_names_them():
     foreign = "model={architecture: foreign, critic: foreign, depth: 3}"
-    settings = [foreign, "phases.0.objective.class_weight=0", "phases.1.objective.class_weight=0", "teacher.kind=none"]
-    config = load_recipe(ROOT / "recipes" / "debug.yaml", settings).build_config()
+    config = load_recipe(ROOT / "recipes" / "debug.yaml", [foreign]).build_config()
     assert (config.architecture, config.critic, config.depth) == ("foreign", "foreign", 3)
 
 
@@ -165,8 +166,11 @@ FOREIGN = ("model={architecture: foreign}", "backbone_weights=null")
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ((*FOREIGN, "phases.0.objective.class_weight=1"), "model.architecture is foreign, which has no class head"),
-        ((*FOREIGN, "phases.0.objective.bins_weight=1"), "which predicts no distribution over colors: 0"),
+        (
+            (*FOREIGN, "phases.0.objective.weights.class=1"),
+            "weights.class is 1; accepted with foreign, which has no class head",
+        ),
+        ((*FOREIGN, "phases.0.objective.weights.bins=1"), "which predicts no distribution over colors: 0"),
         ((*FOREIGN, "phases.0.batches.0.batch_size=3"), "batch_size is 3; accepted: any other"),
         ((*FOREIGN, "extractor_weights=x"), "extractor_weights is 'x'; accepted with foreign: null"),
         (("model.depth=3",), "model.depth is not read by architecture labnet and critic chromagan; accepted: "),
