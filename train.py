@@ -17,21 +17,18 @@ import numpy as np
 import torch
 import transformers
 from accelerate import Accelerator
-from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from modeling_chromagan.color import decode_ab
 from modeling_chromagan.errors import UserError, one_line
 from modeling_chromagan.evaluation.contact_sheet import sample_grid
 from modeling_chromagan.evaluation.measurement import evaluate_model
-from modeling_chromagan.training.data.augmentation import to_network_units
+from modeling_chromagan.training.color_weights import weigh_colors
 from modeling_chromagan.training.data.batches import BatchPlan
 from modeling_chromagan.training.data.crops import center_crop
 from modeling_chromagan.training.data.parquet_files import StreamError
 from modeling_chromagan.training.data.sources import describe_rejected, open_sources
 from modeling_chromagan.training.networks import Networks
-from modeling_chromagan.training.objectives import TERMS
-from modeling_chromagan.training.recipe import Phase, Recipe, dump_recipe, load_recipe
+from modeling_chromagan.training.recipe import Recipe, dump_recipe, load_recipe
 from modeling_chromagan.training.run.checkpoint import (
     Position,
     fill_optimizers,
@@ -42,20 +39,17 @@ from modeling_chromagan.training.run.checkpoint import (
 )
 from modeling_chromagan.training.run.diagnosis import color_statistics, diagnose
 from modeling_chromagan.training.run.folder import RunFolder
-from modeling_chromagan.training.run.interruption import Interrupted, Interruption, leave_signals_to_the_parent
+from modeling_chromagan.training.run.interruption import Interrupted, Interruption
 from modeling_chromagan.training.run.memory import refuse_oversized_batches, report_lack_of_memory
 from modeling_chromagan.training.run.processes import (
-    count_data_workers,
     largest_over_processes,
+    load_batches,
     make_accelerator,
     sum_over_processes,
 )
 from modeling_chromagan.training.step import TrainingStep
 
 DEFAULT_RECIPE = Path(__file__).parent / "recipes" / "chromagan_lite.yaml"
-# How many batches' and pictures' colors are counted, at most, where a term weighs them by how rare they are.
-COUNTED_BATCHES = 40
-COUNTED_PICTURES = 1280
 KEPT_CHECKPOINTS = 2
 
 
@@ -72,7 +66,7 @@ class Trainer:
         size = min(recipe.phases[0].batches[0].shape)
         self.validation = torch.from_numpy(np.stack([center_crop(picture, size) for picture in pictures]))
         self.validation = self.validation.permute(0, 3, 1, 2).contiguous()
-        self.color_weights = [self.weigh_colors(phase) for phase in recipe.phases]
+        self.color_weights = [weigh_colors(self.photographs, phase, recipe.seed) for phase in recipe.phases]
         self.networks = Networks(recipe, accelerator, class_names)
         penalized = any(phase.objective.is_adversarial and phase.objective.penalty_weight for phase in recipe.phases)
         if self.networks.critic.config.critic_norm == "batch" and penalized:
@@ -84,26 +78,6 @@ class Trainer:
         self.skipped = Counter()  # steps that were not made, by network
         self.step = 0  # over all phases
         self.resumed = None  # checkpoint, states of the optimizers, position
-
-    def weigh_colors(self, phase: Phase) -> dict[str, torch.Tensor]:
-        """The weights of colors of the phase's terms that count them, by name.
-
-        Counted in the first batches of the phase, the same for every process and resumed run.
-        """
-        kinds = {name: TERMS[name] for name in phase.objective.weighted if TERMS[name].count}
-        batches = min(COUNTED_BATCHES, -(-COUNTED_PICTURES // phase.batches[0].batch_size)) if kinds else 0
-        plan = BatchPlan(self.photographs, phase.batches[:1], batches, self.recipe.seed, 0, 1)
-        rejected = {name: source.rejected.values.clone() for name, source in self.photographs.items()}
-        counts = {name: [] for name in kinds}
-        for i in range(batches):
-            ab = decode_ab(to_network_units(plan[i]["rgb"], "unit8")[1], "unit8")
-            for name, kind in kinds.items():
-                counts[name].append(kind.count(ab))
-        for name, source in self.photographs.items():  # these pictures come again: the report is about the training
-            source.rejected.values.copy_(rejected[name])
-        return {
-            name: kind.weigh(torch.stack(counts[name]).mean(dim=0), phase.objective) for name, kind in kinds.items()
-        }
 
     def skip(self, network: str, report: str) -> None:
         """Counts a step of a network that is left out, and says so."""
@@ -179,14 +153,7 @@ class Trainer:
             self.accelerator.process_index,
             self.accelerator.num_processes,
         )
-        remote = any(source.remote for source in self.photographs.values())
-        loader = DataLoader(
-            plan,
-            batch_size=None,
-            sampler=range(done, phase.steps),
-            num_workers=count_data_workers(recipe.data, self.accelerator.device, remote),
-            worker_init_fn=leave_signals_to_the_parent,
-        )
+        loader = load_batches(plan, done, recipe.data, self.accelerator.device)
         workers = f", {loader.num_workers} data worker(s)" if loader.num_workers else ""
         self.say(f"phase {phase.name}: steps {done} to {phase.steps}{workers}")
         bar = tqdm(total=phase.steps, initial=done, desc=phase.name, disable=not sys.stderr.isatty())

@@ -8,10 +8,13 @@ import torch
 import torch.distributed as dist
 from accelerate import Accelerator
 from accelerate.utils import DistributedDataParallelKwargs, DistributedType
+from torch.utils.data import DataLoader
 
 from ...errors import SettingError
 from ...sources.models import usable_cores
+from ..data.batches import BatchPlan
 from ..recipe import Data, Recipe
+from .interruption import leave_signals_to_the_parent
 
 ACCEPTED_TYPES = {DistributedType.NO, DistributedType.MULTI_CPU, DistributedType.MULTI_GPU}
 MOST_DATA_WORKERS = 4  # what one of the fastest GPUs needs under the published recipe (benchmarks/imagenet_scale.py)
@@ -65,6 +68,18 @@ def count_data_workers(settings: Data, device: torch.device, remote: bool) -> in
     return 1 if remote else min(MOST_DATA_WORKERS, max(1, own_cores() - 1))
 
 
+def load_batches(plan: BatchPlan, done: int, settings: Data, device: torch.device) -> DataLoader:
+    """The batches of a plan from step `done` on, read by as many data workers as `count_data_workers` says."""
+    remote = any(source.remote for source in plan.photographs.values())
+    return DataLoader(
+        plan,
+        batch_size=None,
+        sampler=range(done, plan.steps),
+        num_workers=count_data_workers(settings, device, remote),
+        worker_init_fn=leave_signals_to_the_parent,
+    )
+
+
 def own_cores() -> int:
     """The cores of this machine that are this process' share, at least one."""
     return max(1, usable_cores() // int(os.environ.get("LOCAL_WORLD_SIZE", 1)))
@@ -107,6 +122,7 @@ __all__ = [
     "count_data_workers",
     "keep_freed_memory",
     "largest_over_processes",
+    "load_batches",
     "make_accelerator",
     "sum_over_processes",
 ]
