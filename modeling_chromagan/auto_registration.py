@@ -5,9 +5,11 @@ To register them here and now would import torch and transformers, seconds that 
 
 import functools
 import sys
+from collections.abc import Callable
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
+from typing import Any
 
 AUTO_CLASSES = "transformers.models.auto.configuration_auto"  # which the others import
 
@@ -44,16 +46,17 @@ class ImportWatcher(MetaPathFinder):
     def __init__(self) -> None:
         self.running = 0
 
-    def find_spec(self, name: str, path=None, target: ModuleType | None = None) -> ModuleSpec | None:
+    def find_spec(self, name: str, path: Any = None, target: ModuleType | None = None) -> ModuleSpec | None:
         if not name.startswith(("transformers.", f"{__package__}.")):
             return None
         others = (finder for finder in sys.meta_path if finder is not self)
         spec = next((spec for finder in others if (spec := finder.find_spec(name, path, target))), None)
         if spec is not None and spec.loader is not None:
-            spec.loader.exec_module = functools.partial(self.execute, spec.loader.exec_module)
+            loader: Any = spec.loader
+            loader.exec_module = functools.partial(self.execute, loader.exec_module)
         return spec
 
-    def execute(self, execute_module, module: ModuleType) -> None:
+    def execute(self, execute_module: Callable[[ModuleType], None], module: ModuleType) -> None:
         """Runs a module's code, and registers if this was the outermost import and brought the auto classes."""
         self.running += 1
         try:

@@ -1,6 +1,7 @@
 """What rebuilds the weights of a generator and its critic, and nothing else."""
 
 from collections.abc import Collection
+from typing import Any
 
 from huggingface_hub.dataclasses import strict
 from transformers import PreTrainedConfig
@@ -82,7 +83,7 @@ class ChromaGANConfig(PreTrainedConfig):
     critic_norm: str = "none"
     critic_width_multiplier: float | int = 1.0
 
-    def __post_init__(self, **kwargs):
+    def __post_init__(self, **kwargs: Any) -> None:
         self._check_choice("architecture", GENERATORS)
         self._check_choice("critic", CRITICS)
         own = {name: value for name, value in self._fields_read().items() if not hasattr(self, name)}
@@ -100,7 +101,7 @@ class ChromaGANConfig(PreTrainedConfig):
         self._check_sizes()
 
     @classmethod
-    def from_dict(cls, config_dict: dict, **kwargs) -> "ChromaGANConfig":
+    def from_dict(cls, config_dict: dict, **kwargs: Any) -> "ChromaGANConfig":
         """As in the library, without the fields that other generators and critics read: files may hold them."""
         given = config_dict | kwargs
         names = given.get("architecture", cls.architecture), given.get("critic", cls.critic)

@@ -127,7 +127,8 @@ class ProjectedCritic(CriticNetwork):
             features: of the same pictures, (B, 24, H/4, W/4), (B, 40, H/8, W/8), (B, 112, H/16, W/16) and
                 (B, 320, H/32, W/32).
         """
-        scores, coarser = [], None
+        scores: list[torch.Tensor] = []
+        coarser = None
         for scale in reversed(range(len(features))):
             x = self.mix[scale](features[scale])  # (B, 64, H/4, W/4) ... (B, 64, H/32, W/32)
             if coarser is not None:

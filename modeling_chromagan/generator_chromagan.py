@@ -126,7 +126,9 @@ class FusionGenerator(GeneratorNetwork):
         self.pooled_size = pooled_size or image_size // 32
         self.chroma_stride = 1 if chroma_resolution == "full" else 2
 
-        def layers(prefix: str, in_channels: int, widths: list[int], strides: list[int] | None = None, norm=True):
+        def layers(
+            prefix: str, in_channels: int, widths: list[int], strides: list[int] | None = None, norm: bool = True
+        ) -> tuple[ConvStage, int]:
             """Named 3x3 layers of the given published widths, scaled."""
             built, channels = {}, in_channels
             for i, width in enumerate(widths):
@@ -202,7 +204,7 @@ class FusionGenerator(GeneratorNetwork):
     def load_backbone_weights(self, tensors: dict[str, torch.Tensor]) -> None:
         """Fills the trunk from VGG-16 weights named as timm and torchvision name them (`features.0.weight`, ...)."""
         convolutions = [layer.conv for stage in self.trunk for layer in stage.children()]
-        own = {}
+        own: dict[str, torch.Tensor] = {}
         for conv, place in zip(convolutions, VGG16_PLACES, strict=True):
             own |= {f"features.{place}.weight": conv.weight, f"features.{place}.bias": conv.bias}
         copy_weights(own, tensors)

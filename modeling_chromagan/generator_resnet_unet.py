@@ -96,7 +96,7 @@ class NearestConv(nn.Conv2d):
         return F.interpolate(super().forward(x), scale_factor=2.0)  # (B, out_channels, 2H, 2W)
 
 
-UPSAMPLINGS = {"subpixel": SubPixelConv, "nearest": NearestConv}
+UPSAMPLINGS: dict[str, type[nn.Module]] = {"subpixel": SubPixelConv, "nearest": NearestConv}
 
 
 class UpBlock(GradientCheckpointingLayer):

@@ -9,6 +9,7 @@ import io
 import os
 import secrets
 from pathlib import Path
+from typing import IO
 
 from PIL import Image, ImageCms, PngImagePlugin
 
@@ -67,7 +68,7 @@ def save_image(image: Image.Image, path: str | os.PathLike) -> tuple[str, ...]:
     return notes
 
 
-def _encode(image: Image.Image, output_format: str, file: io.BufferedIOBase) -> None:
+def _encode(image: Image.Image, output_format: str, file: IO[bytes]) -> None:
     if output_format == "png":
         chunks = PngImagePlugin.PngInfo()
         chunks.add(b"sRGB", b"\0")  # rendering intent: perceptual

@@ -136,7 +136,9 @@ class CriticNetwork(Network):
     feature_widths: ClassVar[tuple[int, ...]] = ()  # channels of the frozen features that it takes; (): none
     bounds_slope: ClassVar[bool] = False  # whether its layers bound its slope, so that a gradient penalty is not to
 
-    def forward(self, picture: torch.Tensor, **features) -> torch.Tensor | tuple[torch.Tensor, ...]:
+    def forward(
+        self, picture: torch.Tensor, **features: tuple[torch.Tensor, ...]
+    ) -> torch.Tensor | tuple[torch.Tensor, ...]:
         """Scores of pictures, (B, 1, h, w), one or several maps.
 
         Args:

@@ -3,8 +3,10 @@
 import contextlib
 import functools
 import os
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -25,7 +27,7 @@ ACCEPTED_WEIGHTS = "accepted: safetensors files alone, a pickle can run code whe
 
 
 @contextlib.contextmanager
-def frozen_running_statistics(model: nn.Module):
+def frozen_running_statistics(model: nn.Module) -> Iterator[None]:
     """Inside it, batch norms in training mode compute as always but leave their running statistics alone."""
     norms = [module for module in model.modules() if getattr(module, "track_running_stats", False)]
     statistics = [(norm, name, buffer) for norm in norms for name, buffer in norm.named_buffers(recurse=False)]
@@ -85,7 +87,13 @@ class ChromaGANPreTrainedModel(PreTrainedModel):
         self.post_init()
 
     @classmethod
-    def from_pretrained(cls, pretrained_model_name_or_path, *args, use_safetensors: bool | None = None, **kwargs):
+    def from_pretrained(
+        cls,
+        pretrained_model_name_or_path: str | os.PathLike | None,
+        *args: Any,
+        use_safetensors: bool | None = None,
+        **kwargs: Any,
+    ) -> Any:
         """As in the library, but of weights reads safetensors files alone: a pickle can run code when it is opened.
 
         Raises:
@@ -107,7 +115,7 @@ class ChromaGANPreTrainedModel(PreTrainedModel):
             raise WeightsError(f"{place}: has no safetensors file; {ACCEPTED_WEIGHTS}") from error
 
     @staticmethod
-    def _load_pretrained_model(model, state_dict, checkpoint_files, *args, **kwargs):
+    def _load_pretrained_model(model: Any, state_dict: Any, checkpoint_files: Any, *args: Any, **kwargs: Any) -> Any:
         # Files come by name from an index or from config.json too.
         for file in checkpoint_files or ():
             if not str(file).endswith(".safetensors"):
@@ -131,16 +139,18 @@ class ChromaGANPreTrainedModel(PreTrainedModel):
         else:
             super()._init_weights(module)
 
-    def _set_gradient_checkpointing(self, enable: bool = True, gradient_checkpointing_func=checkpoint, **kwargs):
+    def _set_gradient_checkpointing(
+        self, enable: bool = True, gradient_checkpointing_func: Callable = checkpoint, **kwargs: Any
+    ) -> None:
         # The second forward of a checkpointed stage would count its batch into the running statistics once more.
-        def contexts():
+        def contexts() -> tuple[contextlib.AbstractContextManager, contextlib.AbstractContextManager]:
             return contextlib.nullcontext(), frozen_running_statistics(self)
 
         # Of torch's two kinds, which give the same, only this one takes contexts.
         checkpoint_stage = functools.partial(gradient_checkpointing_func, use_reentrant=False, context_fn=contexts)
         super()._set_gradient_checkpointing(enable, checkpoint_stage, **kwargs)
 
-    def save_pretrained(self, save_directory: str | os.PathLike, **kwargs) -> None:
+    def save_pretrained(self, save_directory: str | os.PathLike, **kwargs: Any) -> None:
         """As in the library, and weights that an earlier save left in the folder are removed.
 
         The loader takes model.safetensors where there is one, also a stale one beside the shards of this save.
@@ -190,7 +200,7 @@ class ChromaGANGenerator(ChromaGANPreTrainedModel):
             self.is_folded = True
         return self
 
-    def save_pretrained(self, save_directory: str | os.PathLike, **kwargs) -> None:
+    def save_pretrained(self, save_directory: str | os.PathLike, **kwargs: Any) -> None:
         """As for all models here.
 
         Raises:
@@ -208,7 +218,7 @@ class ChromaGANGenerator(ChromaGANPreTrainedModel):
         class_weight: float = CLASS_WEIGHT,
         output_hidden_states: bool | None = None,
         return_dict: bool | None = None,
-        **kwargs,
+        **kwargs: Any,
     ) -> ColorizationOutput | tuple:
         """Predicts color from luminance.
 
@@ -250,7 +260,8 @@ class ChromaGANGenerator(ChromaGANPreTrainedModel):
         class_labels: torch.Tensor | None,
         class_weight: float,
     ) -> torch.Tensor | None:
-        reconstruction, logits = prediction.reconstruction, prediction.class_logits
+        reconstruction = prediction.reconstruction
+        logits: Any = prediction.class_logits
         if class_labels is not None and logits is None:
             raise ValueError("class_labels are given to a generator without a class head; accepted: None")
         if labels is None:
@@ -291,7 +302,7 @@ class ChromaGANCritic(ChromaGANPreTrainedModel):
         pixel_values: torch.Tensor,
         features: tuple[torch.Tensor, ...] | None = None,
         return_dict: bool | None = None,
-        **kwargs,
+        **kwargs: Any,
     ) -> CriticOutput | tuple[torch.Tensor]:
         """Scores `pixel_values`, luminance and ab concatenated, encoded, (B, 3, H, W).
 
@@ -315,7 +326,7 @@ class ChromaGANCritic(ChromaGANPreTrainedModel):
             raise ValueError(
                 f"features has {given or 'no'} channels; accepted with critic {self.config.critic}: {wanted or None}"
             )
-        seen = {"features": tuple(feature.to(self.dtype) for feature in features)} if wanted else {}
+        seen = {"features": tuple(feature.to(self.dtype) for feature in features or ())} if wanted else {}
         output = CriticOutput(scores=self.network(pixel_values.to(self.dtype), **seen))
         if return_dict is None:
             return_dict = self.config.return_dict

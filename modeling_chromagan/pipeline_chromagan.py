@@ -13,7 +13,6 @@ from transformers.dynamic_module_utils import custom_object_save
 from transformers.modeling_outputs import ImageSuperResolutionOutput
 from transformers.utils import logging
 
-from .image_loading import LoadedImage
 from .image_processing_chromagan import ChromaGANImageProcessor, name_in_list
 from .image_saving import save_image
 from .layers import reflect_to_multiple
@@ -35,8 +34,8 @@ class Colorized(NamedTuple):
     """What became of one picture: `original` and `picture`, or `error`; `key` is what it was given with."""
 
     key: Any
-    original: LoadedImage | None = None
-    picture: Image.Image | None = None
+    original: Any = None  # LoadedImage
+    picture: Any = None  # PIL.Image.Image
     error: Exception | None = None
 
 
@@ -65,7 +64,13 @@ class ChromaGANPipeline(Pipeline):
     _load_feature_extractor = False
     _load_tokenizer = False
 
-    def __init__(self, model, image_processor=None, task: str = TASK, **kwargs: Any):
+    def __init__(
+        self,
+        model: ChromaGANGenerator,
+        image_processor: ChromaGANImageProcessor | None = None,
+        task: str = TASK,
+        **kwargs: Any,
+    ):
         if image_processor is None:
             image_processor = ChromaGANImageProcessor(encoding=model.config.encoding)
         if image_processor.encoding != model.config.encoding:
@@ -125,7 +130,9 @@ class ChromaGANPipeline(Pipeline):
         check_batch_size(batch_size)
         return super().__call__(inputs, batch_size=batch_size, **kwargs)
 
-    def _sanitize_parameters(self, size=None, borders=None, saturation=None, **unknown):
+    def _sanitize_parameters(
+        self, size: Any = None, borders: Any = None, saturation: Any = None, **unknown: Any
+    ) -> tuple[dict, dict, dict]:
         check_names(unknown, ("size", "borders", "saturation", "batch_size"))
         given = {"size": size, "borders": borders, "saturation": saturation}
         given = {name: value for name, value in given.items() if value is not None}
@@ -133,31 +140,37 @@ class ChromaGANPipeline(Pipeline):
         postprocess_params = {name: given.pop(name) for name in ("saturation",) if name in given}
         return given, {}, postprocess_params
 
-    def preprocess(self, image, name=None, **settings):
+    def preprocess(self, image: Any, name: str | None = None, **settings: Any) -> dict[str, Any]:
         prepared = self.image_processor.prepare(image, name=name, **settings)
         pixel_values = prepared.pixel_values[None].to(self.model.dtype)  # (1, 1, h, w)
         # As the generator itself does; done here, pictures of one padded size can share a batch.
         pixel_values = reflect_to_multiple(pixel_values, self.model.network.size_multiple)
         return {"pixel_values": pixel_values, "originals": [prepared]}
 
-    def _forward(self, model_inputs):
+    def _forward(self, model_inputs: dict[str, Any]) -> dict[str, Any]:
         reconstruction = self.model(pixel_values=model_inputs["pixel_values"]).reconstruction
         return {"reconstruction": reconstruction.float(), "originals": model_inputs["originals"]}
 
-    def postprocess(self, model_outputs, **settings):
+    def postprocess(self, model_outputs: dict[str, Any], **settings: Any) -> Image.Image:
         (original,) = model_outputs["originals"]
         height, width = original.pixel_values.shape[-2:]
         outputs = ImageSuperResolutionOutput(reconstruction=model_outputs["reconstruction"][..., :height, :width])
         return self.image_processor.post_process_colorization(outputs, [original], **settings)[0]
 
     def get_iterator(
-        self, inputs, num_workers, batch_size, preprocess_params, forward_params, postprocess_params
+        self,
+        inputs: Any,
+        num_workers: int,
+        batch_size: int,
+        preprocess_params: Mapping[str, Any],
+        forward_params: Mapping[str, Any],
+        postprocess_params: Mapping[str, Any],
     ) -> Iterator[Image.Image]:
         """Colorizes the pictures of `inputs` one after the other, reading ahead only as far as batches need it."""
         if num_workers:
             logger.warning_once(f"num_workers={num_workers} is ignored: pictures are read one after the other")
         count = len(inputs) if isinstance(inputs, Sized) else None
-        items = inputs if isinstance(inputs, Iterable) else (inputs[i] for i in range(count))
+        items = inputs if isinstance(inputs, Iterable) else (inputs[i] for i in range(len(inputs)))
         named = ((i, item, name_in_list(item, i, count)) for i, item in enumerate(items))
         ahead = AHEAD_BATCHES * batch_size if batch_size > 1 else 1
         for done in self.read_ahead(
@@ -201,7 +214,12 @@ class ChromaGANPipeline(Pipeline):
         yield from self.colorize_window(window, batch_size, tolerated, forward_params, postprocess_params)
 
     def colorize_window(
-        self, window, batch_size, tolerated, forward_params, postprocess_params
+        self,
+        window: list[tuple[Any, dict[str, Any]]],
+        batch_size: int,
+        tolerated: tuple[type[Exception], ...],
+        forward_params: Mapping[str, Any],
+        postprocess_params: Mapping[str, Any],
     ) -> Iterator[Colorized]:
         """Colorizes prepared pictures, (key, inputs) each, as `read_ahead` says; empties `window` meanwhile."""
         try:
@@ -216,7 +234,13 @@ class ChromaGANPipeline(Pipeline):
         while window:  # the fault of one of them, or of their number: the rest one by one
             yield from self.colorize_window([window.pop(0)], 1, tolerated, forward_params, postprocess_params)
 
-    def run_in_batches(self, prepared, batch_size, forward_params, postprocess_params) -> Iterator[Image.Image]:
+    def run_in_batches(
+        self,
+        prepared: list[dict[str, Any]],
+        batch_size: int,
+        forward_params: Mapping[str, Any],
+        postprocess_params: Mapping[str, Any],
+    ) -> Iterator[Image.Image]:
         """Runs prepared pictures in batches of equal network size; gives results in their order.
 
         Never padded to the largest: the global features are pooled over the whole picture and would see the padding.
@@ -224,7 +248,7 @@ class ChromaGANPipeline(Pipeline):
         groups = defaultdict(list)
         for position, model_inputs in enumerate(prepared):
             groups[model_inputs["pixel_values"].shape].append(position)
-        reconstructions = {}
+        reconstructions: dict[int, torch.Tensor] = {}
         for positions in groups.values():
             for start in range(0, len(positions), batch_size):
                 chunk = positions[start : start + batch_size]

@@ -11,6 +11,7 @@ picture -> stem -> stage1 -> stage2 -> stage3 -> stage4 -> stage5 -> stage6 -> s
 
 import math
 import re
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -171,7 +172,7 @@ class EfficientNetLite(nn.Module):
             widths.append(channels)
         self.widths = tuple(widths[stage] for stage in TAPS)  # channels of the features at strides 2, 4, 8, 16, 32
         self.pooled_width = round_channels(HEAD_CHANNELS, width_multiplier)
-        self.head = ConvNorm(channels, self.pooled_width, 1) if head else None
+        self.head: Any = ConvNorm(channels, self.pooled_width, 1) if head else None
 
     def forward(self, picture: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """`picture`: of `normalize_picture`, (B, 3, H, W), sides multiples of 32.

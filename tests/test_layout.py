@@ -133,6 +133,12 @@ def test_public_names_are_listed_and_exist():
     )
 
 
+def test_type_checkers_of_users_read_our_annotations():
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    assert (PACKAGE / "py.typed").is_file()
+    assert "py.typed" in settings["tool"]["setuptools"]["package-data"]["modeling_chromagan"]
+
+
 def test_every_example_is_credited_and_small():
     pictures = [path for path in (ROOT / "examples").iterdir() if path.suffix != ".md"]
     credits = (ROOT / "examples" / "CREDITS.md").read_text(encoding="utf-8")

@@ -51,7 +51,9 @@ def make_plan(inputs: Sequence[Path], out: Path, output_format: str | None, comp
         raise SettingError(f"-o {out} is named like a picture; accepted: a folder, results keep their names in it")
 
     plan = Plan()
-    places = {}  # (real path, place below `out`) -> path as given; naming a picture twice makes no second output
+    places: dict[
+        tuple[str, Path], Path
+    ] = {}  # (real path, place below `out`) -> path as given; naming a picture twice makes no second output
     for path in inputs:
         if os.path.isdir(path):
             if os.path.isdir(out) and path.samefile(out):
@@ -73,7 +75,7 @@ def make_plan(inputs: Sequence[Path], out: Path, output_format: str | None, comp
         plan.tasks.append(Task(source, target, target.with_suffix(f".compare{target.suffix}") if compare else None))
 
     read = {key(location): task.source for task in plan.tasks for location in locations(task.source)}
-    written = {}
+    written: dict[str, Path] = {}
     for task in plan.tasks:
         for output in task.outputs:
             first = written.setdefault(key(output), task.source)

@@ -108,7 +108,7 @@ def infer_config(layers: dict[str, KerasLayer]) -> ChromaGANConfig:
         ConversionError: naming the first layer without which, or with which, there is no such network.
     """
     first = next((layer for layer in layers.values() if trunk_position(layer.name) == (1, 1)), None)
-    if first is None or first.kind is not nn.Conv2d:
+    if first is None or first.kind != nn.Conv2d:
         found = ", ".join(sorted(layers)[:3]) or "none"
         raise ConversionError(f"no convolution block1_conv1, the first of the VGG-16 trunk (layers: {found} ...)")
     width = first.shapes["kernel"][-1] / 64
@@ -118,7 +118,7 @@ def infer_config(layers: dict[str, KerasLayer]) -> ChromaGANConfig:
     if not dense:
         raise ConversionError("no dense layer, where the global features have three")
     flat = dense[0].shapes["kernel"][0]
-    chains = []  # each starts at the flattened grid
+    chains: list[list[int]] = []  # each starts at the flattened grid
     for layer in dense:
         features = layer.shapes["kernel"][0]
         if chains and features == chains[-1][-1]:
@@ -186,7 +186,7 @@ def find_roles(layers: dict[str, KerasLayer], network: nn.Module) -> dict[str, K
 
     for path in modules:
         if path.startswith("trunk."):
-            stage, position = map(int, re.search(r"conv(\d+)_(\d+)", path).groups())
+            stage, position = map(int, re.findall(r"conv(\d+)_(\d+)", path)[0])
             check(path, trunk.get((stage, position)))
     for kind in TENSOR_NAMES:
         candidates = in_order_of_making(layers, kind)

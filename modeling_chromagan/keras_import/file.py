@@ -15,7 +15,7 @@ from torch import nn
 from ..errors import UserError
 
 # What a file that holds its architecture too says of layers without changing the shape of any tensor.
-PUBLISHED_SETTINGS = {
+PUBLISHED_SETTINGS: dict[str, dict[str, Any]] = {
     "BatchNormalization": {"epsilon": 1e-3},
     "Conv2D": {"padding": "same", "data_format": "channels_last"},
     "UpSampling2D": {"interpolation": "nearest", "data_format": "channels_last"},
@@ -93,7 +93,7 @@ def read_layers(root: Any) -> dict[str, KerasLayer]:
 
     layers = {}
     for outer in root:
-        scopes = {}
+        scopes: dict[str, dict[str, Any]] = {}
 
         def visit(path: str, item: Any, scopes: dict = scopes) -> None:
             if isinstance(item, h5py.Dataset):

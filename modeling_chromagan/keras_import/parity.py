@@ -1,6 +1,7 @@
 """What `chromagan convert --report` measures: a converted generator beside NumPy on the tensors of its file."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -54,6 +55,7 @@ def compare(generator: ChromaGANGenerator, roles: dict[str, KerasLayer], seed: i
     luminance = 0.7 * coarse + 0.3 * random.random((size, size), dtype=np.float32)
     with torch.no_grad():
         output = generator(torch.from_numpy(luminance)[None, None])
+    logits: Any
     ab, logits = evaluate_in_numpy(roles, luminance)
     ours = output.reconstruction[0].permute(1, 2, 0).numpy()
     heads = output.logits is not None

@@ -1,5 +1,7 @@
 """One stored picture, as it is displayed: a file, the bytes of one, or a cell of a data set."""
 
+from typing import Any
+
 import fsspec
 from PIL import Image
 
@@ -19,7 +21,8 @@ def decode_picture(cell: dict | bytes | None, short_side: int | None = None) -> 
         OSError: if a remote file cannot be read.
     """
     cell = {"bytes": cell} if isinstance(cell, bytes) else cell or {}
-    content, path = cell.get("bytes"), cell.get("path")
+    content: bytes | None = cell.get("bytes")
+    path: Any = cell.get("path")
     if content is None and path is None:
         raise ImageLoadError("<no file>", "there is no picture")
     if content is None and "://" in path:  # a streamed folder of pictures on the Hub

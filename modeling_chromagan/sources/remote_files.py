@@ -3,7 +3,7 @@
 import re
 import time
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 from urllib.parse import urljoin
 
 from fsspec.spec import AbstractBufferedFile
@@ -43,7 +43,7 @@ class RemoteFile(AbstractBufferedFile):
             size = int(self._request("0-0").headers["Content-Range"].rpartition("/")[2])
         super().__init__(None, address, cache_type="none", size=size)
 
-    def _request(self, span: str):
+    def _request(self, span: str) -> Any:
         response = get(self.url, self.headers | {"Range": f"bytes={span}"}, self.refusals)
         if response.status_code != 206:
             raise RefusedError("the server answers no range requests")
@@ -56,7 +56,7 @@ class RemoteFile(AbstractBufferedFile):
         return content
 
 
-def get(url: str, headers: dict[str, str] | None = None, refusals: dict[int, str] | None = None):
+def get(url: str, headers: dict[str, str] | None = None, refusals: dict[int, str] | None = None) -> Any:
     """What a server answers to one request, without another try.
 
     Args:
