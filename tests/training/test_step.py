@@ -9,9 +9,9 @@ from conftest import ROOT
 from modeling_chromagan.color import rgb8_to_lab
 from modeling_chromagan.training.frozen_features import PictureFeatures
 from modeling_chromagan.training.networks import Networks
-from modeling_chromagan.training.recipe import Recipe, load_recipe
+from modeling_chromagan.training.recipe import Optimizer, Recipe, load_recipe
 from modeling_chromagan.training.run.processes import make_accelerator
-from modeling_chromagan.training.step import TrainingStep
+from modeling_chromagan.training.step import NonFiniteError, TrainingStep, schedule
 from modeling_chromagan.trunk_efficientnet_lite import EfficientNetLite
 
 DEBUG = ROOT / "recipes" / "debug.yaml"
@@ -115,3 +115,66 @@ def test_a_patch_critic_takes_no_features_beside_a_perceptual_term():
     _, _, step = prepare(f"phases.0.objective={{{objective}}}", features=features)
     losses = step.update(0, batch())
     assert {"perceptual", "adversarial", "penalty"} < set(losses)
+
+
+@pytest.mark.parametrize(
+    ("name", "factors"),
+    [
+        ("constant", [1, 1, 1, 1]),
+        ("linear", [1, 0.75, 0.5, 0.25]),
+        ("cosine", [1, 0.5 + 0.5**0.5 / 2, 0.5, 0.5 - 0.5**0.5 / 2]),
+    ],
+)
+def test_schedules_fall_to_zero_over_the_steps_of_a_phase(name, factors):
+    settings = Optimizer(schedule=name)
+    assert [schedule(settings, 4, step) for step in range(4)] == pytest.approx(factors)
+    assert schedule(settings, 4, 4) == pytest.approx(float(name == "constant"))
+    assert schedule(settings, 4, 9) == schedule(settings, 4, 4), "a finished phase does not go on"
+
+
+def test_warm_up_rises_evenly_under_the_schedule():
+    settings = Optimizer(schedule="linear", warmup_steps=4)
+    assert [schedule(settings, 8, step) for step in range(5)] == pytest.approx(
+        [1 / 4, 2 / 4 * 7 / 8, 3 / 4 * 6 / 8, 5 / 8, 4 / 8]
+    )
+
+
+def test_a_step_has_the_rate_of_its_place_in_the_phase():
+    _, _, step = prepare("phases.0.steps=4", "phases.0.generator_optimizer.schedule=linear")
+    for number, rate in ((0, 1e-3), (3, 0.25e-3)):
+        step.update(number, batch())
+        assert step.optimizers["generator"].param_groups[0]["lr"] == pytest.approx(rate)
+
+
+def test_average_keeps_its_decay_of_what_it_was_and_takes_the_rest_of_the_new_weights():
+    _, networks, step = prepare("ema_decay=0.9")
+    before = {name: tensor.clone() for name, tensor in networks.generator.state_dict().items()}
+    step.update(0, batch())
+    after, average = networks.generator.state_dict(), networks.best_generator.state_dict()
+    for name in ("network.up2.conv1.weight", "network.enter_norm.running_mean"):
+        assert not torch.equal(after[name], before[name])
+        torch.testing.assert_close(average[name], 0.9 * before[name] + 0.1 * after[name])
+
+
+def test_average_has_a_thousandth_of_every_step_unless_a_recipe_says_otherwise():
+    assert load_recipe(DEBUG).ema_decay == 0.999
+    _, networks, _ = prepare("ema_decay=0")
+    assert networks.average is None
+    assert networks.best_generator is networks.generator
+
+
+def test_a_step_that_is_not_finite_is_skipped_or_ends_the_run():
+    for choice in ("skip", "stop"):
+        skipped = []
+        _, networks, step = prepare(f"non_finite={choice}")
+        step.skip = lambda network, report, skipped=skipped: skipped.append((network, report))
+        with torch.no_grad():
+            networks.generator.network.chroma.bias.fill_(torch.nan)
+        weights = networks.generator.network.up2.conv1.weight.clone()
+        if choice == "stop":
+            with pytest.raises(NonFiniteError, match=r"^step 1: the generator's loss is nan"):
+                step.update(0, batch())
+        else:
+            step.update(0, batch())
+            assert skipped == [("generator", "step 1: the generator's loss is nan")]
+        assert torch.equal(networks.generator.network.up2.conv1.weight, weights)
