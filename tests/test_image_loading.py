@@ -494,6 +494,15 @@ def test_orientation_is_applied_once(orientation):
         assert_is(load_image(opened), displayed(deep, orientation))  # decoded already
 
 
+@pytest.mark.parametrize("orientation", [0, 9])
+def test_an_orientation_that_there_is_not_leaves_the_picture_as_stored(orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    gray = random_gray()
+    assert_is(load_image(encoded(gray, "PNG", exif=exif)), gray)
+    np.testing.assert_array_equal(np.asarray(load_color(encoded(gray, "PNG", exif=exif)))[..., 0], gray)
+
+
 def test_unreadable_exif_is_a_note():
     gray = random_gray()
     loaded = load_image(encoded(gray, "PNG", exif=b"Exif\0\0not a TIFF header"))
