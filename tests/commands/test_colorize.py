@@ -15,6 +15,7 @@ from PIL import Image
 from modeling_chromagan import PACKAGED_WEIGHTS, image_saving
 from modeling_chromagan.color import lightness_to_gray, rgb_to_lab
 from modeling_chromagan.image_processing_chromagan import ChromaGANImageProcessor
+from modeling_chromagan.pipeline_chromagan import ChromaGANPipeline
 
 # ----------------------------------------------------------------------------------------- what becomes of a folder
 
@@ -313,16 +314,35 @@ def test_a_model_that_cannot_be_used_is_one_line_and_exit_code_1(run, tmp_path, 
     assert run(tmp_path / "a.png", "-o", tmp_path / "out", "--model", model_folder)[0] == 0
 
 
-def run_process(*arguments, **options) -> subprocess.CompletedProcess:
-    return subprocess.run(
-        [sys.executable, *map(str, arguments)], capture_output=True, text=True, check=False, **options
-    )
+AS_A_PROCESS = """
+import sys
+from modeling_chromagan import cli
+code = cli.main()
+extras = ("accelerate", "datasets", "gradio", "h5py", "matplotlib", "pandas", "scipy", "skimage", "sklearn", "timm")
+print(code, *(name for name in extras if sys.modules.get(name) is not None))
+"""
 
 
-def test_the_command_as_a_process(default_model, tmp_path):
+def test_the_command_as_a_process_imports_no_extras(default_model, tmp_path):
     write_picture(tmp_path / "a.png")
-    arguments = ("-m", "modeling_chromagan.cli", "colorize", tmp_path / "a.png", "-o", tmp_path / "out")
-    done = run_process(*arguments, cwd=ROOT)
-    assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout == "1 colorized, 0 kept, 0 failed, 0 not pictures\n"
+    command = [sys.executable, "-c", AS_A_PROCESS, "colorize", tmp_path / "a.png", "-o", tmp_path / "out"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
+    assert (done.stdout, done.stderr) == ("1 colorized, 0 kept, 0 failed, 0 not pictures\n0\n", "")
     assert is_colored(tmp_path / "out" / "a.png")
+
+
+def test_the_batch_that_fails_blames_the_right_picture(run, tmp_path, monkeypatch):
+    for height in (40, 41, 42):
+        write_picture(tmp_path / "in" / f"{height}.png", height)
+    forward = ChromaGANPipeline._forward
+
+    def run_out_of_memory(self, model_inputs):
+        if any(original.original.gray.shape[0] == 42 for original in model_inputs["originals"]):
+            raise RuntimeError("CUDA out of memory\nTried to allocate")
+        return forward(self, model_inputs)
+
+    monkeypatch.setattr(ChromaGANPipeline, "_forward", run_out_of_memory)
+    code, out, err = run(tmp_path / "in", "-o", tmp_path / "out", "--batch-size", 3)
+    assert (code, out) == (1, ["2 colorized, 0 kept, 1 failed, 0 not pictures"])
+    assert err == [f"error: {tmp_path / 'in' / '42.png'}: CUDA out of memory"]
+    assert files_in(tmp_path / "out") == ["40.png", "41.png"]
