@@ -56,14 +56,9 @@ class Report:
 
     def _print(self, line: str) -> None:
         if self.bar is None:
-            print_error(one_line(line))
+            print(one_line(line), file=sys.stderr, flush=True)
         else:
             self.bar.write(one_line(line), file=sys.stderr)
-
-
-def print_error(line: str) -> None:
-    """Prints a line to stderr."""
-    print(line, file=sys.stderr, flush=True)
 
 
 @contextlib.contextmanager

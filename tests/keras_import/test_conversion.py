@@ -6,7 +6,6 @@ scaled until ab spans 0.2 to 0.8 and the class logits have a deviation of 1.
 """
 
 import shutil
-import sys
 import tempfile
 import warnings
 from pathlib import Path
@@ -542,26 +541,6 @@ def test_the_command_says_what_it_wrote_and_reports(reduced, tmp_path, capsys):
     assert err == ""
 
 
-def test_wrong_usage_is_one_line_and_code_2(reduced, tmp_path, monkeypatch, capsys):
-    occupied, current = tmp_path / "occupied", tmp_path / "current"
-    occupied.mkdir()
-    (occupied / "file").touch()
-    current.mkdir()
-    monkeypatch.chdir(current)
-    for source, folder, message in [
-        (tmp_path / "missing.h5", tmp_path / "model", f"{tmp_path / 'missing.h5'}: no such file"),
-        (tmp_path, tmp_path / "model", f"{tmp_path}: not a file; accepted: an HDF5 file"),
-        (reduced[1], occupied, f"-o {occupied} exists; accepted: a new folder, or an empty one that is not the curr"),
-        (reduced[1], current, f"-o {current} exists; accepted: a new folder, or an empty one that is not the curr"),
-        (reduced[1], reduced[1] / "model", f"-o {reduced[1] / 'model'} cannot be made in {reduced[1]}; accepted: a p"),
-    ]:
-        assert run("convert", source, "-o", folder) == 2
-        err = capsys.readouterr().err
-        assert err.startswith(f"chromagan convert: error: {message}")
-        assert err.count("\n") == 1
-    assert not (tmp_path / "model").exists()
-
-
 def test_files_that_are_no_such_hdf5(reduced, tmp_path, capsys):
     whole = reduced[1].read_bytes()
     with h5py.File(tmp_path / "other.h5", "w") as file:
@@ -578,14 +557,6 @@ def test_files_that_are_no_such_hdf5(reduced, tmp_path, capsys):
         assert err.startswith(f"chromagan convert: error: {tmp_path / name}: {message}")
         assert err.count("\n") == 1
     assert not (tmp_path / "model").exists()
-
-
-def test_without_h5py_one_line_says_where_it_comes_from(tmp_path, monkeypatch, capsys):
-    monkeypatch.setitem(sys.modules, "h5py", None)
-    assert run("convert", tmp_path / "a.h5", "-o", tmp_path / "model") == 2
-    assert capsys.readouterr().err == (
-        'chromagan convert: error: h5py is missing; it comes with pip install "chromagan[convert]"\n'
-    )
 
 
 def test_a_class_head_that_is_not_there_cannot_be_demanded(keras, tmp_path, capsys):
