@@ -284,6 +284,8 @@ def test_unreadable_pictures_are_named(processor, tmp_path):
         processor([textured(48, 64), b"no picture"])
     with pytest.raises(ImageLoadError, match="pixels"):
         ChromaGANImageProcessor(max_pixels=1000)(Image.new("L", (64, 64)))
+    with pytest.raises(ImageLoadError, match="max_pixels = 1,001"):
+        processor(Image.new("L", (64, 64)), max_pixels=1001)
 
 
 def test_saved_processors_come_back_equal(tmp_path):
