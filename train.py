@@ -145,6 +145,11 @@ class Trainer:
         )
         if self.resumed and self.resumed[2].phase == number:
             fill_optimizers(training_step.optimizers, self.resumed[1], self.resumed[0])
+        elif done:
+            self.say(
+                f"warning: step {self.step} is inside phase {phase.name} of this recipe and was saved in another one: "
+                "its optimizers start anew"
+            )
         plan = BatchPlan(
             self.photographs,
             phase.batches,

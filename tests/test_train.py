@@ -147,13 +147,15 @@ def test_resumed_run_ends_with_the_weights_of_an_uninterrupted_one(photographs, 
     assert losses_of(folder)[4]["critic"] == losses_of(finished_run)[4]["critic"]
 
 
-def test_counts_go_on_from_those_of_the_checkpoint(photographs, finished_run, tmp_path, monkeypatch):
+def test_counts_go_on_from_those_of_the_checkpoint_and_another_phase_is_said(
+    photographs, finished_run, tmp_path, capsys, monkeypatch
+):
     original = train.load_checkpoint
 
     def load(checkpoint, networks):
         states, position = original(checkpoint, networks)
         counts = {"rejected": {"pictures": {"broken": 5}, "gone": {"broken": 1}}, "skipped": {"critic": 2}}
-        return states, position.model_copy(update=counts)
+        return states, position.model_copy(update=counts | {"phase": 0})
 
     monkeypatch.setattr(train, "load_checkpoint", load)
     shutil.copytree(finished_run, tmp_path / "run")
@@ -163,6 +165,7 @@ def test_counts_go_on_from_those_of_the_checkpoint(photographs, finished_run, tm
     assert position["skipped"] == {"critic": 2}
     assert position["rejected"]["pictures"]["broken"] == 5
     assert "gone" not in position["rejected"]
+    assert "warning: step 4 is inside phase adversarial of this recipe" in capsys.readouterr().out
 
 
 def test_finished_run_is_left_as_it_is(photographs, finished_run):
