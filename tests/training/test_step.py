@@ -151,7 +151,7 @@ def test_average_keeps_its_decay_of_what_it_was_and_takes_the_rest_of_the_new_we
     before = {name: tensor.clone() for name, tensor in networks.generator.state_dict().items()}
     step.update(0, batch())
     after, average = networks.generator.state_dict(), networks.best_generator.state_dict()
-    for name in ("network.up2.conv1.weight", "network.enter_norm.running_mean"):
+    for name in ("network.up2.conv1.weight", "network.enter_norm.running_var"):
         assert not torch.equal(after[name], before[name])
         torch.testing.assert_close(average[name], 0.9 * before[name] + 0.1 * after[name])
 
