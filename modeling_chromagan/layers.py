@@ -1,11 +1,12 @@
 """The contract of generators and critics, with the layers that several of them use.
 
-Whatever the rest of the package knows of a network stands in `GeneratorNetwork` or `CriticNetwork`; a new one is a
-subclass and a line in `architectures.py`.
+What the rest of the package asks of a network stands in `GeneratorNetwork` or `CriticNetwork`; a new one is a subclass
+and a line in `architectures.py`.
 """
 
 import inspect
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping
 from typing import Any, ClassVar, NamedTuple
 
@@ -33,7 +34,7 @@ RESNET_NAMES = (
 )
 
 
-class Network(nn.Module):
+class Network(nn.Module, ABC):
     """What generators and critics have in common.
 
     The constructor takes config fields by keyword. One that `ChromaGANConfig` does not list is the network's own: a
@@ -96,9 +97,9 @@ class GeneratorNetwork(Network):
         color = output.reconstruction[..., :height, :width]
         return GeneratorOutput(color, output.hidden_states, output.class_logits, bins)
 
+    @abstractmethod
     def predict(self, luminance: torch.Tensor) -> GeneratorOutput:
         """`luminance`: as of `forward`, continued by reflection to sides that are multiples of `size_multiple`."""
-        raise NotImplementedError
 
     @classmethod
     def refuses_batch(cls, batch_size: int, size: int, image_size: int | None = None) -> str | None:
@@ -114,19 +115,23 @@ class GeneratorNetwork(Network):
         Raises:
             KeyError: if a tensor is missing.
             ValueError: if one has another shape.
+            TypeError: of a generator without such parts.
         """
-        raise NotImplementedError
+        raise TypeError(f"{type(self).__name__} has no backbone_parts to fill")
 
     def load_extractor_weights(self, tensors: dict[str, torch.Tensor]) -> None:
         """As `load_backbone_weights`, of `extractor_parts`."""
-        raise NotImplementedError
+        raise TypeError(f"{type(self).__name__} has no extractor_parts to fill")
 
     def fold_batch_norms(self) -> None:
         """Writes all batch norms into the convolutions before them, in place: faster, the same function to rounding.
 
         For inference only: what is folded has other names and shapes of weights and cannot be trained or saved.
+
+        Raises:
+            TypeError: of a generator whose `folds_batch_norms` is false.
         """
-        raise NotImplementedError
+        raise TypeError(f"{type(self).__name__} has no batch norms that can be folded")
 
 
 class CriticNetwork(Network):
@@ -136,6 +141,7 @@ class CriticNetwork(Network):
     feature_widths: ClassVar[tuple[int, ...]] = ()  # channels of the frozen features that it takes; (): none
     bounds_slope: ClassVar[bool] = False  # whether its layers bound its slope, so that a gradient penalty is not to
 
+    @abstractmethod
     def forward(
         self, picture: torch.Tensor, **features: tuple[torch.Tensor, ...]
     ) -> torch.Tensor | tuple[torch.Tensor, ...]:
@@ -145,7 +151,6 @@ class CriticNetwork(Network):
             picture: luminance and ab concatenated, encoded, (B, 3, H, W).
             features: as `features`, with `feature_widths` only: a tuple of maps of the same pictures, fine to coarse.
         """
-        raise NotImplementedError
 
 
 def scale_width(channels: int, multiplier: float, multiple: int = 4) -> int:

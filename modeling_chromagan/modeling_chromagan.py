@@ -291,7 +291,7 @@ class ChromaGANGenerator(ChromaGANPreTrainedModel):
 class ChromaGANCritic(ChromaGANPreTrainedModel):
     """Scores Lab pictures patch by patch: high for photographs, low for colorized ones."""
 
-    supports_gradient_checkpointing = False  # five layers, whose penalty is differentiated twice
+    supports_gradient_checkpointing = False  # it is small, and a gradient penalty differentiates it twice
 
     def __init__(self, config: ChromaGANConfig):
         super().__init__(config)
