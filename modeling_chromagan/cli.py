@@ -29,11 +29,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     Raises SystemExit as argparse does: with code 2 for arguments it does not accept, 0 for `--help` and `--version`.
     """
-    owns_process = arguments is None
-    arguments = sys.argv[1:] if owns_process else list(arguments)
-    options = build_parser(arguments[0] if arguments else None).parse_args(arguments)
-    if owns_process and options.command == "colorize":
-        sys.modules.update(dict.fromkeys(UNUSED_EXTRAS))  # a module that is None counts as not installed
+    words = sys.argv[1:] if arguments is None else list(arguments)
+    options = build_parser(words[0] if words else None).parse_args(words)
+    if arguments is None and options.command == "colorize":
+        for name in UNUSED_EXTRAS:
+            sys.modules[name] = None  # type: ignore[assignment]  # which counts as not installed
     try:
         return options.run(options)
     except UserError as error:

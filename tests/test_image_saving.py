@@ -7,7 +7,8 @@ import pytest
 from PIL import Image, ImageCms
 
 from modeling_chromagan import image_saving
-from modeling_chromagan.image_saving import ImageSaveError, save_image, srgb_profile
+from modeling_chromagan.image_saving import ENCODERS, ImageSaveError, save_image, srgb_profile
+from modeling_chromagan.picture_formats import FORMAT_OF_SUFFIX, OUTPUT_FORMATS
 
 
 def random_picture(mode: str = "RGB", size: tuple[int, int] = (41, 23)) -> Image.Image:
@@ -121,3 +122,11 @@ def test_what_cannot_be_written_is_refused_in_one_line(tmp_path):
     with pytest.raises(ImageSaveError, match=r"folder\.png: cannot be written: Is a directory"):
         save_image(random_picture(), tmp_path / "folder.png")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder.png"]
+
+
+def test_every_suffix_is_written_in_the_format_that_it_names(tmp_path):
+    assert set(ENCODERS) == set(OUTPUT_FORMATS)
+    for suffix, output_format in FORMAT_OF_SUFFIX.items():
+        save_image(Image.new("RGB", (4, 4)), tmp_path / f"a{suffix}")
+        with Image.open(tmp_path / f"a{suffix}") as written:
+            assert written.format.lower() == output_format

@@ -5,6 +5,8 @@ import contextlib
 import re
 from collections.abc import Callable
 
+DEVICES = "auto, cpu, cuda, cuda:N, mps"
+
 
 def whole_number(least: int, most: int | None = None) -> Callable[[str], int]:
     """An argparse type: a whole number from `least` to `most`."""
@@ -35,6 +37,6 @@ def number(least: float, most: float) -> Callable[[str], float]:
 
 def device_name(text: str) -> str:
     """An argparse type: the name of a device, which may or may not exist here."""
-    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?|mps", text):
-        raise argparse.ArgumentTypeError(f"{text!r}; accepted: auto, cpu, cuda, cuda:N, mps")
+    if re.sub(r"^cuda:\d+$", "cuda:N", text) not in DEVICES.split(", ") or text == "cuda:N":
+        raise argparse.ArgumentTypeError(f"{text!r}; accepted: {DEVICES}")
     return text

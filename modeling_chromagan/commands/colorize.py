@@ -14,7 +14,7 @@ from ..errors import SettingError, UserError, first_line
 from ..picture_formats import OUTPUT_FORMATS
 from ..processor_settings import CHOICES, RANGES
 from ..sources.models import FLOAT16_ON_CPU, find_model, load_colorizer
-from .arguments import device_name, number, whole_number
+from .arguments import DEVICES, device_name, number, whole_number
 from .messages import Report, only_own_output
 from .output_plan import Task, make_plan
 
@@ -58,7 +58,7 @@ def add_colorize_arguments(parser: argparse.ArgumentParser) -> None:
         "--device",
         type=device_name,
         default="auto",
-        help="auto, cpu, cuda, cuda:N or mps (default: auto, the best there is)",
+        help=f"{DEVICES} (default: auto, the best there is)",
     )
     add(
         "--dtype",

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 from .. import PACKAGED_WEIGHTS
 from ..errors import SettingError, UserError, first_line
-from ..evaluation.protocols import DEFAULT_CLASSIFIER, PROTOCOLS
+from ..evaluation.protocols import PROTOCOLS
 from ..processor_settings import RANGES
+from ..sources.weight_packages import LITE2_PACKAGE
 from .arguments import number, whole_number
 from .messages import only_own_output
 
@@ -60,7 +61,7 @@ def add_evaluate_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add(
         "--classifier",
-        default=DEFAULT_CLASSIFIER,
+        default=LITE2_PACKAGE,
         metavar="WEIGHTS",
         help="EfficientNet-Lite2 for top-1, agreement and FD-Lite2: a folder, a Hub id or a package; none leaves them "
         "out, which saves the time of one such network per picture and row (default: %(default)s)",
@@ -75,7 +76,7 @@ def add_evaluate_arguments(parser: argparse.ArgumentParser) -> None:
         "--output",
         type=Path,
         metavar="FOLDER",
-        help="write results.json, results.md, a CSV of all pictures per row, contact_sheet.png, and of several "
+        help="write results.json, results.md, a CSV of all pictures for each model, contact_sheet.png, and of several "
         "rows comparison.png",
     )
 
