@@ -107,7 +107,7 @@ def count_of_weights(**settings) -> int:
     return sum(tensor.numel() for tensor in counted.values())
 
 
-@every_generator
+@pytest.mark.parametrize("name", WEIGHTS)
 def test_number_of_weights(name):
     if GENERATORS[name].extractor_parts and not HAS_TIMM:
         pytest.skip("timm is not installed: the extractor is a stand-in")

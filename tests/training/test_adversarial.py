@@ -81,7 +81,7 @@ def test_penalty_ignores_how_the_critic_depends_on_luminance():
     assert penalties[0] == pytest.approx(penalties[1], rel=1e-4)
 
 
-@pytest.mark.parametrize("kind", GAMES)
+@pytest.mark.parametrize("kind", ["wasserstein", "bce", "least_squares", "hinge"])
 def test_games_by_hand(kind):
     real, fake = torch.tensor([2.0, -1.0]), torch.tensor([0.5, -0.5])
 
