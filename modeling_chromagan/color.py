@@ -31,10 +31,17 @@ LAB_JOINT = 0.008856
 LAB_ROOT_JOINT = LAB_JOINT ** (1.0 / 3.0)
 LAB_SLOPE = (LAB_ROOT_JOINT - 16.0 / 116.0) / LAB_JOINT
 
-# The encodings between Lab and network units: (value - shift) / scale, for the lightness and for a and b.
+AB_SCALE = 50.0  # Lab units of a or b that networks, critics and losses count as 1
+
+# The encodings between Lab and network units: (value - shift) / scale, for the lightness and for a and b; beside them
+# the ends of the outputs that give these.
 _ENCODINGS = {
-    "unit8": {"lightness": (0.0, 100.0), "ab": (-128.0, 255.0)},  # OpenCV's 8-bit Lab divided by 255
-    "symmetric": {"lightness": (50.0, 50.0), "ab": (0.0, 110.0)},
+    "unit8": {
+        "lightness": (0.0, 100.0),
+        "ab": (-128.0, 255.0),
+        "outputs": (0.0, 1.0),
+    },  # OpenCV's 8-bit Lab divided by 255
+    "symmetric": {"lightness": (50.0, 50.0), "ab": (0.0, 110.0), "outputs": (-1.0, 1.0)},
 }
 COLOR_ENCODINGS = tuple(_ENCODINGS)
 
@@ -183,6 +190,11 @@ def decode_ab(encoded: torch.Tensor, encoding: str) -> torch.Tensor:
     """Bring encoded a and b back to Lab units, the inverse of `encode_ab`."""
     shift, scale = _encoding_of(encoding)["ab"]
     return encoded * scale + shift
+
+
+def output_range(encoding: str, channels: int) -> tuple[float, float]:
+    """The ends of what a generator's output takes: of encoded ab, 2 channels, or of RGB, 3."""
+    return (0.0, 1.0) if channels == 3 else _encoding_of(encoding)["outputs"]
 
 
 def reconstruction_to_ab(reconstruction: torch.Tensor, encoding: str) -> torch.Tensor:

@@ -23,11 +23,10 @@ import torch.nn.functional as F
 from torch import nn
 from transformers import initialization as init
 
-from .color import decode_ab, decode_luminance
+from .color import AB_SCALE, decode_ab, decode_luminance
 from .layers import CriticNetwork, scale_width
 
 MERGED_SCALE = 0.7  # keeps the variance of a sum of two near that of one
-AB_SCALE = 50.0  # Lab units that count as 1
 SEED = 5
 
 

@@ -21,12 +21,11 @@ from torch import nn
 from transformers import initialization as init
 from transformers.modeling_layers import GradientCheckpointingLayer
 
-from .color import ab_bins, encode_ab, luminance_to_unit
+from .color import AB_SCALE, ab_bins, encode_ab, luminance_to_unit
 from .layers import GeneratorNetwork, GeneratorOutput, fold_batch_norm, scale_width
 from .trunk_efficientnet_lite import VARIANTS, ConvNorm, EfficientNetLite, load_imagenet_weights, normalize_picture
 
 ATTENTION_HEADS = 8
-AB_SCALE = 50.0  # Lab units that an output of 1 of the last convolution stands for
 AB_LIMIT = 110.0  # Lab units
 
 

@@ -175,7 +175,7 @@ class Metric:
     """One figure of an evaluation: what is measured of a picture, how pictures are summed up, how it is shown.
 
     Args:
-        title: heading of its columns, with the unit; without one it stands in results.json alone.
+        title: heading of its columns, with the unit; without one it is no column of the printed tables.
         decimals: of its columns.
         measure: the pictures' values, (B,) float64 on the CPU; the figure is their mean. `None` where the figure is
             made of other metrics' values, or comes from elsewhere (`AucAccumulator`, `Row`, `RecognitionMetrics`).

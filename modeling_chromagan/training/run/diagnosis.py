@@ -8,7 +8,7 @@ from statistics import median
 
 import torch
 
-from ...color import encode_luminance, reconstruction_to_ab, rgb8_to_lab
+from ...color import encode_luminance, output_range, reconstruction_to_ab, rgb8_to_lab
 from ...evaluation.ab_histogram import ab_histogram
 from ...evaluation.colorizers import evaluation_mode
 
@@ -46,7 +46,7 @@ def color_statistics(generator: torch.nn.Module, rgb: torch.Tensor) -> dict[str,
         ]
     output = torch.cat(outputs)  # (N, 2 or 3, H, W)
     ab = reconstruction_to_ab(output, encoding)
-    low, high = (0.0, 1.0) if output.shape[1] == 3 or encoding == "unit8" else (-1.0, 1.0)
+    low, high = output_range(encoding, output.shape[1])
     edge = EDGE * (high - low)
     chroma, chroma_truth = ab.norm(dim=1).mean(), truth.norm(dim=1).mean()
     return {

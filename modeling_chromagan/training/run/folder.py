@@ -16,12 +16,13 @@ from ...image_processing_chromagan import ChromaGANImageProcessor
 from ...image_saving import save_image
 from ...modeling_chromagan import ChromaGANCritic, ChromaGANGenerator
 from ...pipeline_chromagan import ChromaGANPipeline
+from ..objectives import TERMS
 from .durable_files import write_text
 from .log import RunLog
 
 PACKAGES = ("chromagan", "torch", "transformers", "accelerate", "datasets", "safetensors", "numpy", "pillow")
 CURVES = {  # title: figures of the log, drawn where a run has them
-    "loss of the generator": ("total", "color", "class"),
+    "loss of the generator": ("total", *TERMS),
     "critic": ("critic", "critic_gap", "penalty"),
     "PSNR over gray (dB)": ("validation_gain_psnr_mean",),
     "share of the data's color": ("validation_colorfulness_ratio", "chroma_ratio"),
