@@ -18,7 +18,7 @@ from modeling_chromagan.errors import SettingError
 from modeling_chromagan.evaluation.bootstrap import interval
 from modeling_chromagan.evaluation.colorizers import colorize
 from modeling_chromagan.evaluation.pictures import open_source, read_pictures
-from modeling_chromagan.evaluation.protocols import DEFAULT_CLASSIFIER, PROTOCOLS
+from modeling_chromagan.evaluation.protocols import PROTOCOLS
 from modeling_chromagan.evaluation.recognition import (
     FeatureStatistics,
     RecognitionMetrics,
@@ -28,6 +28,7 @@ from modeling_chromagan.evaluation.recognition import (
     frechet_distance,
     load_recognizer,
 )
+from modeling_chromagan.sources.weight_packages import LITE2_PACKAGE
 from modeling_chromagan.trunk_efficientnet_lite import EfficientNetLiteClassifier, normalize_picture
 
 
@@ -203,12 +204,12 @@ def test_command_shows_what_a_classifier_recognizes(small_model, small_data, tmp
 @pytest.mark.slow
 def test_lite2_recognizes_photographs_better_in_color_than_in_gray(data_root):
     try:
-        importlib.metadata.version(DEFAULT_CLASSIFIER)
+        importlib.metadata.version(LITE2_PACKAGE)
     except importlib.metadata.PackageNotFoundError:
-        pytest.skip(f"{DEFAULT_CLASSIFIER} is not installed")
+        pytest.skip(f"{LITE2_PACKAGE} is not installed")
     with (data_root / "imagenet1k_classes.csv").open(encoding="utf-8", newline="") as file:
         label_of = {row["wnid"]: int(row["label"]) for row in csv.DictReader(file)}
-    recognizer = load_recognizer(DEFAULT_CLASSIFIER)
+    recognizer = load_recognizer(LITE2_PACKAGE)
     right, right_in_gray = [], []
     for picture in read_pictures(open_source(str(data_root / "photos" / "imagenet"), "valid"), PROTOCOLS["native"]):
         label = label_of[picture.name.partition("_")[0]]
