@@ -39,7 +39,7 @@ def test_defaults_of_its_fields_are_the_published_network():
     ("settings", "message"),
     [
         ({"architecture": "unet9"}, f"architecture is 'unet9'; accepted: {', '.join(GENERATORS)}"),
-        ({"critic": "judge"}, "critic is 'judge'; accepted: chromagan, pix2pix, projected"),
+        ({"critic": "judge"}, f"critic is 'judge'; accepted: {', '.join(CRITICS)}"),
         ({"critic_norm": "layer"}, "critic_norm is 'layer'; accepted: none, batch"),
         ({"encoding": "rgb"}, "encoding is 'rgb'; accepted: unit8, symmetric"),
         ({"trunk": "b0"}, "trunk is 'b0'; accepted: lite0, lite1, lite2, lite3, lite4"),

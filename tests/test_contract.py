@@ -175,7 +175,7 @@ FOREIGN = ("model={architecture: foreign}", "backbone_weights=null")
         ((*FOREIGN, "extractor_weights=x"), "extractor_weights is 'x'; accepted with foreign: null"),
         (("model.depth=3",), "model.depth is not read by architecture labnet and critic chromagan; accepted: "),
         (("model.upsampling=subpixel",), "model.upsampling is not read by architecture labnet and critic chromagan;"),
-        (("model.critic=judge",), "model.critic is 'judge'; accepted: chromagan, pix2pix, projected, foreign"),
+        (("model.critic=judge",), f"model.critic is 'judge'; accepted: {', '.join(CRITICS)}, foreign"),
     ],
 )
 def test_a_recipe_is_refused_what_they_do_not_take(settings, message):
