@@ -6,6 +6,10 @@ compiled half does not fit torch can be imported all the same, and timm with it:
 
 import importlib.util
 import os
+
+if "PYTEST_XDIST_WORKER" in os.environ:  # as many processes as cores: torch, here and in what tests start, takes one
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 from pathlib import Path
 from types import ModuleType
 

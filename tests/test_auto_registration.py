@@ -35,6 +35,7 @@ def test_auto_classes_load_our_folders_without_remote_code(model_folder, order):
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.slow
 def test_public_names_are_imported_when_they_are_used():
     code = """
 import sys, modeling_chromagan

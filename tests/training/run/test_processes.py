@@ -40,6 +40,7 @@ def test_a_gpu_has_its_pictures_read_for_it(asked, device, remote, processes, co
     assert count_data_workers(settings, torch.device(device), remote) == expected
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C libraries are left alone")
 def test_a_step_gets_the_memory_of_the_step_before():
     """And not new pages, each of which the kernel would have to clear."""
