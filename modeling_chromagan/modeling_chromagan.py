@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from safetensors import SafetensorError
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel
@@ -154,9 +155,15 @@ class ChromaGANPreTrainedModel(PreTrainedModel):
         """As in the library, and weights that an earlier save left in the folder are removed.
 
         The loader takes model.safetensors where there is one, also a stale one beside the shards of this save.
+
+        Raises:
+            OSError: if the disk is full or fails.
         """
-        super().save_pretrained(save_directory, **kwargs)
         folder = Path(save_directory)
+        try:
+            super().save_pretrained(folder, **kwargs)
+        except SafetensorError as error:  # how safetensors reports a full disk
+            raise OSError(f"{folder}: {error}") from error
         sharded = any(folder.glob("model-*-of-*.safetensors"))
         stale = folder / ("model.safetensors" if sharded else "model.safetensors.index.json")
         stale.unlink(missing_ok=True)

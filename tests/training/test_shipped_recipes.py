@@ -1,6 +1,7 @@
-"""Every shipped recipe really trains: a few steps from its own file on drawn pictures, at its own size and width.
+"""Every shipped recipe really trains: a few steps from its own file on drawn pictures, at its own size.
 
-Only what a test machine cannot have is replaced, all of it in `overrides`: data, steps, batch sizes, and downloads.
+Only what a test machine cannot have is replaced, all of it in `overrides`: data, steps, batch sizes, downloads, and of
+the largest networks, whose checkpoints of gigabytes take minutes to write, three quarters of the width.
 """
 
 import json
@@ -24,6 +25,7 @@ from modeling_chromagan.trunk_efficientnet_lite import EfficientNetLiteClassifie
 
 RECIPES = sorted((ROOT / "recipes").glob("*.yaml"))
 NEEDS_TIMM = {"preincep", "preres"}
+NARROWED = {"chromagan", "chromagan_tiny224", "pix2pix_unet", "resnet_unet_pretrain", "resnet_unet_gan"}
 
 
 @pytest.fixture(scope="module")
@@ -82,6 +84,8 @@ def overrides(name: str, pictures: Path, runs: Path) -> list[str]:
             settings.append(f"{key}={random_weights(recipe[key], runs)}")
     if "efficientnet-lite" in (model := recipe.get("teacher", {}).get("model", "")):
         settings.append(f"teacher.model={random_weights(model, runs)}")
+    if name in NARROWED:
+        settings.append("model.width_multiplier=0.25")
     if "init_from" in recipe and not Path(recipe["init_from"]).is_dir():  # the run of another recipe
         settings.append(f"init_from={runs / Path(recipe['init_from']).name}")
     return [*settings, "device=cpu", f"output={runs / name}", "log_every=1"]
@@ -93,6 +97,7 @@ def in_order(path: Path) -> tuple[bool, str]:
 
 
 @pytest.mark.slow
+@pytest.mark.xdist_group("recipes")  # in one process, as one goes on from the run of another
 @pytest.mark.parametrize("name", [path.stem for path in sorted(RECIPES, key=in_order)])
 def test_recipe_trains_and_its_model_colorizes(name, pictures, runs):
     if name in NEEDS_TIMM:

@@ -10,13 +10,14 @@ import sys
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 import train
 from modeling_chromagan.training import networks
 from modeling_chromagan.training import step as training_step
+from modeling_chromagan.training.run import checkpoint
 
 seen = {}
 original = training_step.TrainingStep.descend
@@ -42,6 +43,13 @@ def descend(self, name, total, settings):
         optimizer.step = step
 
 
+def double_file(path):
+    """What a checkpoint of float32 holds, for networks that are not."""
+    return {
+        name: tensor.double() if tensor.is_floating_point() else tensor for name, tensor in load_file(path).items()
+    }
+
+
 class Generator64(networks.ChromaGANGenerator):
     def __init__(self, config):
         super().__init__(config)
@@ -61,6 +69,8 @@ if __name__ == "__main__":
         arguments.remove("plain")
     if "float64" in arguments:
         networks.ChromaGANGenerator, networks.ChromaGANCritic = Generator64, Critic64
+        checkpoint.load_file = double_file
+        checkpoint.check_state = lambda saved, optimizer: None  # the optimizer brings its states to its own precision
         arguments.remove("float64")
     training_step.TrainingStep.descend = descend
     code = train.main(arguments)

@@ -67,10 +67,14 @@ class RunFolder:
             processor = ChromaGANImageProcessor(encoding=encoding)
         else:
             processor = ChromaGANImageProcessor.from_pretrained(self.start, encoding=encoding)
-        ChromaGANPipeline(generator, processor).save_pretrained(partial)
-        critic.save_pretrained(partial / "critic")
-        shutil.rmtree(folder, ignore_errors=True)
-        partial.rename(folder)
+        try:
+            ChromaGANPipeline(generator, processor).save_pretrained(partial)
+            critic.save_pretrained(partial / "critic")
+            shutil.rmtree(folder, ignore_errors=True)
+            partial.rename(folder)
+        except BaseException:
+            shutil.rmtree(partial, ignore_errors=True)
+            raise
 
     def save_grid(self, step: int, grid: Image.Image) -> None:
         """A sheet of validation pictures."""

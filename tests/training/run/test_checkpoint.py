@@ -409,7 +409,8 @@ def test_twenty_kills_change_nothing(precision):
 def test_a_full_disk_is_one_line_and_the_run_goes_on_when_there_is_room(photographs, tmp_path):
     disk = tmp_path / "disk"
     disk.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(disk)], capture_output=True)
+    # Room for two checkpoints of 1.5 MB, and not for the third that is written before the first of them goes.
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(disk)], capture_output=True)
     if mounted.returncode:
         pytest.skip("no tmpfs can be mounted here; the full disk is also tested with injected errors")
     settings = ["phases.0.steps=30", "phases.1.steps=1", "checkpoint_every=1", "sample_every=1000"]
