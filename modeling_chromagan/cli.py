@@ -20,9 +20,6 @@ COMMANDS = {
     "convert": "turn the published Keras weights into a model folder",
 }
 
-# What transformers imports wherever it is installed; no picture needs it, and it takes a tenth of the command's time.
-UNUSED_EXTRAS = ("accelerate", "scipy")
-
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs `chromagan` with `arguments` (default: the process's own) and returns the exit code.
@@ -31,9 +28,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     words = sys.argv[1:] if arguments is None else list(arguments)
     options = build_parser(words[0] if words else None).parse_args(words)
-    if arguments is None and options.command == "colorize":
-        for name in UNUSED_EXTRAS:
-            sys.modules[name] = None  # type: ignore[assignment]  # which counts as not installed
     try:
         return options.run(options)
     except UserError as error:

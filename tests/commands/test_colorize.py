@@ -1,14 +1,11 @@
 """The command as users meet it: files, lines on the screen, exit codes."""
 
-import subprocess
-import sys
 import weakref
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT
 from picture_files import files_in, is_colored, read_picture, write_picture
 from PIL import Image
 
@@ -312,23 +309,6 @@ def test_a_model_that_cannot_be_used_is_one_line_and_exit_code_1(run, tmp_path, 
     expected = [f"chromagan colorize: error: CHROMAGAN_MODEL=nowhere: {reason}"]
     assert run(tmp_path / "a.png", "-o", tmp_path / "out") == (1, [], expected)
     assert run(tmp_path / "a.png", "-o", tmp_path / "out", "--model", model_folder)[0] == 0
-
-
-AS_A_PROCESS = """
-import sys
-from modeling_chromagan import cli
-code = cli.main()
-extras = ("accelerate", "datasets", "gradio", "h5py", "matplotlib", "pandas", "scipy", "skimage", "sklearn", "timm")
-print(code, *(name for name in extras if sys.modules.get(name) is not None))
-"""
-
-
-def test_the_command_as_a_process_imports_no_extras(default_model, tmp_path):
-    write_picture(tmp_path / "a.png")
-    command = [sys.executable, "-c", AS_A_PROCESS, "colorize", tmp_path / "a.png", "-o", tmp_path / "out"]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
-    assert (done.stdout, done.stderr) == ("1 colorized, 0 kept, 0 failed, 0 not pictures\n0\n", "")
-    assert is_colored(tmp_path / "out" / "a.png")
 
 
 def test_the_batch_that_fails_blames_the_right_picture(run, tmp_path, monkeypatch):
