@@ -1,7 +1,6 @@
 """Every shipped recipe really trains: a few steps from its own file on drawn pictures, at its own size and width.
 
-Only what a test machine cannot have is replaced, all of it in `overrides`: data, steps, batch sizes, downloads, and
-the width of critics, whose gradients take a CPU without AVX-512 thirteen seconds for two pictures of 256 pixels.
+Only what a test machine cannot have is replaced, all of it in `overrides`: data, steps, batch sizes, and downloads.
 """
 
 import json
@@ -25,8 +24,6 @@ from modeling_chromagan.trunk_efficientnet_lite import EfficientNetLiteClassifie
 
 RECIPES = sorted((ROOT / "recipes").glob("*.yaml"))
 NEEDS_TIMM = {"preincep", "preres"}
-WITH_CRITIC = {"chromagan", "chromagan_tiny224", "chromagan_lite"}
-WITH_CRITIC |= {"pix2pix_unet", "resnet_unet_pretrain", "resnet_unet_gan"}
 
 
 @pytest.fixture(scope="module")
@@ -85,8 +82,6 @@ def overrides(name: str, pictures: Path, runs: Path) -> list[str]:
             settings.append(f"{key}={random_weights(recipe[key], runs)}")
     if "efficientnet-lite" in (model := recipe.get("teacher", {}).get("model", "")):
         settings.append(f"teacher.model={random_weights(model, runs)}")
-    if name in WITH_CRITIC:
-        settings.append("model.critic_width_multiplier=0.25")
     if "init_from" in recipe and not Path(recipe["init_from"]).is_dir():  # the run of another recipe
         settings.append(f"init_from={runs / Path(recipe['init_from']).name}")
     return [*settings, "device=cpu", f"output={runs / name}", "log_every=1"]
