@@ -93,8 +93,14 @@ def in_order(path: Path) -> tuple[bool, str]:
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("recipes")  # in one process, as one goes on from the run of another
-@pytest.mark.parametrize("name", [path.stem for path in sorted(RECIPES, key=in_order)])
+@pytest.mark.parametrize(
+    "name",
+    [
+        # In one process: the second goes on from the first one's run.
+        pytest.param(path.stem, marks=[pytest.mark.xdist_group("resnet")] if "resnet_unet" in path.stem else [])
+        for path in sorted(RECIPES, key=in_order)
+    ],
+)
 def test_recipe_trains_and_its_model_colorizes(name, pictures, runs):
     if name in NEEDS_TIMM:
         pytest.importorskip(
