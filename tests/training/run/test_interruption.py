@@ -124,7 +124,7 @@ def test_a_signal_finishes_the_step_saves_and_ends(photographs, tmp_path, number
         for _ in range({"process": 1, "process twice": 10}.get(target, 0)):
             training.send_signal(number)
             time.sleep(0.05)  # within a second, as launchers pass them on
-        _, errors = training.communicate(timeout=20)
+        _, errors = training.communicate(timeout=10)
         assert training.returncode == code, errors
     heard, stopped = errors.strip().splitlines()
     assert heard == f"train.py: {number.name}: {HEARD}"
