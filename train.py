@@ -47,7 +47,7 @@ from modeling_chromagan.training.run.processes import (
     make_accelerator,
     sum_over_processes,
 )
-from modeling_chromagan.training.step import TrainingStep
+from modeling_chromagan.training.step import TrainingStep, computes_in_bfloat16
 
 DEFAULT_RECIPE = Path(__file__).parent / "recipes" / "chromagan_lite.yaml"
 KEPT_CHECKPOINTS = 2
@@ -68,6 +68,8 @@ class Trainer:
         self.validation = self.validation.permute(0, 3, 1, 2).contiguous()
         self.color_weights = [weigh_colors(self.photographs, phase, recipe.seed) for phase in recipe.phases]
         self.networks = Networks(recipe, accelerator, class_names)
+        if recipe.precision == "bfloat16" and not computes_in_bfloat16(recipe, accelerator.device):
+            self.say(f"precision: float32, as this {accelerator.device.type} has no instructions for bfloat16")
         penalized = any(phase.objective.is_adversarial and phase.objective.penalty_weight for phase in recipe.phases)
         if self.networks.critic.config.critic_norm == "batch" and penalized:
             self.say(

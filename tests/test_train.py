@@ -444,6 +444,8 @@ def test_accelerate_launch_runs_the_script(photographs, tmp_path):
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     assert "threads each" in done.stdout
+    natively = any(torch.cpu.get_capabilities().get(name) for name in ("avx512_bf16", "amx_bf16", "bf16"))
+    assert ("precision: float32, as this cpu has no instructions for bfloat16" in done.stdout) != natively
     assert (tmp_path / "run" / "model" / "model.safetensors").exists()
 
 

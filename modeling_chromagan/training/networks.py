@@ -83,6 +83,8 @@ class Networks:
             folder: of the run or model.
             adversarial: whether the critic has a part to play; otherwise its weights are taken if they fit.
         """
+        if not folder.is_dir():
+            raise SettingError(f"init_from: {folder}: there is no such folder; accepted: a run or model folder")
         folder = folder / "model" if (folder / "model").is_dir() else folder
         places = {"generator": folder, "critic": folder / "critic"}
         for name, network in (("generator", self.generator), ("critic", self.critic)):

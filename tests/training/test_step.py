@@ -32,6 +32,16 @@ def batch() -> dict:
     return {"rgb": rgb, "label": torch.full((4,), -1), "kind": 0, "rows": torch.arange(4)}
 
 
+@pytest.mark.parametrize("name", ["avx512_bf16", "amx_bf16", "bf16"])
+def test_bfloat16_is_computed_where_there_are_instructions_for_it(name, monkeypatch):
+    _, _, step = prepare("precision=bfloat16")
+    for found in (True, False):
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda found=found: {name: found})
+        with step.precision():
+            product = torch.ones(2, 2) @ torch.ones(2, 2)
+        assert product.dtype == (torch.bfloat16 if found else torch.float32)
+
+
 @pytest.mark.parametrize("fixed", [True, False])
 def test_fixed_batch_norms_keep_their_statistics_and_train_their_weights(fixed):
     _, networks, step = prepare(f"phases.0.fixed_batch_norm={str(fixed).lower()}")

@@ -76,7 +76,7 @@ def least_bytes(recipe: Recipe, height: int, width: int) -> int:
         except ImportError:  # told by what builds the networks
             return pixels
         one, two = (bytes_kept(generator, torch.empty(count, 1, height, width)) for count in (1, 2))
-    return pixels + (two - one) // (2 if recipe.precision == "bfloat16" else 1)
+    return pixels + (two - one) // (2 if recipe.precision == "bfloat16" else 1)  # at least
 
 
 def bytes_kept(generator: ChromaGANGenerator, luminance: torch.Tensor) -> int:
