@@ -168,3 +168,26 @@ def no_model(monkeypatch):
         pytest.fail("the model was loaded")
 
     monkeypatch.setattr("modeling_chromagan.commands.colorize.load_colorizer", load_colorizer)
+
+
+@pytest.fixture(scope="session")
+def hub_server():
+    """The server of `hub`."""
+    from hub_server import LoopbackHub
+
+    with LoopbackHub() as server:
+        yield server
+
+
+@pytest.fixture
+def hub(hub_server, tmp_path, monkeypatch):
+    """An empty Hub on this machine, which clients of this process ask, with an empty cache and without a token.
+
+    Fails the test if a client asks for something that it does not speak.
+    """
+    from hub_client import use_here
+
+    hub_server.reset()
+    use_here(hub_server, tmp_path / "hub_home", monkeypatch)
+    yield hub_server
+    assert not hub_server.unknown
