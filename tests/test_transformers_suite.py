@@ -18,7 +18,7 @@ TINY = {
     "num_labels": 5,
     "critic_width_multiplier": 0.0625,
 }
-# Features of pictures are (B, C, H, W), and there are no tokens; tests/test_modeling.py has tests of both.
+# Features of pictures are (B, C, H, W), and there are no tokens; tests/test_modeling_chromagan.py has tests of both.
 SKIPPED = {
     "test_hidden_states_output": "expects as many vectors in every state, as transformers have",
     "test_model_get_set_embeddings": "expects embeddings of tokens",
