@@ -23,6 +23,8 @@ if os.environ.get("CHROMAGAN_TORCHVISION_SCHEMAS") == "1":
 
     declare_torchvision_operators()
 
+pytest.register_assert_rewrite("encoded_pictures")
+
 ROOT = Path(__file__).parents[1]
 HAS_TIMM = importlib.util.find_spec("timm") is not None
 
