@@ -1,4 +1,4 @@
-"""`chromagan colorize | evaluate | convert`: finds the command, runs it, and turns what it raises into an exit code.
+"""`chromagan COMMAND`: finds the command, runs it, and turns what it raises into an exit code.
 
 Exit codes: 0 everything is done, 1 something failed (one line each on stderr, the rest is finished), 2 wrong usage
 (refused before any work), 130 interrupted.
@@ -18,6 +18,7 @@ COMMANDS = {
     "colorize": "turn black-and-white pictures into color pictures",
     "evaluate": "measure models on the pictures of a data set, beside gray",
     "convert": "turn the published Keras weights into a model folder",
+    "export": "write a model as an ONNX file that other programs run",
 }
 
 

@@ -36,15 +36,17 @@ class ModelSource:
     revision: str | None = None
 
 
-def find_model(option: str | None) -> ModelSource:
+def find_model(option: str | None, option_name: str = "--model ") -> ModelSource:
     """The model that the option, the environment or the package names, in this order.
+
+    `option_name` is what messages put before the option's value.
 
     Raises:
         ModelError: if a look at the folder shows that this is no model.
     """
     from_environment = os.environ.get("CHROMAGAN_MODEL")
     if option is not None:
-        model = locate_model(os.path.expanduser(option), f"--model {option}")
+        model = locate_model(os.path.expanduser(option), f"{option_name}{option}")
     elif from_environment:
         model = locate_model(os.path.expanduser(from_environment), f"CHROMAGAN_MODEL={from_environment}")
     else:

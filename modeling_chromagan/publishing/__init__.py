@@ -1,0 +1,1 @@
+"""What leaves this package: files of a model for other programs, and for the Hub."""
