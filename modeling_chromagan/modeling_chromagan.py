@@ -101,6 +101,11 @@ class ChromaGANPreTrainedModel(PreTrainedModel):
             WeightsError: naming what was found instead, before it is opened.
         """
         place = pretrained_model_name_or_path
+        if "adapter_kwargs" in kwargs:  # asked by an auto class, which in a process knows one model of each config
+            architectures = kwargs["config"].architectures or []
+            meant = next((model for model in MODELS if model.__name__ in architectures), cls)
+            if not issubclass(cls, meant):
+                return meant.from_pretrained(place, *args, use_safetensors=use_safetensors, **kwargs)
         if use_safetensors is False:
             raise WeightsError(f"{place}: use_safetensors is False; {ACCEPTED_WEIGHTS}")
         if place is not None and os.path.isdir(folder := Path(place, kwargs.get("subfolder") or "")):
@@ -339,6 +344,8 @@ class ChromaGANCritic(ChromaGANPreTrainedModel):
             return_dict = self.config.return_dict
         return output if return_dict else output.to_tuple()
 
+
+MODELS = (ChromaGANGenerator, ChromaGANCritic)
 
 # Saved folders name and carry their code, for `trust_remote_code=True` where the package is not installed.
 ChromaGANGenerator.register_for_auto_class("AutoModelForImageToImage")

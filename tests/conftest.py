@@ -193,3 +193,34 @@ def hub(hub_server, tmp_path, monkeypatch):
     use_here(hub_server, tmp_path / "hub_home", monkeypatch)
     yield hub_server
     assert not hub_server.unknown
+
+
+@pytest.fixture(scope="session")
+def evaluated_run(finished_run, small_data, tmp_path_factory) -> Path:
+    """A finished training, measured into its folder `evaluation`: what can be published."""
+    import shutil
+
+    from modeling_chromagan import cli
+
+    folder = shutil.copytree(finished_run, tmp_path_factory.mktemp("evaluated") / "autumn")
+    command = ["evaluate", "--model", folder / "model", "--data", small_data, "--classifier", "none"]
+    assert cli.main([*map(str, command), "--saturation", "1", "1.25", "-o", str(folder / "evaluation")]) == 0
+    return folder
+
+
+@pytest.fixture
+def quick_release(monkeypatch, tmp_path) -> Path:
+    """Lets releases be built without ONNX graphs, and with one small example, whose folder it gives."""
+    from PIL import Image
+
+    def stand_in(model: Path, folder: Path) -> None:
+        folder.mkdir()
+        for name in ("model", "model_fp16"):
+            (folder / f"{name}.onnx").write_bytes(name.encode() * 1000)
+
+    monkeypatch.setattr("modeling_chromagan.publishing.release_folder.export_graphs", stand_in)
+    examples = tmp_path / "examples"
+    examples.mkdir()
+    Image.radial_gradient("L").resize((96, 64)).save(examples / "gradient.png")
+    (examples / "CREDITS.md").write_text("Drawn for a test.\n", encoding="utf-8")
+    return examples

@@ -14,6 +14,7 @@ from tqdm import tqdm
 from ..configuration_chromagan import ChromaGANConfig
 from ..errors import UserError, first_line
 from ..modeling_chromagan import ChromaGANGenerator
+from ..sources.models import hash_weights
 from .bootstrap import interval, intervals
 from .colorizers import GrayColorizer, ModelColorizer, evaluation_mode
 from .label_mapping import match_classes
@@ -295,6 +296,7 @@ def describe_model(colorizer: ModelColorizer, class_head: str) -> dict[str, Any]
         "place": colorizer.place,
         "architecture": generator.config.architecture,
         "parameters": generator.num_parameters(),
+        "weights": hash_weights(generator),
         "stored_dtype": str(stored or generator.dtype).removeprefix("torch."),
         "dtype": str(generator.dtype).removeprefix("torch."),
         "class_head": class_head,

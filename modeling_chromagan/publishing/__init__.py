@@ -1,1 +1,1 @@
-"""What leaves this package: files of a model for other programs, and for the Hub."""
+"""What leaves this package: a model as a file for other programs, as a repository on the Hub, as pages that run it."""

@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import hashlib
 import os
 import re
 from collections.abc import Iterator
@@ -140,6 +141,18 @@ def load_generator(model: ModelSource | str | os.PathLike, **config: Any) -> "Ch
         reason = f"{len(unfit)} of its weights have shapes that its config does not say, {unfit[0]} among them"
         raise ModelError(f"{model.name} cannot be loaded: {reason}")
     return generator.eval()
+
+
+def hash_weights(generator: "ChromaGANGenerator") -> str:
+    """SHA-256 of a generator's tensors in float32, by which files know which weights they are about.
+
+    The same for all copies of a file, wherever they lie; another for weights that were rounded to fewer bits.
+    """
+    digest = hashlib.sha256()
+    for name, tensor in sorted(generator.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().float().contiguous().numpy())
+    return digest.hexdigest()
 
 
 def load_image_processor(model: ModelSource | str | os.PathLike, **settings: Any) -> "ChromaGANImageProcessor":

@@ -1,1 +1,1 @@
-"""How the models learn; nothing outside of this room but `train.py` imports it."""
+"""How the models learn; nothing outside of this room but `train.py` and `publishing` imports it."""
