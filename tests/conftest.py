@@ -6,6 +6,7 @@ compiled half does not fit torch can be imported all the same, and timm with it:
 
 import importlib.util
 import os
+import warnings
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # as many processes as cores: torch, here and in what tests start, takes one
     os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -138,6 +139,38 @@ def model_folder(tmp_path_factory) -> Path:
     generator.save_pretrained(folder)
     ChromaGANImageProcessor(size=32).save_pretrained(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def keras():
+    """Keras 3 on torch; skips where it is not installed."""
+    with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
+        patch.setenv("KERAS_BACKEND", "torch")
+        warnings.simplefilter("ignore")  # of its own imports
+        module = pytest.importorskip("keras", reason="keras is not installed: nothing to compare with")
+    if module.backend.backend() != "torch":
+        pytest.skip("keras was imported with another backend than torch")
+    return module
+
+
+@pytest.fixture(scope="session")
+def reduced(keras, tmp_path_factory):
+    """The published network in Keras, reduced, its file, two pictures and what it makes of them."""
+    from keras_networks import (
+        REDUCED,
+        build_keras,
+        check_that_this_proves_something,
+        pictures,
+        run_keras,
+        write_keras_224,
+    )
+
+    model = build_keras(keras, **REDUCED)
+    path = write_keras_224(keras, model, tmp_path_factory.mktemp("keras") / "my_model_colorization.h5")
+    luminance = pictures(2, REDUCED["size"])
+    expected = run_keras(model, luminance)
+    check_that_this_proves_something(*expected)
+    return model, path, luminance, expected
 
 
 @pytest.fixture
