@@ -166,47 +166,6 @@ def test_margins_are_left_out_of_what_the_network_sees(processor):
     assert kept.pixel_values.min() < 0.05
 
 
-@pytest.mark.parametrize(
-    ("setting", "accepted"),
-    [
-        *(
-            (
-                {"size": size},
-                f"size is {size!r}; accepted: shortest_edge, a whole number from 16 to 2048, alone or with "
-                "longest_edge, 1 to 64 times as many pixels",
-            )
-            for size in (
-                15,
-                128.0,
-                True,
-                (64, 64),
-                {"height": 64, "width": 64},
-                {"longest_edge": 64},
-                {"shortest_edge": 64, "longest_edge": 63},
-                {"shortest_edge": 64, "longest_edge": 64 * 64 + 1},
-                {"shortest_edge": 64, "longest_edge": 99.5},
-            )
-        ),
-        ({"resample": 6}, "resample is 6; accepted: a whole number from 0 to 5"),
-        ({"do_resize": 1}, "do_resize is 1; accepted: True, False"),
-        ({"do_rescale": False}, "do_rescale is False; accepted: True"),
-        ({"do_normalize": False}, "do_normalize is False; accepted: True"),
-        ({"saturation": 2.1}, "saturation is 2.1; accepted: a number from 0.0 to 2.0"),
-        ({"saturation": -0.1}, "saturation is -0.1; accepted: a number from 0.0 to 2.0"),
-        ({"saturation": float("nan")}, "saturation is nan; accepted: a number from 0.0 to 2.0"),
-        ({"saturation": "1"}, "saturation is '1'; accepted: a number from 0.0 to 2.0"),
-        ({"encoding": "rgb"}, "encoding is 'rgb'; accepted: unit8, symmetric"),
-        ({"borders": "cut"}, "borders is 'cut'; accepted: auto, keep"),
-        ({"max_pixels": 0}, "max_pixels is 0; accepted: a whole number from 1 to 100000000000"),
-    ],
-)
-def test_wrong_settings_are_refused_in_one_line(setting, accepted):
-    for make in (ChromaGANImageProcessor, partial(ChromaGANImageProcessor.from_dict, {})):
-        with pytest.raises(SettingError) as error:
-            make(**setting)
-        assert str(error.value) == accepted
-
-
 @pytest.mark.parametrize("name", ["image_mean", "rescale_factor", "crop_size", "do_pad"])
 def test_settings_of_other_image_processors_are_refused_by_name(processor, name):
     expected = f"^{name} is unknown; accepted: .*size, resample, [^\n]+$"
