@@ -8,14 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 import yaml
 from conftest import ROOT
 from PIL import Image
 from safetensors.torch import load_file
-from torch import nn
-
-from modeling_chromagan.training.batch_norm import use_global_batch_norm
 
 DEBUG = ROOT / "recipes" / "debug.yaml"
 STEPS = 20
@@ -145,13 +141,3 @@ def test_two_processes_do_what_one_does_and_plain_batch_norm_does_not(pictures, 
     assert worst(resumed["plain64"], resumed["one64"]) > 1e-3
     assert gradients("two", "one") < 5 * gradients("threads", "one") + 1e-5
     assert worst(resumed["two"], resumed["one"]) < 5 * worst(resumed["threads"], resumed["one"]) + 1e-5
-
-
-def test_one_process_keeps_plain_batch_norm():
-    network = nn.Sequential(nn.Conv2d(1, 3, 3), nn.BatchNorm2d(3))
-    names = list(network.state_dict())
-    x = torch.rand(4, 1, 8, 8)
-    before = network(x)
-    use_global_batch_norm(network)
-    assert list(network.state_dict()) == names
-    assert torch.equal(network(x), before)
