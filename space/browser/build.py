@@ -127,8 +127,11 @@ def copy_libraries(npm: str, work: Path, vendor: Path) -> None:
 
 def export(model: str, folder: Path) -> str:
     """Writes the network to `folder` and gives the name of its file."""
+    import transformers
+
     from modeling_chromagan.publishing.onnx_export import export_onnx
 
+    transformers.logging.disable_progress_bar()
     return export_onnx(model, folder, float16=True).name
 
 
