@@ -23,15 +23,15 @@ def register_when_imported() -> None:
 
 
 def register() -> None:
-    """Makes config, generator and image processor known to transformers' auto classes."""
+    """Makes config, generator, critic and image processor known to transformers' auto classes."""
     from transformers import AutoConfig, AutoImageProcessor, AutoModel, AutoModelForImageToImage
 
     from .configuration_chromagan import ChromaGANConfig
     from .image_processing_chromagan import ChromaGANImageProcessor
-    from .modeling_chromagan import ChromaGANGenerator
+    from .modeling_chromagan import ChromaGANCritic, ChromaGANGenerator
 
     AutoConfig.register(ChromaGANConfig.model_type, ChromaGANConfig, exist_ok=True)
-    AutoModel.register(ChromaGANConfig, ChromaGANGenerator, exist_ok=True)  # of a critic's config it gives a critic
+    AutoModel.register(ChromaGANConfig, (ChromaGANGenerator, ChromaGANCritic), exist_ok=True)  # the config tells which
     AutoModelForImageToImage.register(ChromaGANConfig, ChromaGANGenerator, exist_ok=True)
     AutoImageProcessor.register(
         ChromaGANConfig, image_processor_classes={"pil": ChromaGANImageProcessor}, exist_ok=True

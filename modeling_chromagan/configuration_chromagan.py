@@ -1,5 +1,6 @@
 """What rebuilds the weights of a generator and its critic, and nothing else."""
 
+import os
 from collections.abc import Collection
 from typing import Any
 
@@ -8,8 +9,12 @@ from transformers import PreTrainedConfig
 
 from .architectures import CRITICS, GENERATORS, fields_of_all, fields_read
 from .color import COLOR_ENCODINGS
+from .errors import WeightsError
 
 DEFAULT_CLASSES = 1000  # ImageNet's
+FORMAT_VERSION = (
+    1  # of config.json and weights; to be raised when this version would take later ones for what they are not
+)
 
 
 @strict
@@ -101,8 +106,26 @@ class ChromaGANConfig(PreTrainedConfig):
         self._check_sizes()
 
     @classmethod
+    def get_config_dict(cls, place: str | os.PathLike, **kwargs: Any) -> tuple[dict, dict]:
+        """As in the library.
+
+        Raises:
+            WeightsError: for the config of another model, or of a newer version of this package.
+        """
+        config_dict, kwargs = super().get_config_dict(place, **kwargs)
+        check_format(config_dict, place)
+        return config_dict, kwargs
+
+    @classmethod
     def from_dict(cls, config_dict: dict, **kwargs: Any) -> "ChromaGANConfig":
-        """As in the library, without the fields that other generators and critics read: files may hold them."""
+        """As in the library, without the fields that other generators and critics read: files may hold them.
+
+        Raises:
+            WeightsError: for the config of another model, or of a newer version of this package.
+            ValueError: for a field that is not accepted.
+        """
+        check_format(config_dict, kwargs.get("name_or_path") or "config")
+        config_dict = {name: value for name, value in config_dict.items() if name != "format_version"}
         given = config_dict | kwargs
         names = given.get("architecture", cls.architecture), given.get("critic", cls.critic)
         fields = {"architecture", "critic"} | fields_of_all().keys()
@@ -120,7 +143,8 @@ class ChromaGANConfig(PreTrainedConfig):
         unread = fields_of_all().keys() - self._fields_read().keys()
         if "num_labels" in unread or self.id2label == {i: f"LABEL_{i}" for i in range(self.num_labels)}:
             unread |= {"id2label", "label2id"}
-        settings = {name: value for name, value in super().to_diff_dict().items() if name not in unread}
+        settings = {"format_version": FORMAT_VERSION} | super().to_diff_dict()
+        settings = {name: value for name, value in settings.items() if name not in unread}
         if "num_labels" not in unread and "id2label" in unread and self.num_labels != DEFAULT_CLASSES:
             settings["num_labels"] = self.num_labels
         return settings
@@ -165,6 +189,19 @@ class ChromaGANConfig(PreTrainedConfig):
     def _check_choice(self, name: str, accepted: Collection[str]) -> None:
         if getattr(self, name) not in accepted:
             raise ValueError(f"{name} is {getattr(self, name)!r}; accepted: {', '.join(accepted)}")
+
+
+def check_format(config_dict: dict, place: str | os.PathLike) -> None:
+    """Raises WeightsError, naming `place`, for the config of another model, or of a newer version of this package."""
+    kind = config_dict.get("model_type", ChromaGANConfig.model_type)
+    if kind != ChromaGANConfig.model_type:
+        raise WeightsError(f"{place}: model_type is {kind!r}; accepted: {ChromaGANConfig.model_type!r}")
+    version = config_dict.get("format_version", FORMAT_VERSION)
+    if not isinstance(version, int) or version > FORMAT_VERSION:
+        raise WeightsError(
+            f"{place}: format_version is {version!r}, of a newer version of this package; accepted: up to "
+            f"{FORMAT_VERSION}, or updating the package"
+        )
 
 
 # Saved folders name and carry their code, for `trust_remote_code=True` where the package is not installed.

@@ -14,7 +14,7 @@ class SettingError(UserError, ValueError):
 
 
 class WeightsError(UserError, OSError):
-    """Weights of a model that are not read."""
+    """A model's weights, or its config, that are not read."""
 
 
 class ImageLoadError(UserError, ValueError):

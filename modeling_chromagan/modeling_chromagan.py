@@ -80,6 +80,7 @@ class ChromaGANPreTrainedModel(PreTrainedModel):
     main_input_name = "pixel_values"
     input_modalities = ("image",)
     supports_gradient_checkpointing = True
+    auto_classes: tuple[str, ...] = ("AutoModel",)  # of transformers, by which saved folders are loaded
 
     def _build(self, network: type[Network]) -> None:
         """Makes the network, and initializes it where no weights are loaded."""
@@ -97,15 +98,14 @@ class ChromaGANPreTrainedModel(PreTrainedModel):
     ) -> Any:
         """As in the library, but of weights reads safetensors files alone: a pickle can run code when it is opened.
 
+        Weights that are missing or of another shape are refused, unless `ignore_mismatched_sizes=True` asks for random
+        ones in their place.
+
         Raises:
-            WeightsError: naming what was found instead, before it is opened.
+            WeightsError: naming what was found instead of safetensors files, before it is opened, or weights that are
+                missing, of another shape or not finite, or a config of another model or of a newer version.
         """
         place = pretrained_model_name_or_path
-        if "adapter_kwargs" in kwargs:  # asked by an auto class, which in a process knows one model of each config
-            architectures = kwargs["config"].architectures or []
-            meant = next((model for model in MODELS if model.__name__ in architectures), cls)
-            if not issubclass(cls, meant):
-                return meant.from_pretrained(place, *args, use_safetensors=use_safetensors, **kwargs)
         if use_safetensors is False:
             raise WeightsError(f"{place}: use_safetensors is False; {ACCEPTED_WEIGHTS}")
         if place is not None and os.path.isdir(folder := Path(place, kwargs.get("subfolder") or "")):
@@ -127,6 +127,39 @@ class ChromaGANPreTrainedModel(PreTrainedModel):
             if not str(file).endswith(".safetensors"):
                 raise WeightsError(f"{file}: is no safetensors file; {ACCEPTED_WEIGHTS}")
         return PreTrainedModel._load_pretrained_model(model, state_dict, checkpoint_files, *args, **kwargs)
+
+    @staticmethod
+    def _finalize_model_loading(model: Any, load_config: Any, loading_info: Any) -> Any:
+        # The library fills gaps with random numbers and goes on.
+        place = load_config.pretrained_model_name_or_path
+        if place is None:  # a state dict was given
+            return PreTrainedModel._finalize_model_loading(model, load_config, loading_info)
+        place = "/".join(filter(None, (str(place), (load_config.download_kwargs or {}).get("subfolder"))))
+        if not load_config.ignore_mismatched_sizes:
+            if missing := sorted(loading_info.missing_keys):
+                raise WeightsError(
+                    f"{place}: lacks {len(missing)} of its weights, {missing[0]} among them; accepted: all that its "
+                    "config asks for"
+                )
+            if unfit := sorted(loading_info.mismatched_keys):
+                name, found, wanted = unfit[0]
+                raise WeightsError(
+                    f"{place}: {len(unfit)} of its weights have shapes that its config does not say, {name} among "
+                    f"them, {tuple(found)}; accepted: {tuple(wanted)}"
+                )
+        loading_info = PreTrainedModel._finalize_model_loading(model, load_config, loading_info)
+        tensors = ((name, tensor) for name, tensor in model.state_dict().items() if tensor.is_floating_point())
+        unfit = sorted(name for name, tensor in tensors if not (tensor.is_meta or torch.isfinite(tensor).all()))
+        if unfit:
+            raise WeightsError(f"{place}: {len(unfit)} of its weights are not finite, {unfit[0]} among them")
+        return loading_info
+
+    @classmethod
+    def register_for_auto_class(cls, auto_class: Any = "AutoModel") -> None:
+        """As in the library, and an `AutoModel` that loaded one of the models by the code beside it loads both."""
+        super().register_for_auto_class(auto_class)
+        if getattr(auto_class, "__name__", None) == "AutoModel":  # it noted that configs of this type are `cls`
+            auto_class.register(cls.config_class, MODELS, exist_ok=True)
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
@@ -165,6 +198,10 @@ class ChromaGANPreTrainedModel(PreTrainedModel):
             OSError: if the disk is full or fails.
         """
         folder = Path(save_directory)
+        # The library records one auto class, and keeps those of another model with the same config.
+        if self.is_remote_code():
+            module = type(self).__module__.rpartition(".")[2]
+            self.config.auto_map = {name: f"{module}.{type(self).__name__}" for name in self.auto_classes}
         try:
             super().save_pretrained(folder, **kwargs)
         except SafetensorError as error:  # how safetensors reports a full disk
@@ -179,6 +216,7 @@ class ChromaGANGenerator(ChromaGANPreTrainedModel):
 
     # A checkpoint with a class head loads into a generator without one: colors do not depend on it.
     _keys_to_ignore_on_load_unexpected = [r"network\.class_head\."]  # noqa: RUF012
+    auto_classes = ("AutoModel", "AutoModelForImageToImage")
     is_folded = False  # whether batch norms were folded into convolutions
 
     def __init__(self, config: ChromaGANConfig):

@@ -1,5 +1,6 @@
 """Transformers' auto classes know ours after `import modeling_chromagan`, whichever import comes first."""
 
+import shutil
 import subprocess
 import sys
 
@@ -10,11 +11,13 @@ LOAD = """
 assert AutoConfig.from_pretrained(folder).__class__.__module__ == "modeling_chromagan.configuration_chromagan"
 """
 LOAD_ALL = f"""
-from transformers import AutoConfig, AutoImageProcessor, AutoModelForImageToImage
+from transformers import AutoConfig, AutoImageProcessor, AutoModel, AutoModelForImageToImage
 {LOAD}
 processor, model = (auto.from_pretrained(folder) for auto in (AutoImageProcessor, AutoModelForImageToImage))
 assert type(processor).__module__ == "modeling_chromagan.image_processing_chromagan", type(processor)
 assert type(model).__module__ == "modeling_chromagan.modeling_chromagan", type(model)
+generator, critic = AutoModel.from_pretrained(folder), AutoModel.from_pretrained(folder, subfolder="critic")
+assert [type(model).__name__ for model in (generator, critic)] == ["ChromaGANGenerator", "ChromaGANCritic"]
 """
 ORDERS = {
     "ours first": f"import modeling_chromagan; assert 'torch' not in sys.modules; {LOAD_ALL}",
@@ -28,9 +31,13 @@ ORDERS = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize("order", ORDERS)
-def test_auto_classes_load_our_folders_without_remote_code(model_folder, order):
+def test_auto_classes_load_our_folders_without_remote_code(model_folder, tmp_path, order):
+    from modeling_chromagan import ChromaGANConfig, ChromaGANCritic
+
+    shutil.copytree(model_folder, tmp_path / "model")
+    ChromaGANCritic(ChromaGANConfig(critic_width_multiplier=0.0625)).save_pretrained(tmp_path / "model" / "critic")
     code = f"import sys; folder = sys.argv[1]; {ORDERS[order]}"
-    command = [sys.executable, "-c", code, str(model_folder)]
+    command = [sys.executable, "-c", code, str(tmp_path / "model")]
     done = subprocess.run(command, env={"PYTHONPATH": str(ROOT)}, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 

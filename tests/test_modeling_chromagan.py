@@ -24,7 +24,7 @@ from modeling_chromagan import (
     ColorizationOutput,
     CriticOutput,
 )
-from modeling_chromagan.errors import UserError
+from modeling_chromagan.errors import UserError, WeightsError
 
 pytestmark = pytest.mark.usefixtures("extractors")
 
@@ -167,13 +167,18 @@ def test_device_map_auto(kind, tmp_path):
 
 
 @every_model
-def test_weights_that_a_file_lacks_are_initialized_and_reported(kind, tmp_path, library_log):
+def test_weights_that_a_file_lacks_are_refused_or_as_asked_initialized_and_reported(kind, tmp_path, library_log):
     model = build(kind)
     model.save_pretrained(tmp_path)
     tensors = load_file(tmp_path / "model.safetensors")
     dropped = [name for i, name in enumerate(tensors) if i % 3 == 0]
     save_file({name: value for name, value in tensors.items() if name not in dropped}, tmp_path / "model.safetensors")
-    loaded, info = type(model).from_pretrained(tmp_path, output_loading_info=True)
+    with pytest.raises(
+        WeightsError, match=rf"^{tmp_path}: lacks \d+ of its weights, network\.\S+ among them; [^\n]+$"
+    ):
+        type(model).from_pretrained(tmp_path)
+    assert not library_log
+    loaded, info = type(model).from_pretrained(tmp_path, output_loading_info=True, ignore_mismatched_sizes=True)
     assert set(info["missing_keys"]) >= {name for name in dropped if "batches_tracked" not in name}
     assert library_log
     assert all(tensor.isfinite().all() for tensor in loaded.state_dict().values())
@@ -185,8 +190,44 @@ def test_weights_that_a_file_lacks_are_initialized_and_reported(kind, tmp_path, 
 def test_weights_of_another_shape_are_refused(kind, tmp_path):
     model = build(kind)
     model.save_pretrained(tmp_path)
-    with pytest.raises(RuntimeError, match=r"size mismatch|ignore_mismatched_sizes"):
+    with pytest.raises(WeightsError, match=rf"^{tmp_path}: \d+ of its weights have shapes that its config [^\n]+$"):
         type(model).from_pretrained(tmp_path, width_multiplier=0.125, critic_width_multiplier=0.125)
+
+
+@every_model
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_not_finite_are_refused(kind, value, tmp_path):
+    model = build(kind)
+    model.save_pretrained(tmp_path)
+    tensors = load_file(tmp_path / "model.safetensors")
+    name = next(name for name, tensor in tensors.items() if tensor.is_floating_point())
+    tensors[name].view(-1)[-1] = value
+    save_file(tensors, tmp_path / "model.safetensors")
+    with pytest.raises(WeightsError, match=rf"^{tmp_path}: 1 of its weights are not finite, {name} among them$"):
+        type(model).from_pretrained(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("settings", "reason"),
+    [
+        ({"model_type": "resnet"}, "model_type is 'resnet'; accepted: 'chromagan'"),
+        (
+            {"format_version": 2, "architecture": "unheard_of"},
+            "format_version is 2, of a newer version of this package",
+        ),
+    ],
+)
+def test_configs_of_other_models_and_of_newer_versions_are_refused(settings, reason, tmp_path):
+    build("chromagan_lite").save_pretrained(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    assert config["format_version"] == 1
+    (tmp_path / "config.json").write_text(json.dumps(config | settings))
+    loaders = [ChromaGANGenerator, ChromaGANConfig]
+    if "format_version" in settings:  # another model's config is not ours to refuse
+        loaders += [transformers.AutoConfig, transformers.AutoModelForImageToImage]
+    for loader in loaders:
+        with pytest.raises(WeightsError, match=rf"^{tmp_path}: {reason}[^\n]*$"):
+            loader.from_pretrained(tmp_path)
 
 
 @every_classifier
@@ -212,8 +253,8 @@ def test_a_file_without_class_weights_loads_silently_only_where_none_are_asked_f
     loaded = ChromaGANGenerator.from_pretrained(tmp_path, class_head=False)
     assert not library_log
     assert_equal_colors(result(loaded, batch_for(model)), result(model, batch_for(model)))
-    ChromaGANGenerator.from_pretrained(tmp_path, class_head=True)
-    assert "class_head" in " ".join(library_log)
+    with pytest.raises(WeightsError, match=r"lacks \d+ of its weights, network\.class_head\."):
+        ChromaGANGenerator.from_pretrained(tmp_path, class_head=True)
 
 
 def test_unknown_weights_other_than_the_class_head_are_reported(tmp_path, library_log):
