@@ -27,7 +27,7 @@ from modeling_chromagan.training.data.batches import BatchPlan
 from modeling_chromagan.training.data.crops import center_crop
 from modeling_chromagan.training.data.parquet_files import StreamError
 from modeling_chromagan.training.data.sources import describe_rejected, open_sources
-from modeling_chromagan.training.networks import Networks
+from modeling_chromagan.training.networks import Networks, find_initial_model
 from modeling_chromagan.training.recipe import Recipe, dump_recipe, load_recipe
 from modeling_chromagan.training.run.checkpoint import (
     Position,
@@ -76,7 +76,7 @@ class Trainer:
                 "warning: model.critic_norm is batch: the gradient penalty bounds pictures one by one, which batch "
                 "norm mixes; none is the setting it is meant for"
             )
-        self.folder = RunFolder(recipe.folder, Path(recipe.init_from) if recipe.init_from else None)
+        self.folder = RunFolder(recipe.folder, find_initial_model(recipe.init_from) if recipe.init_from else None)
         self.skipped = Counter()  # steps that were not made, by network
         self.step = 0  # over all phases
         self.resumed = None  # checkpoint, states of the optimizers, position

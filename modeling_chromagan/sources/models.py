@@ -5,8 +5,8 @@ import contextlib
 import hashlib
 import os
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 FLOAT16_ON_CPU = "--dtype float16 needs a GPU; accepted on the CPU: auto, float32, bfloat16"
 CONFIG, PROCESSOR = "config.json", "preprocessor_config.json"
+HUB_ID = r"(?P<id>[\w-][\w.-]*/[\w-][\w.-]*)(?:@(?P<revision>[\w./-]+))?"
+FILES = (CONFIG, PROCESSOR, "model*.safetensors", "model.safetensors.index.json")  # and no code
+DOWNLOAD_TRIES = 3  # of a connection that is lost in the middle of a file
 
 
 class ModelError(UserError):
@@ -58,7 +61,7 @@ def find_model(option: str | None, option_name: str = "--model ") -> ModelSource
 
 
 def locate_model(place: str | os.PathLike, name: str | None = None) -> ModelSource:
-    """A folder that exists, or a Hub id; messages call it `name`, else by its place.
+    """A folder that exists, or a Hub id, perhaps with `@` and a revision; messages call it `name`, else by its place.
 
     Raises:
         ModelError: if it is neither.
@@ -67,9 +70,14 @@ def locate_model(place: str | os.PathLike, name: str | None = None) -> ModelSour
     name = name or place
     if os.path.isfile(place):
         raise ModelError(f"{name} is a file; accepted: a folder or a Hub id")
-    if not os.path.isdir(place) and not re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", place):
-        raise ModelError(f"{name}: there is no such folder, and a Hub id has the form owner/name")
-    return ModelSource(place, name)
+    if os.path.isdir(place):
+        return ModelSource(place, name)
+    hub_id = re.fullmatch(HUB_ID, place)
+    if hub_id is None:
+        raise ModelError(
+            f"{name}: there is no such folder, and a Hub id has the form owner/name or owner/name@revision"
+        )
+    return ModelSource(hub_id["id"], name, hub_id["revision"])
 
 
 def check_model_folder(folder: str, name: str, *files: str) -> None:
@@ -81,32 +89,64 @@ def check_model_folder(folder: str, name: str, *files: str) -> None:
         raise ModelError(f"{name} has no weights (*.safetensors)")
 
 
-def download_model(model: ModelSource) -> str:
+def download_model(model: ModelSource, folders: Sequence[str] = ()) -> str:
     """The folder of a model on this machine, to which a Hub id was, or now is, downloaded.
+
+    Where the Hub cannot be reached or refuses, what was downloaded before is taken.
+
+    Args:
+        model: what to download.
+        folders: in the repository, with other models that are wanted too.
 
     Raises:
         ModelError: if there is no such model, or the Hub cannot be reached.
     """
     if os.path.isdir(model.place):
         return model.place
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError
+    from huggingface_hub import HfApi, ResolvedRevision, constants, snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, RevisionNotFoundError
 
+    wanted = [*FILES, *(f"{folder}/{name}" for folder in folders for name in FILES)]
     try:
-        return snapshot_download(
-            model.place,
-            revision=model.revision,
-            allow_patterns=["*.json", "*.safetensors"],
-            ignore_patterns=["*/*"],  # no critic, no code
-        )
-    except RepositoryNotFoundError as error:
-        reason = "no such folder, and no such model on the Hub (a private one needs `hf auth login`)"
-        raise ModelError(f"{model.name}: {reason}") from error
-    except LocalEntryNotFoundError as error:
-        reason = "no such folder, not downloaded before, and the Hub cannot be reached"
-        raise ModelError(f"{model.name}: {reason}") from error
-    except (HfHubHTTPError, OSError, ValueError) as error:
-        raise ModelError(f"{model.name}: cannot be downloaded: {first_line(error)}") from error
+        # Without a limit of its own this request would wait for ever where somebody listens and nobody answers.
+        timeout = constants.HF_HUB_ETAG_TIMEOUT
+        commit = HfApi().model_info(model.place, revision=model.revision, timeout=timeout).sha
+    except RevisionNotFoundError as error:
+        raise ModelError(f"{model.name}: {reason_of(error, model)}") from error
+    except Exception as error:  # the client's own errors share no public base
+        try:
+            return snapshot_download(
+                model.place, revision=model.revision, allow_patterns=wanted, local_files_only=True
+            )
+        except LocalEntryNotFoundError:
+            raise ModelError(f"{model.name}: {reason_of(error, model)}") from error
+    revision = ResolvedRevision(str(commit), model.revision, model.place)
+    for attempt in range(1, DOWNLOAD_TRIES + 1):
+        try:
+            return snapshot_download(model.place, revision=revision, allow_patterns=wanted)
+        except Exception as error:
+            # The client goes on after most losses of a connection by itself, but not after a reset.
+            if attempt == DOWNLOAD_TRIES or isinstance(error, HfHubHTTPError | OSError | ValueError):
+                raise ModelError(f"{model.name}: cannot be downloaded: {first_line(error)}") from error
+    raise AssertionError("the last attempt returns or raises")
+
+
+def reason_of(error: Exception, model: ModelSource) -> str:
+    """Why the Hub gave no model, in words for whoever asked for it."""
+    from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, RepositoryNotFoundError, RevisionNotFoundError
+
+    status = error.response.status_code if isinstance(error, HfHubHTTPError) else None
+    if isinstance(error, GatedRepoError):
+        return "access to it is restricted; accepted: `hf auth login`, or HF_TOKEN, of an account that has access"
+    if isinstance(error, RepositoryNotFoundError):
+        return "no such folder, and no such model on the Hub (a private one needs `hf auth login`)"
+    if isinstance(error, RevisionNotFoundError):
+        return f"the model has no revision {model.revision}; accepted: a branch, a tag or a commit of it"
+    if status == 401:
+        return "the Hub does not accept the token; accepted: `hf auth login`, or HF_TOKEN, with a valid one"
+    if status is not None and status < 500:
+        return f"cannot be downloaded: {first_line(error)}"
+    return "no such folder, not downloaded before, and the Hub cannot be reached"
 
 
 def load_generator(model: ModelSource | str | os.PathLike, **config: Any) -> "ChromaGANGenerator":
@@ -121,26 +161,13 @@ def load_generator(model: ModelSource | str | os.PathLike, **config: Any) -> "Ch
     """
     import torch
 
-    from ..configuration_chromagan import ChromaGANConfig
     from ..modeling_chromagan import ChromaGANGenerator
 
     model = model if isinstance(model, ModelSource) else locate_model(model)
     folder = download_model(model)
     check_model_folder(folder, model.name, CONFIG)
-    with named_errors(model):
-        kind = ChromaGANConfig.get_config_dict(folder)[0].get("model_type")
-        if kind != ChromaGANConfig.model_type:
-            raise ValueError(f"model_type is {kind!r}; accepted: {ChromaGANConfig.model_type!r}")
-        generator, loading = ChromaGANGenerator.from_pretrained(
-            folder, dtype=torch.float32, output_loading_info=True, ignore_mismatched_sizes=True, **config
-        )
-    # What is missing or of another shape was filled with random numbers.
-    if missing := sorted(loading["missing_keys"]):
-        raise ModelError(f"{model.name} lacks {len(missing)} of its weights, {missing[0]} among them")
-    if unfit := sorted(name for name, *_ in loading["mismatched_keys"]):
-        reason = f"{len(unfit)} of its weights have shapes that its config does not say, {unfit[0]} among them"
-        raise ModelError(f"{model.name} cannot be loaded: {reason}")
-    return generator.eval()
+    with named_errors(model, folder):
+        return ChromaGANGenerator.from_pretrained(folder, dtype=torch.float32, **config).eval()
 
 
 def hash_weights(generator: "ChromaGANGenerator") -> str:
@@ -167,19 +194,20 @@ def load_image_processor(model: ModelSource | str | os.PathLike, **settings: Any
     folder = download_model(model)
     if not Path(folder, PROCESSOR).is_file():
         raise ModelError(f"{model.name} has no {PROCESSOR}")
-    with named_errors(model):
+    with named_errors(model, folder):
         return ChromaGANImageProcessor.from_pretrained(
             folder, **{name: value for name, value in settings.items() if value is not None}
         )
 
 
 @contextlib.contextmanager
-def named_errors(model: ModelSource) -> Iterator[None]:
+def named_errors(model: ModelSource, folder: str) -> Iterator[None]:
     """Whatever is raised inside becomes a ModelError; damaged files surface as almost any type."""
     try:
         yield
     except Exception as error:
-        raise ModelError(f"{model.name} cannot be loaded: {first_line(error)}") from error
+        reason = first_line(error).removeprefix(f"{folder}: ")
+        raise ModelError(f"{model.name} cannot be loaded: {reason}") from error
 
 
 def load_pipeline(
@@ -201,9 +229,10 @@ def load_pipeline(
     from ..pipeline_chromagan import ChromaGANPipeline
 
     model = model if isinstance(model, ModelSource) else locate_model(model)
+    model = replace(model, place=download_model(model))  # once for both
     processor = load_image_processor(model, **settings)
     generator = load_generator(model, class_head=False).fold_batch_norms().to(dtype or torch.float32)
-    with named_errors(model):
+    with named_errors(model, model.place):
         return ChromaGANPipeline(generator, processor, device=torch.device(device))
 
 

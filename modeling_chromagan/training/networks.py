@@ -10,6 +10,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from .. import ChromaGANCritic, ChromaGANGenerator
 from ..errors import SettingError, one_line
+from ..sources.models import ModelError, download_model, locate_model
 from .batch_norm import use_global_batch_norm
 from .frozen_features import load_picture_features
 from .recipe import Recipe
@@ -48,7 +49,7 @@ class Networks:
             raise SettingError(f"model: {one_line(error, 200)}; accepted: networks that fit into memory") from error
         adversarial = any(phase.objective.is_adversarial for phase in recipe.phases)
         if recipe.init_from:
-            self.load_initial_weights(Path(recipe.init_from), adversarial)
+            self.load_initial_weights(find_initial_model(recipe.init_from), adversarial)
         else:
             for setting in ("backbone_weights", "extractor_weights"):
                 if getattr(recipe, setting):
@@ -77,15 +78,12 @@ class Networks:
                 frozen.to(accelerator.device, memory_format=torch.channels_last)
 
     def load_initial_weights(self, folder: Path, adversarial: bool) -> None:
-        """Starts from the weights of a run folder or a model folder.
+        """Starts from the weights of a model folder.
 
         Args:
-            folder: of the run or model.
+            folder: of the generator, with the critic's in `critic` if there is one.
             adversarial: whether the critic has a part to play; otherwise its weights are taken if they fit.
         """
-        if not folder.is_dir():
-            raise SettingError(f"init_from: {folder}: there is no such folder; accepted: a run or model folder")
-        folder = folder / "model" if (folder / "model").is_dir() else folder
         places = {"generator": folder, "critic": folder / "critic"}
         for name, network in (("generator", self.generator), ("critic", self.critic)):
             if name == "critic" and not places[name].is_dir():
@@ -123,4 +121,17 @@ class Networks:
         return self.average.module if self.average is not None else self.generator
 
 
-__all__ = ["Networks"]
+def find_initial_model(place: str) -> Path:
+    """The model folder that a recipe's `init_from` names: of a run, of a model, or of what is downloaded from the Hub.
+
+    Raises:
+        SettingError: if there is none.
+    """
+    try:
+        folder = Path(download_model(locate_model(place, f"init_from: {place}"), folders=["critic"]))
+    except ModelError as error:
+        raise SettingError(f"{error}; accepted: a run folder, a model folder or a Hub id") from error
+    return folder / "model" if (folder / "model").is_dir() else folder
+
+
+__all__ = ["Networks", "find_initial_model"]

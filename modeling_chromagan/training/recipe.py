@@ -197,7 +197,7 @@ class Recipe(Section):
     name: FileName
     seed: int = Field(0, ge=0)
     output: str = ""  # run folder; empty: runs/NAME
-    init_from: str | None = None  # run folder or model folder whose weights to start from
+    init_from: str | None = None  # run folder, model folder or Hub id whose weights to start from
     backbone_weights: str | None = None  # Hub id or folder of ImageNet weights to start the trunk or encoder from
     extractor_weights: str | None = None  # the same for the frozen features of preincep and preres
     features_model: str = LITE0_PACKAGE  # of the perceptual term and the projected critic: folder, Hub id or package

@@ -305,7 +305,7 @@ def test_wrong_usage_is_one_line_and_exit_code_2(run, tmp_path, monkeypatch, no_
 def test_a_model_that_cannot_be_used_is_one_line_and_exit_code_1(run, tmp_path, monkeypatch, model_folder):
     write_picture(tmp_path / "a.png")
     monkeypatch.setenv("CHROMAGAN_MODEL", "nowhere")
-    reason = "there is no such folder, and a Hub id has the form owner/name"
+    reason = "there is no such folder, and a Hub id has the form owner/name or owner/name@revision"
     expected = [f"chromagan colorize: error: CHROMAGAN_MODEL=nowhere: {reason}"]
     assert run(tmp_path / "a.png", "-o", tmp_path / "out") == (1, [], expected)
     assert run(tmp_path / "a.png", "-o", tmp_path / "out", "--model", model_folder)[0] == 0

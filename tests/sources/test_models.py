@@ -62,7 +62,11 @@ def pickle(folder):
         (truncate("config.json"), "cannot be loaded: "),
         (truncate("preprocessor_config.json"), "cannot be loaded: "),
         (truncate("model.safetensors"), "cannot be loaded: "),
-        (forget_one_weight, "lacks 1 of its weights, network.chroma.weight among them"),
+        (forget_one_weight, "cannot be loaded: lacks 1 of its weights, network.chroma.weight among them"),
+        (
+            change("config.json", format_version=2),
+            "cannot be loaded: format_version is 2, of a newer version of this package; accepted: up to 1",
+        ),
         (change("config.json", width_multiplier=0.125), "cannot be loaded: "),
         (change("config.json", encoding="lab"), "cannot be loaded: encoding is 'lab'; accepted: unit8, symmetric"),
         (
@@ -87,15 +91,18 @@ def test_weights_of_another_shape_are_counted(tmp_path, model_folder):
     weights["network.chroma.weight"] = weights["network.chroma.weight"].repeat(2, 1, 1, 1)
     save_file(weights, tmp_path / "model" / "model.safetensors", metadata={"format": "pt"})
     reason = "1 of its weights have shapes that its config does not say, network.chroma.weight among them"
-    with pytest.raises(ModelError, match=f"^{tmp_path / 'model'} cannot be loaded: {reason}$"):
+    with pytest.raises(ModelError, match=f"^{tmp_path / 'model'} cannot be loaded: {reason}, [^\n]+$"):
         load_generator(tmp_path / "model")
 
 
 @pytest.mark.parametrize(
     ("model", "reason"),
     [
-        ("nowhere", "nowhere: there is no such folder, and a Hub id has the form owner/name"),
-        ("./no/where", "./no/where: there is no such folder, and a Hub id has the form owner/name"),
+        ("nowhere", "nowhere: there is no such folder, and a Hub id has the form owner/name or owner/name@revision"),
+        (
+            "./no/where",
+            "./no/where: there is no such folder, and a Hub id has the form owner/name or owner/name@revision",
+        ),
         ("a.png", "a.png is a file; accepted: a folder or a Hub id"),
         (
             "owner/name",
