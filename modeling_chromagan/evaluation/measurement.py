@@ -11,10 +11,9 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
-from ..configuration_chromagan import ChromaGANConfig
 from ..errors import UserError, first_line
 from ..modeling_chromagan import ChromaGANGenerator
-from ..sources.models import hash_weights
+from ..sources.models import find_stored_dtype, hash_weights
 from .bootstrap import interval, intervals
 from .colorizers import GrayColorizer, ModelColorizer, evaluation_mode
 from .label_mapping import match_classes
@@ -289,7 +288,6 @@ def in_batches(pictures: Iterable[Picture], batch_size: int) -> Iterator[list[Pi
 def describe_model(colorizer: ModelColorizer, class_head: str) -> dict[str, Any]:
     """What stands beside a model's figures."""
     generator = colorizer.generator
-    stored = ChromaGANConfig.from_pretrained(colorizer.place).dtype
     is_rgb = generator.network.output_space == "rgb"
     return {
         "model": colorizer.name,
@@ -297,7 +295,7 @@ def describe_model(colorizer: ModelColorizer, class_head: str) -> dict[str, Any]
         "architecture": generator.config.architecture,
         "parameters": generator.num_parameters(),
         "weights": hash_weights(generator),
-        "stored_dtype": str(stored or generator.dtype).removeprefix("torch."),
+        "stored_dtype": find_stored_dtype(colorizer.place),
         "dtype": str(generator.dtype).removeprefix("torch."),
         "class_head": class_head,
         "working_size": colorizer.working_size,

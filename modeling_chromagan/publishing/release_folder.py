@@ -24,7 +24,7 @@ from ..modeling_chromagan import PICKLES, ChromaGANCritic
 from ..pipeline_chromagan import ChromaGANPipeline
 from ..sources.models import CONFIG, hash_weights, load_generator, load_image_processor
 from ..training.run.checkpoint import MANIFEST, OPTIMIZERS, RECIPE, Manifest, describe, newest_valid
-from ..training.run.release import to_half, without_code
+from ..training.run.release import half_weights, without_code
 from .example_sheet import draw_examples
 from .model_card import write_card
 
@@ -243,16 +243,15 @@ def save_networks(trained: Trained, generator: Any, folder: Path) -> bool:
     """
     refuse_not_finite(trained.model)
     processor = load_image_processor(trained.model)
-    generator = to_half(generator)
     generator.config.auto_map = None
-    ChromaGANPipeline(generator, processor, device="cpu").save_pretrained(folder)
+    ChromaGANPipeline(generator, processor, device="cpu").save_pretrained(folder, state_dict=half_weights(generator))
     complete_config(folder / CONFIG, AUTO_MAP)
     critic = trained.model / "critic"
     if has_critic := critic.is_dir():
         refuse_not_finite(critic)
         with without_code():  # it would be read from the root all the same
-            model = ChromaGANCritic.from_pretrained(critic, dtype=torch.float16)
-            model.save_pretrained(folder / "critic")
+            model = ChromaGANCritic.from_pretrained(critic, dtype=torch.float32)
+            model.save_pretrained(folder / "critic", state_dict=half_weights(model))
         complete_config(folder / "critic" / CONFIG, {"AutoModel": "modeling_chromagan.ChromaGANCritic"})
     for part in (folder, folder / "critic"):
         refuse_not_finite(part, "in float16, whose largest number is 65,504")

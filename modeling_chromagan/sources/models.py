@@ -3,8 +3,10 @@
 import argparse
 import contextlib
 import hashlib
+import math
 import os
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -168,6 +170,21 @@ def load_generator(model: ModelSource | str | os.PathLike, **config: Any) -> "Ch
     check_model_folder(folder, model.name, CONFIG)
     with named_errors(model, folder):
         return ChromaGANGenerator.from_pretrained(folder, dtype=torch.float32, **config).eval()
+
+
+def find_stored_dtype(model: ModelSource | str | os.PathLike) -> str:
+    """Which type most numbers of a model have in its files, as torch calls it, such as `float16`."""
+    from safetensors import safe_open
+
+    model = model if isinstance(model, ModelSource) else locate_model(model)
+    numbers: Counter[str] = Counter()
+    for path in Path(download_model(model)).glob("*.safetensors"):
+        with safe_open(path, framework="pt") as file:
+            for name in file.keys():  # noqa: SIM118
+                tensor = file.get_slice(name)
+                numbers[tensor.get_dtype()] += math.prod(tensor.get_shape())
+    ((kind, _),) = numbers.most_common(1)
+    return re.sub(r"^(B?)F(\d+)$", lambda found: f"{found[1].lower()}float{found[2]}", kind)
 
 
 def hash_weights(generator: "ChromaGANGenerator") -> str:
