@@ -100,9 +100,3 @@ def rgb_transform(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | Non
         if np.abs(converted.astype(np.int32) - probe).max() <= 1:
             return None
     return transform
-
-
-@functools.cache
-def lab_transform() -> ImageCms.ImageCmsTransform:
-    """Transform of Pillow's "LAB" pixels, CIE Lab under D50, to sRGB."""
-    return _build_transform(ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")), "LAB", "RGB")

@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image, ImageCms
 
 from .color import LAB_ROOT_JOINT, LAB_SLOPE
-from .color_profiles import gray_curve, lab_transform, linear_to_srgb, reduce_8_bit, rgb_transform
+from .color_profiles import gray_curve, linear_to_srgb, reduce_8_bit, rgb_transform
 from .errors import ImageLoadError, one_line
 from .pixel_blocks import Box, Reader, all_gray, assemble, check_range
 
@@ -105,8 +105,8 @@ class StoredPicture:
                 gray = np.rint(gray * np.float32(255 / white)).astype(np.uint8)
             return Image.fromarray(gray).convert("RGB")
         self._refuse_misread()
-        space = {"CMYK": "CMYK", "LAB": "LAB"}.get(image.mode, "RGB")
-        transform = lab_transform() if space == "LAB" else self._rgb_transform(space)
+        space = "CMYK" if image.mode == "CMYK" else "RGB"
+        transform = self._rgb_transform(space) if image.mode != "LAB" else None  # which Pillow converts itself
         if space == "RGB" or transform is None:
             image = image.convert("RGB")
         if transform is not None:

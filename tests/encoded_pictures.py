@@ -7,13 +7,18 @@ import zlib
 import numpy as np
 import pytest
 from PIL import Image, ImageCms, features
-from skimage.color import rgb2lab
+from skimage.color import lab2xyz, rgb2lab, xyz2rgb
 
 from modeling_chromagan.errors import ImageLoadError
 from modeling_chromagan.image_loading import load_image
 
 HEIGHT, WIDTH = 18, 24
 SHAPE = (HEIGHT, WIDTH)
+BRADFORD_D50_TO_D65 = (  # Lindbloom, "Chromatic Adaptation"
+    (0.9555766, -0.0230393, 0.0631636),
+    (-0.0282895, 1.0099416, 0.0210077),
+    (0.0122982, -0.0204830, 1.3299098),
+)
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 
 
@@ -105,6 +110,11 @@ def luminance_of(rgb: np.ndarray, white: int = 255) -> np.ndarray:
     return to_code(np.where(root > 6 / 29, root**3, (root - 16 / 116) / 7.787))
 
 
+def srgb_of_lab(lab: np.ndarray) -> np.ndarray:
+    """sRGB 0..1 of Lab under D50, the white of profiles and of Lab files."""
+    return xyz2rgb(lab2xyz(lab, "D50") @ np.array(BRADFORD_D50_TO_D65).T)
+
+
 def icc_profile(space: bytes, connection: bytes = b"XYZ ", kind: bytes = b"mntr", **tags: bytes) -> bytes:
     """A minimal ICC profile."""
     white = struct.pack(">3i", 63190, 65536, 54061)
@@ -122,33 +132,52 @@ def gamma_curve(gamma: float) -> bytes:
     return b"curv" + bytes(4) + struct.pack(">IH", 1, round(gamma * 256))
 
 
+def sampled_curve(linear: np.ndarray) -> bytes:
+    """A curve from stored values, evenly from black to white, to linear light 0..1."""
+    samples = np.rint(linear * 65535).astype(">u2")
+    return b"curv" + bytes(4) + struct.pack(">I", len(samples)) + samples.tobytes()
+
+
 def srgb_curve(entries: int = 1024) -> bytes:
-    linear = np.rint(to_linear(np.linspace(0, 1, entries)) * 65535).astype(">u2")
-    return b"curv" + bytes(4) + struct.pack(">I", entries) + linear.tobytes()
+    return sampled_curve(to_linear(np.linspace(0, 1, entries)))
+
+
+def matrix_profile(curve: bytes, red: tuple, green: tuple, blue: tuple) -> bytes:
+    """An RGB profile of three primaries, in XYZ under D50, and one curve."""
+    tags = {
+        name: b"XYZ " + bytes(4) + struct.pack(">3i", *(round(value * 65536) for value in xyz))
+        for name, xyz in (("rXYZ", red), ("gXYZ", green), ("bXYZ", blue))
+    }
+    return icc_profile(b"RGB ", **tags, **dict.fromkeys(("rTRC", "gTRC", "bTRC"), curve))
 
 
 def adobe_rgb() -> bytes:
     """Adobe RGB (1998): its D50 primaries and gamma 563/256."""
-    primaries = {"rXYZ": (0.60974, 0.31111, 0.01947), "gXYZ": (0.20528, 0.62567, 0.06087)}
-    primaries["bXYZ"] = (0.14919, 0.06322, 0.74457)
-    tags = {
-        name: b"XYZ " + bytes(4) + struct.pack(">3i", *(round(value * 65536) for value in xyz))
-        for name, xyz in primaries.items()
-    }
-    return icc_profile(b"RGB ", **tags, **{name: gamma_curve(563 / 256) for name in ("rTRC", "gTRC", "bTRC")})
+    primaries = (0.60974, 0.31111, 0.01947), (0.20528, 0.62567, 0.06087), (0.14919, 0.06322, 0.74457)
+    return matrix_profile(gamma_curve(563 / 256), *primaries)
 
 
-def cmyk_profile(lightness_of_cyan: float = 62.0) -> bytes:
-    """A printer that darkens linearly in L: pure cyan has `lightness_of_cyan` (and is neutral), black ink 0."""
+def srgb_primaries(curve: bytes) -> bytes:
+    """The primaries of sRGB with another curve."""
+    return matrix_profile(curve, (0.43607, 0.22249, 0.01392), (0.38515, 0.71687, 0.09708), (0.14307, 0.06061, 0.71410))
+
+
+def cmyk_table(lightness_of_cyan: float, ab_of_cyan: tuple[int, int] = (0, 0)) -> bytes:
+    """A printer that darkens linearly in L: of the inks only cyan has a color, and black has an L of 0."""
     table = bytearray()
     for corner in range(16):  # the first ink changes slowest
         cyan, magenta, yellow, black = (bool(corner & bit) for bit in (8, 4, 2, 1))
         lightness = 0 if black else 100 - (100 - lightness_of_cyan) * cyan - 20 * magenta - 5 * yellow
-        table += bytes((round(max(lightness, 0) * 2.55), 128, 128))
+        color = (128 + value * (cyan and not black) for value in ab_of_cyan)
+        table += bytes((round(max(lightness, 0) * 2.55), *color))
     identity = struct.pack(">9i", *(65536 * (index % 4 == 0) for index in range(9)))
     ramp = bytes(range(256))
-    lut = b"mft1" + bytes(4) + bytes((4, 3, 2, 0)) + identity + ramp * 4 + bytes(table) + ramp * 3
-    return icc_profile(b"CMYK", b"Lab ", b"prtr", A2B0=lut)
+    return b"mft1" + bytes(4) + bytes((4, 3, 2, 0)) + identity + ramp * 4 + bytes(table) + ramp * 3
+
+
+def cmyk_profile(lightness_of_cyan: float = 62.0, ab_of_cyan: tuple[int, int] = (0, 0), **tags: bytes) -> bytes:
+    """The profile of such a printer: cyan has `lightness_of_cyan`, and is neutral unless `ab_of_cyan` is given."""
+    return icc_profile(b"CMYK", b"Lab ", b"prtr", A2B0=cmyk_table(lightness_of_cyan, ab_of_cyan), **tags)
 
 
 def kinds_of_files() -> dict[str, bytes]:

@@ -1,5 +1,6 @@
 """Colors and ICC profiles: exact where they mean sRGB, converted where not, ignored with a note where unusable."""
 
+import struct
 import time
 
 import numpy as np
@@ -11,14 +12,19 @@ from encoded_pictures import (
     adobe_rgb,
     assert_is,
     cmyk_profile,
+    cmyk_table,
     encoded,
     gamma_curve,
     icc_profile,
     luminance_of,
     random_gray,
     random_rgb,
+    sampled_curve,
     srgb_curve,
+    srgb_of_lab,
+    srgb_primaries,
     to_code,
+    to_linear,
 )
 from PIL import Image
 from skimage.color import rgb2lab
@@ -51,6 +57,46 @@ def test_srgb_profiles_change_nothing():
     assert_is(load_image(encoded(rgb, "PNG", icc_profile=SRGB)), load_image(encoded(rgb, "PNG")).gray, color=True)
 
 
+@pytest.mark.parametrize(("bend", "step"), [(1.008, 0), (1.02, 2)])
+def test_rgb_profiles_that_mean_srgb_within_a_step_change_nothing(bend, step):
+    """Many programs write sRGB with a curve of few entries or rounded primaries: pixels stay as they are stored."""
+    profile = srgb_primaries(sampled_curve(to_linear(np.linspace(0, 1, 1024)) ** bend))
+    moved = np.abs(to_code(to_linear(np.arange(256) / 255) ** bend) * 255 - np.arange(256)).max()
+    assert (0.5 < moved < 1) if step == 0 else (1.5 < moved < 2.5), "the profile is nearer or further than meant"
+    rgb = random_rgb()
+    color = np.asarray(load_color(encoded(rgb, "PNG", icc_profile=profile))).astype(int)
+    assert np.abs(color - rgb).max() == step
+    gray = load_image(encoded(rgb, "PNG", icc_profile=profile)).gray
+    assert np.array_equal(gray, load_image(encoded(rgb, "PNG")).gray) == (step == 0)
+
+
+@pytest.mark.parametrize(("bend", "kept"), [(1.004, True), (1.006, False)])
+def test_gray_profiles_that_mean_srgb_within_half_a_step_change_nothing(bend, kept):
+    profile = icc_profile(b"GRAY", kTRC=sampled_curve(to_linear(np.linspace(0, 1, 1024)) ** bend))
+    gray = random_gray()
+    assert (load_image(encoded(gray, "PNG", icc_profile=profile)).gray.dtype == np.uint8) == kept
+
+
+def test_the_black_of_a_profile_becomes_black():
+    """Scanners have measured blacks, of 1 or 2 % of the light; converted as measured, shadows would be a fog."""
+    curve = sampled_curve(0.02 + 0.98 * np.linspace(0, 1, 1024) ** 2.2)
+    levels = np.array([[0, 255]], np.uint8)
+    gray = load_image(encoded(levels, "PNG", icc_profile=icc_profile(b"GRAY", kTRC=curve))).gray
+    np.testing.assert_array_equal(gray, [[0, 65535]])
+    black_and_white = np.dstack([levels] * 3)
+    color = load_color(encoded(black_and_white, "PNG", icc_profile=srgb_primaries(curve)))
+    np.testing.assert_array_equal(np.asarray(color), black_and_white)
+
+
+def test_cmyk_is_converted_colorimetrically_relative_to_its_paper():
+    """A profile has a table for each intent; the white of its paper is white, however yellow it is."""
+    yellowish = b"XYZ " + bytes(4) + struct.pack(">3i", *(round(value * 65536) for value in (0.8, 0.83, 0.6)))
+    profile = cmyk_profile(70, A2B1=cmyk_table(50), A2B2=cmyk_table(30), wtpt=yellowish)
+    inks = Image.fromarray(np.array([[[255, 0, 0, 0], [0, 0, 0, 0]]], np.uint8), "CMYK")
+    lightness = rgb2lab(np.asarray(load_color(encoded(inks, "TIFF", icc_profile=profile))))[0, :, 0]
+    np.testing.assert_allclose(lightness, [50, 100], atol=0.5)
+
+
 @pytest.mark.parametrize("gamma", [1.0, 1.8, 2.2])
 def test_gray_profiles_are_converted_without_merging_levels(gamma):
     profile = icc_profile(b"GRAY", kTRC=gamma_curve(gamma))
@@ -63,6 +109,9 @@ def test_gray_profiles_are_converted_without_merging_levels(gamma):
     loaded = load_image(encoded(deep, "TIFF", icc_profile=profile))
     assert np.abs(loaded.gray - to_code((deep / 65535) ** gamma) * 65535).max() <= 1
     unit = Image.fromarray((deep / 65535).astype(np.float32))
+    loaded = load_image(encoded(Image.fromarray(deep.astype(np.int32)), "TIFF", icc_profile=profile))
+    assert loaded.gray.dtype == np.uint16
+    assert np.abs(loaded.gray - to_code((deep / 65535) ** gamma) * 65535).max() <= 1
     loaded = load_image(encoded(unit, "TIFF", icc_profile=profile))
     assert loaded.gray.dtype == np.float32
     assert np.abs(loaded.gray - to_code((deep / 65535) ** gamma)).max() <= 2e-5
@@ -124,6 +173,18 @@ def test_colors_of_a_profile_are_converted():
     )
     cyan = encoded(Image.new("CMYK", (WIDTH, HEIGHT), (255, 0, 0, 0)), "TIFF", icc_profile=cmyk_profile(62))
     assert rgb2lab(np.asarray(load_color(cyan)))[..., 0] == pytest.approx(62, abs=0.5)
+
+
+@pytest.mark.parametrize("file_format", ["TIFF", "JPEG"])
+def test_cmyk_that_has_color_after_its_profile_keeps_it(file_format):
+    cyan = Image.new("CMYK", (WIDTH, HEIGHT), (255, 0, 0, 0))
+    content = encoded(cyan, file_format, icc_profile=cmyk_profile(62, (-20, -25)))
+    loaded = load_image(content)
+    assert loaded.was_color
+    assert loaded.notes == ()
+    expected = srgb_of_lab(np.array([[[62.0, -20.0, -25.0]]]))
+    np.testing.assert_allclose(loaded.gray / 65535, luminance_of(expected, 1)[0, 0], atol=0.01)
+    np.testing.assert_allclose(np.asarray(load_color(content))[0, 0], expected[0, 0] * 255, atol=3)
 
 
 @pytest.mark.parametrize(

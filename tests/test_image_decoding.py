@@ -9,6 +9,7 @@ from encoded_pictures import (
     HEIGHT,
     SHAPE,
     WIDTH,
+    adobe_rgb,
     assert_is,
     encoded,
     kinds_of_files,
@@ -17,6 +18,7 @@ from encoded_pictures import (
     random_gray,
     random_rgb,
     reason_of,
+    srgb_of_lab,
     tiff,
 )
 from PIL import Image
@@ -202,10 +204,14 @@ def test_colors_have_the_luminance_that_the_same_file_gives(kind):
 
 
 def test_lab_tiff_gives_its_colors():
-    lab = np.array([[[128, 20, 20], [200, 240, 16]]], np.uint8)  # a and b are signed bytes
-    color = rgb2lab(np.asarray(load_color(tiff(lab, (8, 8, 8), 8))))
-    expected = np.concatenate([lab[..., :1] / 2.55, lab[..., 1:].view(np.int8)], axis=-1)
-    assert np.abs(color - expected).max() < 2  # the white of a Lab file is D50, that of sRGB D65
+    lab = np.array([[[128, 20, 20], [200, 240, 16], [150, 10, 220], [255, 0, 0], [128, 0, 0], [0, 0, 0]]], np.uint8)
+    color = np.asarray(load_color(tiff(lab, (8, 8, 8), 8, orientation=2))).astype(int)
+    lightness, ab = lab[..., 0] / 2.55, lab[..., 1:].view(np.int8)  # a and b are signed bytes
+    np.testing.assert_allclose(color, srgb_of_lab(np.dstack([lightness, ab]))[:, ::-1] * 255, atol=1.5)
+    assert np.ptp(color[0, :3], axis=-1).max() <= 1, "the white of a Lab file, D50, has to become that of sRGB, D65"
+    with Image.open(io.BytesIO(tiff(lab, (8, 8, 8), 8))) as picture:
+        picture.info["icc_profile"] = adobe_rgb()  # of whoever made the file, not of its values
+        np.testing.assert_array_equal(np.asarray(load_color(picture))[:, ::-1], color)
 
 
 def test_alpha_is_kept():
