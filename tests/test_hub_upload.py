@@ -3,6 +3,7 @@
 import re
 import shutil
 import socket
+import sys
 from pathlib import Path
 
 import huggingface_hub
@@ -266,6 +267,31 @@ def test_a_space_runs_the_very_commit_that_was_published(hub, publish, tmp_path)
     }
     publish("--space", DEMO)
     assert commits(hub, DEMO, repo_type="space") == [f"Run {NAME}", "initial commit"]
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
+def test_the_published_page_runs_from_the_published_model_without_the_package(hub, publish, tmp_path):
+    from gradio_client import handle_file
+    from test_space import WITHOUT_THE_PACKAGE, connect, running_page
+
+    publish("--space", DEMO)
+    page = tmp_path / "page"
+    for path, content in hub.files(DEMO, "space").items():
+        (page / path).parent.mkdir(parents=True, exist_ok=True)
+        (page / path).write_bytes(content)
+    settings = {"HF_ENDPOINT": hub.endpoint, "HF_HUB_OFFLINE": "0", "HF_HOME": str(tmp_path / "cache")}
+    settings |= {"CHROMAGAN_MODEL": "", "GRADIO_TEMP_DIR": str(tmp_path), "GRADIO_ANALYTICS_ENABLED": "False"}
+    command = [sys.executable, "-c", WITHOUT_THE_PACKAGE, str(page / "app.py")]
+    commit = HfApi(token=hub.token).model_info(NAME).sha
+    hub.requests.clear()
+    with running_page(command, settings, tmp_path / "log.txt") as address:
+        client = connect(address, tmp_path / "downloads")
+        result = client.predict(handle_file(str(page / "examples" / "gradient.png")), api_name="/colorize")[0]
+    with Image.open(result) as picture:
+        assert picture.size == (96, 64)
+    fetched = {entry.path for entry in hub.requests if "/resolve/" in entry.path}
+    assert {path.partition("/resolve/")[2].partition("/")[0] for path in fetched} == {commit}
 
 
 def test_a_space_that_wants_a_subscription_leaves_the_model_published(hub, publish):

@@ -170,10 +170,12 @@ def shown_figures(result: Mapping[str, Any]) -> list[str]:
 def result_table(result: Mapping[str, Any]) -> str:
     """An evaluation as Markdown: what was measured, gray first, and the gain over it with its interval."""
     protocol, counts, names = result["protocol"], result["counts"], shown_figures(result)
+    sizes = sorted({row["working_size"] for row in result["rows"][1:] if row.get("working_size")})
+    seen = f" The network saw short sides of {' and '.join(map(str, sizes))} pixels." if sizes else ""
     lines = [
         f"`chromagan evaluate --protocol {protocol['name']}` ({protocol['summary']}), {result['data']}: "
         f"{counts['measured']:,} photographs of {counts['seen']:,}; {counts['near_gray']:,} are nearly gray and left "
-        "out.",
+        f"out.{seen}",
         "",
         f"| | {' | '.join(METRICS[name].title for name in names)} | PSNR over gray (dB), 95 % interval |",
         f"|---|{'---:|' * (len(names) + 1)}",
