@@ -271,10 +271,11 @@ def test_a_space_runs_the_very_commit_that_was_published(hub, publish, tmp_path)
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
-def test_the_published_page_runs_from_the_published_model_without_the_package(hub, publish, tmp_path):
+def test_the_published_page_runs_from_the_published_model_without_the_package(hub, publish, monkeypatch, tmp_path):
     from gradio_client import handle_file
     from test_space import WITHOUT_THE_PACKAGE, connect, running_page
 
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_DISABLE_TELEMETRY", True)  # of the page's client
     publish("--space", DEMO)
     page = tmp_path / "page"
     for path, content in hub.files(DEMO, "space").items():

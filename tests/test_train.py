@@ -284,15 +284,15 @@ def test_a_damaged_checkpoint_is_named_and_the_run_goes_on_from_the_one_before(
     photographs, finished_run, tmp_path, capsys
 ):
     shutil.copytree(finished_run, tmp_path / "run")
-    (list_checkpoints(tmp_path / "run")[-1] / "optimizers.pt").write_bytes(b"")
+    (list_checkpoints(tmp_path / "run")[-1] / "optimizers.safetensors").write_bytes(b"")
     assert run(photographs, tmp_path / "run") == 0
     said = capsys.readouterr().out
-    assert "checkpoint-00000004: optimizers.pt has 0 bytes; written were" in said
+    assert "checkpoint-00000004: optimizers.safetensors has 0 bytes; written were" in said
     assert f"resumed from {tmp_path / 'run' / 'checkpoint-00000003'}\n" in said
     ours, theirs = (load_file(at / "model" / "model.safetensors") for at in (tmp_path / "run", finished_run))
     assert all(torch.equal(ours[name], tensor) for name, tensor in theirs.items())
-    (tmp_path / "run" / "checkpoint-00000003" / "optimizers.pt").unlink()
-    (tmp_path / "run" / "checkpoint-00000004" / "optimizers.pt").unlink()
+    (tmp_path / "run" / "checkpoint-00000003" / "optimizers.safetensors").unlink()
+    (tmp_path / "run" / "checkpoint-00000004" / "optimizers.safetensors").unlink()
     assert run(photographs, tmp_path / "run") == 2
     assert capsys.readouterr().err.count("\n") == 1
 

@@ -23,7 +23,7 @@ from ..image_saving import save_image
 from ..modeling_chromagan import PICKLES, ChromaGANCritic
 from ..pipeline_chromagan import ChromaGANPipeline
 from ..sources.models import CONFIG, hash_weights, load_generator, load_image_processor
-from ..training.run.checkpoint import MANIFEST, OPTIMIZERS, RECIPE, Manifest, describe, newest_valid
+from ..training.run.checkpoint import MANIFEST, RECIPE, Manifest, describe, newest_valid
 from ..training.run.release import half_weights, without_code
 from .example_sheet import draw_examples
 from .model_card import write_card
@@ -162,7 +162,7 @@ def refuse_strays(model: Path) -> None:
         name = path.relative_to(model)
         if path.is_dir() or "__pycache__" in name.parts or name.name == ".gitattributes":
             continue
-        if path.suffix in PICKLES and not is_training_state(name):
+        if path.suffix in PICKLES:
             raise ReleaseError(f"{path}: a pickle can run code when it is opened; accepted: safetensors files")
         in_layout = fits_layout(name) or (name.parts[0] == "critic" and name.suffix == ".py")
         if path.is_symlink() or not in_layout or (name.suffix == ".py" and not (PACKAGE / name.name).is_file()):
@@ -175,11 +175,6 @@ def fits_layout(name: PurePosixPath | Path) -> bool:
     """Whether a path in a repository is one that a release can have."""
     patterns = (pattern.split("/") for pattern in LAYOUT)
     return any(len(parts) == len(name.parts) and all(map(fnmatchcase, name.parts, parts)) for parts in patterns)
-
-
-def is_training_state(name: PurePosixPath | Path) -> bool:
-    """Whether a path is that of the optimizers' states of a published checkpoint, which are read as tensors alone."""
-    return len(name.parts) == 3 and name.parts[0] == "training" and name.name == OPTIMIZERS
 
 
 def read_evaluations(
@@ -322,7 +317,7 @@ def export_graphs(model: Path, folder: Path) -> None:
 def check_release(folder: Path) -> None:
     """Refuses a built folder with anything in it that a release does not have; it would be an error of ours."""
     for path in list_files(folder):
-        if not fits_layout(path) or (path.suffix in PICKLES and not is_training_state(path)):
+        if not fits_layout(path) or path.suffix in PICKLES:
             raise ReleaseError(f"{path}: was built and belongs to no release; accepted: {', '.join(LAYOUT)}")
 
 

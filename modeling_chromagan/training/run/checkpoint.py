@@ -1,11 +1,12 @@
-"""Training state on disk: complete, checked and durable, or not there; nothing in it is unpickled as code.
+"""Training state on disk: complete, checked and durable, or not there; nothing in it is a pickle.
 
-A checkpoint is a folder `checkpoint-STEP` with the networks and their average (safetensors), the optimizers' states
-(read with `weights_only=True`), the position (JSON), the recipe (YAML), and last a manifest with the size and SHA-256
-of every file. It is written under another name, flushed to the disk and renamed; older ones go only afterwards.
+A checkpoint is a folder `checkpoint-STEP` with the networks, their average and the optimizers' states (safetensors),
+the position (JSON), the recipe (YAML), and last a manifest with the size and SHA-256 of every file. It is written
+under another name, flushed to the disk and renamed; older ones go only afterwards.
 """
 
 import hashlib
+import json
 import re
 import shutil
 from pathlib import Path
@@ -13,7 +14,7 @@ from pathlib import Path
 import torch
 from huggingface_hub import snapshot_download
 from pydantic import BaseModel, ConfigDict, NonNegativeInt, ValidationError
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
 
@@ -22,7 +23,7 @@ from .durable_files import flush
 
 CHECKPOINT_NAME = re.compile(r"checkpoint-(\d{8})")
 MANIFEST = "manifest.json"
-OPTIMIZERS = "optimizers.pt"
+OPTIMIZERS = "optimizers.safetensors"
 POSITION = "position.json"
 RECIPE = "recipe.yaml"
 ADAM_STATE = {"step", "exp_avg", "exp_avg_sq"}  # of each parameter that was trained
@@ -121,17 +122,8 @@ def write_files(
 ) -> None:
     """Fills an empty folder with a checkpoint's files, the manifest last, and has them and their names on the disk."""
     for name, network in networks.items():
-        tensors = {key: value.contiguous() for key, value in network.state_dict().items()}
-        try:
-            save_file(tensors, folder / f"{name}.safetensors")
-        except SafetensorError as error:  # how safetensors reports a full disk
-            raise OSError(f"{folder / name}.safetensors: {error}") from error
-    with open(folder / OPTIMIZERS, "wb") as file:
-        try:
-            torch.save(states, file)
-        except RuntimeError as error:  # how torch's zip writer ends after a write that failed, on a full disk too
-            full = error.__context__ if isinstance(error.__context__, OSError) else error
-            raise OSError(f"{folder / OPTIMIZERS}: {full}") from error
+        write_tensors(folder / f"{name}.safetensors", network.state_dict())
+    write_states(folder / OPTIMIZERS, states)
     (folder / POSITION).write_text(position.model_dump_json(), encoding="utf-8")
     (folder / RECIPE).write_text(recipe, encoding="utf-8")
     files = {path.name: describe(path) for path in sorted(folder.iterdir())}
@@ -141,6 +133,40 @@ def write_files(
     (folder / MANIFEST).write_text(manifest.model_dump_json(indent=2), encoding="utf-8")
     flush(folder / MANIFEST)
     flush(folder)
+
+
+def write_tensors(path: Path, tensors: dict[str, torch.Tensor], metadata: dict[str, str] | None = None) -> None:
+    try:
+        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, path, metadata)
+    except SafetensorError as error:  # how safetensors reports a full disk
+        raise OSError(f"{path}: {error}") from error
+
+
+def write_states(path: Path, states: dict[str, dict]) -> None:
+    """Writes the tensors of optimizers' states by optimizer, parameter and name, and the parameters of the groups."""
+    tensors = {
+        f"{name}.{number}.{part}": value
+        for name, state in states.items()
+        for number, values in state["state"].items()
+        for part, value in values.items()
+        if isinstance(value, torch.Tensor)
+    }
+    groups = {name: [group["params"] for group in state["param_groups"]] for name, state in states.items()}
+    write_tensors(path, tensors, {"groups": json.dumps(groups)})
+
+
+def read_states(path: Path) -> dict[str, dict]:
+    """What `write_states` wrote, as optimizers give it."""
+    with safe_open(path, framework="pt") as file:
+        groups = json.loads(file.metadata()["groups"])
+        states: dict[str, dict] = {
+            name: {"state": {}, "param_groups": [{"params": numbers} for numbers in of_name]}
+            for name, of_name in groups.items()
+        }
+        for key in file.keys():  # noqa: SIM118
+            name, number, part = key.rsplit(".", 2)
+            states[name]["state"].setdefault(int(number), {})[part] = file.get_tensor(key)
+    return states
 
 
 def describe(path: Path) -> FileEntry:
@@ -252,8 +278,8 @@ def load_checkpoint(checkpoint: Path, networks: dict[str, nn.Module]) -> tuple[d
     for name, network in networks.items():
         fill_network(network, checkpoint / f"{name}.safetensors")
     try:
-        states = torch.load(checkpoint / OPTIMIZERS, map_location="cpu", weights_only=True)
-    except Exception as error:  # damaged files surface as almost any type, and code as an advice to run it
+        states = read_states(checkpoint / OPTIMIZERS)
+    except Exception as error:  # damaged files surface as almost any type
         raise CheckpointError(
             f"{checkpoint}: {OPTIMIZERS} holds no states of optimizers and is not read ({type(error).__name__})"
         ) from error
@@ -297,6 +323,10 @@ def fill_optimizers(optimizers: dict[str, torch.optim.Optimizer], states: dict[s
                 f"{checkpoint}: {OPTIMIZERS} holds no states of this recipe's optimizer of the {name}: "
                 f"{type(error).__name__}: {one_line(str(error), 100)}"
             ) from error
+        parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+        for number, values in states[name]["state"].items():  # in memory they have to lie as their parameter does
+            for part in ADAM_STATE - {"step"}:
+                values[part] = torch.empty_like(parameters[number]).copy_(values[part])
         optimizer.load_state_dict({"state": states[name]["state"], "param_groups": groups})
 
 

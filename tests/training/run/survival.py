@@ -26,7 +26,7 @@ from debug_run import arguments, draw_pictures
 from safetensors.torch import load_file
 
 import train
-from modeling_chromagan.training.run.checkpoint import list_checkpoints, newest_valid
+from modeling_chromagan.training.run.checkpoint import list_checkpoints, newest_valid, read_states
 
 STEPS = (25, 35)
 
@@ -79,7 +79,7 @@ def differences(ours: Path, theirs: Path) -> list[str]:
     for name in ("generator", "critic", "average"):
         a, b = load_file(one / f"{name}.safetensors"), load_file(other / f"{name}.safetensors")
         found += [f"{name}: {key}" for key in b if key not in a or not torch.equal(a[key], b[key])]
-    states = [torch.load(place / "optimizers.pt", weights_only=True) for place in (one, other)]
+    states = [read_states(place / "optimizers.safetensors") for place in (one, other)]
     for name in states[1]:
         for key, state in states[1][name]["state"].items():
             found += [

@@ -27,11 +27,13 @@ from modeling_chromagan.training.run.checkpoint import (
     list_checkpoints,
     load_checkpoint,
     newest_valid,
+    read_states,
     save_checkpoint,
     what_stands,
+    write_states,
 )
 
-FILES = ["generator.safetensors", "optimizers.pt", "position.json", "recipe.yaml", "manifest.json"]
+FILES = ["generator.safetensors", "optimizers.safetensors", "position.json", "recipe.yaml", "manifest.json"]
 
 
 def network(seed: int = 0) -> nn.Module:
@@ -135,9 +137,9 @@ def manifest_of(checkpoint: Path, change) -> None:
 
 def states_of(checkpoint: Path, change) -> None:
     """Changes the optimizers' states, in place or for what `change` returns."""
-    states = torch.load(checkpoint / "optimizers.pt", weights_only=True)
+    states = read_states(checkpoint / "optimizers.safetensors")
     changed = change(states)
-    torch.save(states if changed is None else changed, checkpoint / "optimizers.pt")
+    write_states(checkpoint / "optimizers.safetensors", states if changed is None else changed)
     seal(checkpoint)
 
 
@@ -155,7 +157,7 @@ class Code:
 
 
 def write_pickle(checkpoint: Path) -> None:
-    (checkpoint / "optimizers.pt").write_bytes(pickle.dumps(Code()))
+    (checkpoint / "optimizers.safetensors").write_bytes(pickle.dumps(Code()))
     seal(checkpoint)
 
 
@@ -174,8 +176,11 @@ WRONG = {  # damage that the checksums show, or that no checkpoint can have: the
     "empty file": lambda at: (at / "generator.safetensors").write_bytes(b""),
     "swapped files": lambda at: swap(at / "position.json", at / "recipe.yaml"),
     "recipe garbage": lambda at: (at / "recipe.yaml").write_bytes(b"\xff\x00: ["),
-    "folder instead of file": lambda at: replace_by_folder(at / "optimizers.pt"),
-    "broken link": lambda at: ((at / "optimizers.pt").unlink(), (at / "optimizers.pt").symlink_to("nowhere")),
+    "folder instead of file": lambda at: replace_by_folder(at / "optimizers.safetensors"),
+    "broken link": lambda at: (
+        (at / "optimizers.safetensors").unlink(),
+        (at / "optimizers.safetensors").symlink_to("nowhere"),
+    ),
     "link to itself": lambda at: ((at / "recipe.yaml").unlink(), (at / "recipe.yaml").symlink_to("recipe.yaml")),
     "manifest of another step": lambda at: seal(at, step=1),
     "manifest without files": lambda at: seal(at, files={}),
@@ -190,14 +195,23 @@ WRONG = {  # damage that the checksums show, or that no checkpoint can have: the
     "empty folder": lambda at: (shutil.rmtree(at), at.mkdir()),
 }
 UNFIT = {  # sound by its manifest, but of something else: refused, a run does not go back by itself
-    "a list": (lambda at: states_of(at, lambda states: [1, 2]), "optimizers.pt"),
-    "a tensor": (lambda at: states_of(at, lambda states: torch.ones(2)), "optimizers.pt"),
-    "code": (write_pickle, "optimizers.pt"),
-    "text as a pickle": (lambda at: ((at / "optimizers.pt").write_text("no pickle"), seal(at)), "optimizers.pt"),
-    "no states": (lambda at: states_of(at, lambda states: {}), "optimizers.pt"),
+    "tensors without groups": (
+        lambda at: (save_file({"x": torch.ones(2)}, at / "optimizers.safetensors"), seal(at)),
+        "optimizers.safetensors",
+    ),
+    "names that are none": (
+        lambda at: (save_file({"x": torch.ones(2)}, at / "optimizers.safetensors", {"groups": "{}"}), seal(at)),
+        "optimizers.safetensors",
+    ),
+    "code": (write_pickle, "optimizers.safetensors"),
+    "text as tensors": (
+        lambda at: ((at / "optimizers.safetensors").write_text("no tensors"), seal(at)),
+        "optimizers.safetensors",
+    ),
+    "no states": (lambda at: states_of(at, lambda states: {}), "optimizers.safetensors"),
     "a state without moments": (
-        lambda at: states_of(at, lambda states: states["generator"]["state"][0].pop("exp_avg")),
-        "optimizers.pt",
+        lambda at: states_of(at, lambda states: states["generator"]["state"][0].update(exp_avg=None)),
+        "optimizers.safetensors",
     ),
     "states of a wider network": (
         lambda at: states_of(at, lambda states: {"generator": optimizer_of(nn.Linear(3, 9)).state_dict()}),
@@ -213,7 +227,7 @@ UNFIT = {  # sound by its manifest, but of something else: refused, a run does n
         lambda at: states_of(
             at, lambda states: states["generator"]["state"][0].update(exp_avg=torch.zeros(2, 3).half())
         ),
-        "optimizers.pt",
+        "optimizers.safetensors",
     ),
     "other shapes": (
         lambda at: tensors_of(at, lambda tensors: tensors | {"weight": torch.ones(4, 4)}),
@@ -313,10 +327,10 @@ def test_another_run_s_state_is_found_by_its_folder_or_checkpoint(tmp_path):
     shutil.copytree(tmp_path / "run", tmp_path / "published" / "training")
     found, _ = find_training_state(str(tmp_path / "published"))
     assert found.name == newest.name
-    (save(tmp_path / "run", 4) / "optimizers.pt").unlink()
+    (save(tmp_path / "run", 4) / "optimizers.safetensors").unlink()
     found, damaged = find_checkpoint(tmp_path / "own", str(tmp_path / "run"))
     assert found == newest
-    assert "checkpoint-00000004: optimizers.pt is missing" in damaged[0]
+    assert "checkpoint-00000004: optimizers.safetensors is missing" in damaged[0]
     (tmp_path / "none").mkdir()
     with pytest.raises(CheckpointError, match="holds no checkpoint"):
         find_training_state(str(tmp_path / "none"))
