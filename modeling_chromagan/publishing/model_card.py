@@ -301,7 +301,7 @@ def base_model(recipe: Mapping[str, Any] | None) -> str | None:
     start = start or recipe.get("backbone_weights") or recipe.get("extractor_weights")
     if start is None:
         return None
-    start = HUB_ID_OF.get(start, start)
+    start = HUB_ID_OF.get(start, start).partition("@")[0]  # without a revision
     return start if HUB_ID.fullmatch(start) and not Path(start).exists() else None
 
 

@@ -125,7 +125,7 @@ def test_a_fine_tuning_names_the_ancestor_of_the_packaged_weights(write):
     assert write(resolved("finetune", "data.sources.mine.path=photographs")).data.base_model == (
         "timm/tf_efficientnet_lite2.in1k"
     )
-    assert write(resolved("finetune", "init_from=org/earlier")).data.base_model == "org/earlier"
+    assert write(resolved("finetune", "init_from=org/earlier@main")).data.base_model == "org/earlier"
 
 
 def test_folders_are_no_data_sets_of_the_hub(write):
