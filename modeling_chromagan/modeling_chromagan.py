@@ -217,6 +217,7 @@ class ChromaGANGenerator(ChromaGANPreTrainedModel):
     # A checkpoint with a class head loads into a generator without one: colors do not depend on it.
     _keys_to_ignore_on_load_unexpected = [r"network\.class_head\."]  # noqa: RUF012
     auto_classes = ("AutoModel", "AutoModelForImageToImage")
+    accepts_loss_kwargs = False  # its loss is a mean, which transformers' Trainer divides by the accumulated batches
     is_folded = False  # whether batch norms were folded into convolutions
 
     def __init__(self, config: ChromaGANConfig):
@@ -277,7 +278,8 @@ class ChromaGANGenerator(ChromaGANPreTrainedModel):
             labels: the true picture as `reconstruction` has it, encoded ab, (B, 2, H, W), or RGB, (B, 3, H, W); gives
                 `loss`.
             class_labels: with `labels`, the classes that the class head has to tell, their numbers, (B,), or
-                probabilities, (B, num_labels); their cross-entropy is added to `loss`.
+                probabilities, (B, num_labels); their cross-entropy is added to `loss`. Without them transformers'
+                `Trainer` evaluates with `TrainingArguments(label_names=["labels"])`.
             class_weight: its weight, 0.003 in the paper (WACV 2020, equation 1).
             output_hidden_states: also return the features after every stage.
             return_dict: `False` returns a tuple of the fields that are not `None`.
