@@ -164,7 +164,8 @@ def same_padding(size: int, kernel: int, stride: int) -> tuple[int, int]:
     The output has ceil(size / stride) pixels; of an odd total the larger half comes after, so a 3x3 kernel at stride 2
     on an even size is padded after only.
     """
-    total = max((-(-size // stride) - 1) * stride + kernel - size, 0)
+    outputs = (size + stride - 1) // stride  # not -(-size // stride): ONNX rounds negative quotients towards zero
+    total = max((outputs - 1) * stride + kernel - size, 0)
     return total // 2, total - total // 2
 
 
