@@ -1,4 +1,4 @@
-"""What must hold of the repository itself: the README's map, the flat Hub room, public names, credits."""
+"""What must hold of the repository itself: the README's map, tests, the flat Hub room, public names, credits."""
 
 import ast
 import re
@@ -36,6 +36,23 @@ def test_every_module_stands_in_the_map_and_the_map_names_nothing_else():
     modules |= {str(path.relative_to(ROOT)) for path in (ROOT / "recipes").glob("*.yaml")}
     assert modules - in_map == set()
     assert {name for name in in_map if not (ROOT / name).exists()} == set()
+
+
+# Modules that have no tests of their own, and the tests that hold what they do.
+TESTED_ELSEWHERE = {
+    "sources/weight_packages.py": "evaluation/test_recognition.py",  # two names, with which a package is found there
+    "publishing/upload.py": "test_hub_upload.py",  # over HTTP, by the command that has nothing else to do
+}
+
+
+def test_every_module_has_a_test_file_of_its_name():
+    modules = {path.relative_to(PACKAGE) for path in PACKAGE.rglob("*.py") if path.name != "__init__.py"}
+    modules |= {path.relative_to(ROOT) for path in ROOT.glob("*.py")}
+    assert len(modules) > 80
+    expected = {str(module): module.with_name(f"test_{module.name}") for module in modules}
+    without = {module for module, test in expected.items() if not (ROOT / "tests" / test).is_file()}
+    assert without == set(TESTED_ELSEWHERE)
+    assert all((ROOT / "tests" / test).is_file() for test in TESTED_ELSEWHERE.values())
 
 
 def imports_of(path: Path) -> list[tuple[str, int, ast.AST]]:
