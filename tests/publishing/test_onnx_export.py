@@ -28,7 +28,6 @@ from modeling_chromagan import (
 )
 from modeling_chromagan.color import encode_luminance, gray_to_lightness, reconstruction_to_ab
 from modeling_chromagan.errors import SettingError, UserError
-from modeling_chromagan.layers import reflect_to_multiple
 from modeling_chromagan.sources.models import load_generator
 
 onnx = pytest.importorskip("onnx", reason="the extra onnx is not installed")
@@ -36,7 +35,15 @@ onnxruntime = pytest.importorskip("onnxruntime", reason="the extra onnx is not i
 
 from modeling_chromagan.publishing import onnx_export  # noqa: E402 - it needs what may not be there
 
-BATCHES = [(1, 16, 16), (2, 33, 47), (1, 40, 121), (3, 17, 5), (1, 2, 90)]  # pictures, height, width
+BATCHES = [
+    (1, 16, 16),
+    (2, 33, 47),
+    (1, 75, 101),
+    (3, 17, 5),
+    (1, 2, 90),
+    (1, 1, 7),
+    (2, 1, 1),
+]  # count, height, width
 PICTURES = sorted(path.name for path in (ROOT / "examples").glob("*.jpg"))
 ODD_SIZES = [(97, 131), (320, 451), (33, 200), (215, 149), (64, 95), (111, 77)]
 DRAWN_SIZES = [(1, 1), (1, 7), (5, 3), (129, 65)]
@@ -67,14 +74,15 @@ def run(file: Path, gray: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def expected(generator: ChromaGANGenerator, gray: np.ndarray) -> dict[str, np.ndarray]:
-    """What the generator answers, whose pictures are padded as the pipeline pads them; sides of one pixel repeated."""
+    """What the generator answers, which pads by itself, but for sides that it finds too short: these are reflected."""
     network, encoding = generator.network, generator.config.encoding
     height, width = gray.shape[-2:]
-    x = encode_luminance(gray_to_lightness(torch.from_numpy(gray)), encoding)
-    repeats = [network.size_multiple if side == 1 else 1 for side in (height, width)]
-    x = reflect_to_multiple(x.repeat(1, 1, *repeats), network.size_multiple)
-    while min(x.shape[-2:]) < network.minimum_size:  # a multiple that is smaller than the smallest picture
-        x = reflect_to_multiple(x, 2 * network.size_multiple)
+    x = encode_luminance(gray_to_lightness(torch.from_numpy(gray)), encoding).numpy()
+    if min(height, width) < network.minimum_size:
+        sides = [max(side, network.minimum_size) for side in (height, width)]
+        pads = [(0, side + -side % network.size_multiple - n) for side, n in zip(sides, (height, width), strict=True)]
+        x = np.pad(x, [(0, 0), (0, 0), *pads], mode="reflect")  # on and on, and sides of one pixel repeated
+    x = torch.from_numpy(x)
     with torch.no_grad():
         output = generator(x)
     outputs = {"ab": reconstruction_to_ab(output.reconstruction, encoding)[..., :height, :width].numpy()}
@@ -110,6 +118,22 @@ def packaged(tmp_path_factory) -> dict[str, Path]:
     return {graph.precision: graph.path for graph in onnx_export.export_graphs(PACKAGED_WEIGHTS, folder)}
 
 
+@pytest.mark.parametrize("name", GENERATORS)
+@pytest.mark.usefixtures("extractors")
+def test_what_is_exported_pads_and_answers_as_the_package(name):
+    generator = milder(build(name))
+    module = onnx_export.GrayToAb(generator).eval()
+    for batch in BATCHES:
+        gray = grays(*batch)
+        with torch.no_grad():
+            answers = dict(zip(onnx_export.output_names(module), module(torch.from_numpy(gray)), strict=True))
+        wanted = expected(generator, gray)
+        assert answers.keys() == wanted.keys()
+        for key, tensor in wanted.items():
+            np.testing.assert_allclose(answers[key].numpy(), tensor, rtol=0, atol=1e-4, err_msg=key)
+
+
+@pytest.mark.slow
 def test_the_command_exports_a_generator_from_outside(foreign, tmp_path, capsys):
     (foreign / "README.md").write_text("---\nlicense: cc0-1.0\n---\n", encoding="utf-8")
     out = tmp_path / "deep" / "out"
@@ -234,7 +258,7 @@ def test_every_generator_answers_as_in_pytorch(name, encoding, tmp_path):
         pytest.skip("the arithmetic of an encoding is the same for all")
     generator = milder(build(name, encoding=encoding))
     file = onnx_export.export_onnx(save(generator, tmp_path / "model"), tmp_path)
-    for batch in [*BATCHES, (2, 1, 1), (1, 75, 101), (1, 1, 7)]:
+    for batch in BATCHES:
         check(file, generator, grays(*batch), ab=1e-3, logits=0.02)  # logits of random weights are large
 
 
