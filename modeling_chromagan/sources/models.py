@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import functools
 import hashlib
 import math
 import os
@@ -105,27 +106,24 @@ def download_model(model: ModelSource, folders: Sequence[str] = ()) -> str:
     """
     if os.path.isdir(model.place):
         return model.place
-    from huggingface_hub import HfApi, ResolvedRevision, constants, snapshot_download
+    from huggingface_hub import HfApi, constants, snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, RevisionNotFoundError
 
     wanted = [*FILES, *(f"{folder}/{name}" for folder in folders for name in FILES)]
+    snapshot = functools.partial(snapshot_download, model.place, revision=model.revision, allow_patterns=wanted)
     try:
-        # Without a limit of its own this request would wait for ever where somebody listens and nobody answers.
-        timeout = constants.HF_HUB_ETAG_TIMEOUT
-        commit = HfApi().model_info(model.place, revision=model.revision, timeout=timeout).sha
+        # Asked first, because a snapshot is waited for without an end where somebody listens and nobody answers.
+        HfApi().model_info(model.place, revision=model.revision, timeout=constants.HF_HUB_ETAG_TIMEOUT)
     except RevisionNotFoundError as error:
         raise ModelError(f"{model.name}: {reason_of(error, model)}") from error
     except Exception as error:  # the client's own errors share no public base
         try:
-            return snapshot_download(
-                model.place, revision=model.revision, allow_patterns=wanted, local_files_only=True
-            )
+            return snapshot(local_files_only=True)
         except LocalEntryNotFoundError:
             raise ModelError(f"{model.name}: {reason_of(error, model)}") from error
-    revision = ResolvedRevision(str(commit), model.revision, model.place)
     for attempt in range(1, DOWNLOAD_TRIES + 1):
         try:
-            return snapshot_download(model.place, revision=revision, allow_patterns=wanted)
+            return snapshot()
         except Exception as error:
             # The client goes on after most losses of a connection by itself, but not after a reset.
             if attempt == DOWNLOAD_TRIES or isinstance(error, HfHubHTTPError | OSError | ValueError):
