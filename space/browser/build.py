@@ -28,8 +28,9 @@ from modeling_chromagan.errors import SettingError, UserError, one_line
 
 PAGE = (
     *("index.html", "style.css", "icon.svg", "app.webmanifest", "README.md", "LICENSES.txt"),
-    *("page.js", "colorizer.js", "comparison.js", "queue_view.js", "downloads.js", "offline.js", "calls.js"),
-    *("network_worker.js", "picture_worker.js", "decoding.js", "resizing.js", "color.js", "composition.js"),
+    *("page.js", "backend.js", "colorizer.js", "comparison.js", "queue_view.js", "downloads.js", "offline.js"),
+    *("calls.js", "network_worker.js", "picture_worker.js"),
+    *("decoding.js", "resizing.js", "color.js", "composition.js"),
 )
 SERVICE_WORKER = "service_worker.js"
 EXAMPLE = ROOT / "examples" / "saratoga-1900-1915.jpg"

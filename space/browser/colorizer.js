@@ -1,5 +1,6 @@
 // The queue of pictures and the two workers that it passes them through.
 
+import { bestBackend } from "./backend.js";
 import { Caller } from "./calls.js";
 
 /** One chosen file. */
@@ -49,8 +50,7 @@ export class Colorizer extends EventTarget {
 
   /** { bytes, isKept }: what the first picture downloads, and whether that is on this device already. */
   async download() {
-    const backend = (await hasGpu()) ? "webgpu" : "wasm";
-    const { module, loader, binary } = this.#settings.runtimes[backend];
+    const { module, loader, binary } = this.#settings.runtimes[await bestBackend()];
     const files = [module, loader, binary, this.#settings.model].map((path) => this.#settings.files[path]);
     const bytes = files.reduce((sum, file) => sum + file.bytes, 0);
     return { bytes, isKept: await this.#offline.keeps(files.map(({ sha256 }) => sha256)) };
@@ -159,13 +159,5 @@ export class Colorizer extends EventTarget {
 
   #changed() {
     this.dispatchEvent(new Event("change"));
-  }
-}
-
-async function hasGpu() {
-  try {
-    return Boolean(await navigator.gpu?.requestAdapter());
-  } catch {
-    return false;
   }
 }

@@ -1,27 +1,21 @@
 // The network, in a worker of its own so that the page never waits for it: gray at its size -> ab.
 
+import { bestBackend } from "./backend.js";
 import { answer } from "./calls.js";
 
 let settings; // what build.py wrote
-let session; // a promise of { run, backend }
+let session; // a promise of { backend, threads, run }
 
 async function load(onProgress) {
   settings = await (await fetched("settings.json")).json();
-  const useGpu = Boolean(await gpuAdapter());
+  if ((await bestBackend()) === "wasm") return await started("wasm", onProgress);
   try {
-    return await started(useGpu ? "webgpu" : "wasm", onProgress);
+    const onGpu = await started("webgpu", onProgress);
+    await onGpu.run(new Float32Array(64 * 64).fill(0.5), 64, 64); // what it cannot do, it often says only here
+    return onGpu;
   } catch (error) {
-    if (!useGpu) throw error;
-    console.warn(`WebGPU does not work here: ${error.message}`); // a driver that promises more than it does
+    console.warn(`WebGPU does not work here: ${error.message}`);
     return await started("wasm", onProgress);
-  }
-}
-
-async function gpuAdapter() {
-  try {
-    return await navigator.gpu?.requestAdapter();
-  } catch {
-    return null;
   }
 }
 
