@@ -171,7 +171,7 @@ def test_equal_weights_give_equal_bytes_that_name_no_place_of_this_machine(forei
 
 
 def test_what_differs_from_pytorch_is_not_written(foreign, tmp_path, monkeypatch):
-    monkeypatch.setattr(onnx_export, "trace", lambda module: two_convolutions())
+    monkeypatch.setattr(onnx_export, "trace", lambda module: drawn_graph())
     refusal = r"foreign: its float32 graph is [\d.]+ Lab units away from PyTorch; accepted: at most 0\.05$"
     with pytest.raises(UserError, match=refusal):
         onnx_export.export_onnx(foreign, tmp_path / "out")
@@ -213,22 +213,23 @@ def test_random_numbers_are_refused_before_any_work(tmp_path, monkeypatch):
         onnx_export.export_onnx(model, tmp_path / "out")
 
 
-def two_convolutions():
-    """gray, squared, through two convolutions with a ReLU between, doubled: an output of two, and one of the first."""
+def drawn_graph():
+    """gray, squared, through a convolution, and two more with a ReLU between, doubled; also what the second gives."""
     make, floats = onnx.helper.make_node, onnx.TensorProto.FLOAT
-    kernels = np.array([[[[1.0001]]]], np.float32), np.array([[[[-0.3]]]], np.float32)
-    tensors = [onnx.numpy_helper.from_array(kernel, name) for name, kernel in zip("kl", kernels, strict=True)]
+    kernels = {"j": 0.9999, "k": 1.0001, "l": -0.3}
+    tensors = [onnx.numpy_helper.from_array(np.full((1, 1, 1, 1), k, np.float32), name) for name, k in kernels.items()]
     tensors.append(onnx.numpy_helper.from_array(np.float32(2), "two"))
     nodes = [
         make("Mul", ["gray", "gray"], ["square"], "square"),
-        make("Conv", ["square", "k"], ["classes"], "first"),
+        make("Conv", ["square", "j"], ["enter"], "first"),
+        make("Conv", ["enter", "k"], ["classes"], "second"),
         make("Relu", ["classes"], ["relu"], "relu"),
-        make("Conv", ["relu", "l"], ["chroma"], "second"),
+        make("Conv", ["relu", "l"], ["chroma"], "third"),
         make("Mul", ["chroma", "two"], ["ab"], "double"),
     ]
     gray, *inner, ab, classes = (
         onnx.helper.make_tensor_value_info(name, floats, ["batch", 1, "height", "width"])
-        for name in ("gray", "square", "relu", "chroma", "ab", "classes")
+        for name in ("gray", "square", "enter", "relu", "chroma", "ab", "classes")
     )
     graph = onnx.helper.make_graph(nodes, "drawn", [gray], [ab, classes], tensors, value_info=inner)
     return onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 18)], ir_version=10)
@@ -237,16 +238,17 @@ def two_convolutions():
 def test_float16_rounds_the_network_and_nothing_else():
     from onnx.reference import ReferenceEvaluator  # not ONNX Runtime, which on a CPU computes float16 in float32
 
-    half = onnx_export.in_float16(two_convolutions())
+    half = onnx_export.in_float16(drawn_graph())
     onnx.checker.check_model(half, full_check=True)
     types = {tensor.name: onnx.TensorProto.DataType.Name(tensor.data_type) for tensor in half.graph.initializer}
-    assert types == {"two": "FLOAT", "k_float16": "FLOAT16", "l_float16": "FLOAT16"}
+    assert types == {"two": "FLOAT", "j": "FLOAT", "k_float16": "FLOAT16", "l_float16": "FLOAT16"}
     gray = np.linspace(0, 1, 1001, dtype=np.float32)[None, None, None]
     ab, classes = ReferenceEvaluator(half).run(["ab", "classes"], {"gray": gray})
-    first = (np.float16(1.0001).astype(np.float32) * (gray**2).astype(np.float16)).astype(np.float16)
-    np.testing.assert_array_equal(classes, first.astype(np.float32))
-    second = (np.float16(-0.3).astype(np.float32) * np.maximum(first, 0)).astype(np.float16)
-    np.testing.assert_array_equal(ab, 2 * second.astype(np.float32))
+    entered = (np.float32(0.9999) * gray**2).astype(np.float16)
+    second = (np.float16(1.0001).astype(np.float32) * entered).astype(np.float16)
+    np.testing.assert_array_equal(classes, second.astype(np.float32))
+    third = (np.float16(-0.3).astype(np.float32) * np.maximum(second, 0)).astype(np.float16)
+    np.testing.assert_array_equal(ab, 2 * third.astype(np.float32))
 
 
 @pytest.mark.slow
