@@ -89,6 +89,7 @@ class ChromaGANConfig(PreTrainedConfig):
     critic_width_multiplier: float | int = 1.0
 
     def __post_init__(self, **kwargs: Any) -> None:
+        kwargs.pop("format_version", None)  # of the file, not of this config
         self._check_choice("architecture", GENERATORS)
         self._check_choice("critic", CRITICS)
         own = {name: value for name, value in self._fields_read().items() if not hasattr(self, name)}
@@ -125,7 +126,6 @@ class ChromaGANConfig(PreTrainedConfig):
             ValueError: for a field that is not accepted.
         """
         check_format(config_dict, kwargs.get("name_or_path") or "config")
-        config_dict = {name: value for name, value in config_dict.items() if name != "format_version"}
         given = config_dict | kwargs
         names = given.get("architecture", cls.architecture), given.get("critic", cls.critic)
         fields = {"architecture", "critic"} | fields_of_all().keys()
