@@ -106,6 +106,11 @@ class ChromaGANPreTrainedModel(PreTrainedModel):
                 missing, of another shape or not finite, or a config of another model or of a newer version.
         """
         place = pretrained_model_name_or_path
+        if "adapter_kwargs" in kwargs:  # of AutoModel, which of a config's class notes the first model that it loaded
+            architectures = kwargs["config"].architectures or []
+            meant = next((model for model in MODELS if model.__name__ in architectures), cls)
+            if not issubclass(cls, meant):
+                return meant.from_pretrained(place, *args, use_safetensors=use_safetensors, **kwargs)
         if use_safetensors is False:
             raise WeightsError(f"{place}: use_safetensors is False; {ACCEPTED_WEIGHTS}")
         if place is not None and os.path.isdir(folder := Path(place, kwargs.get("subfolder") or "")):
@@ -153,13 +158,6 @@ class ChromaGANPreTrainedModel(PreTrainedModel):
         if unfit:
             raise WeightsError(f"{place}: {len(unfit)} of its weights are not finite, {unfit[0]} among them")
         return loading_info
-
-    @classmethod
-    def register_for_auto_class(cls, auto_class: Any = "AutoModel") -> None:
-        """As in the library, and an `AutoModel` that loaded one of the models by the code beside it loads both."""
-        super().register_for_auto_class(auto_class)
-        if getattr(auto_class, "__name__", None) == "AutoModel":  # it noted that configs of this type are `cls`
-            auto_class.register(cls.config_class, MODELS, exist_ok=True)
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:

@@ -101,7 +101,7 @@ def test_it_gives_the_run_s_picture_with_and_without_the_package(release, evalua
     assert loaded.returncode == 0, loaded.stderr
     generator = "ChromaGANGenerator"
     names = ["ChromaGANConfig", generator, generator, "ChromaGANCritic", "ChromaGANImageProcessor"]
-    assert loaded.stdout.split() == [*names, "torch.float16", "torch.float16"]
+    assert loaded.stdout.split() == [*names, "torch.float32", "torch.float32"]
     assert np.array_equal(np.load(tmp_path / "result.npy"), with_package)
 
 
