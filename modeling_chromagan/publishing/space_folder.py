@@ -14,6 +14,7 @@ COLORS = ("red", "yellow", "green", "blue", "indigo", "purple", "pink", "gray")
 LONGEST_DESCRIPTION = 60
 FILES = ("app.py", "requirements.txt")
 HARDWARE = ("cpu-basic", "zero-a10g")
+ZEROGPU_TORCH = "2.11.0"  # the newest that ZeroGPU listed in August 2026; it gives the same pictures
 
 
 class SpaceError(UserError):
@@ -31,7 +32,7 @@ def build_space(
         model: Hub id of a public model.
         commit: of the model, all 40 digits; the page runs that code and those weights and no later ones.
         examples: photographs that may be published, with CREDITS.md.
-        hardware: what the Hub suggests to whoever copies the Space, of `HARDWARE`.
+        hardware: what it is to run on, of `HARDWARE`; ZeroGPU accepts certain versions of torch only.
 
     Raises:
         SpaceError: naming a file that is missing, or a setting that the Hub would refuse.
@@ -50,6 +51,10 @@ def build_space(
     }
     check_settings(settings, page / "README.md")
     metadata_save(target / "README.md", settings)
+    if hardware == "zero-a10g":
+        requirements = (target / "requirements.txt").read_text(encoding="utf-8")
+        requirements = re.sub(r"^torch==.*$", f"torch=={ZEROGPU_TORCH}", requirements, flags=re.MULTILINE)
+        (target / "requirements.txt").write_text(requirements, encoding="utf-8")
     (target / "examples").mkdir()
     for path in sorted(examples.iterdir()):
         if path.suffix.lower() in FORMAT_OF_SUFFIX or path.name == "CREDITS.md":

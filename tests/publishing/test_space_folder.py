@@ -45,9 +45,14 @@ def test_it_holds_the_page_and_names_model_and_commit(examples, tmp_path):
     assert re.search(r"^python_version: ['\"]3\.12['\"]$", text, flags=re.MULTILINE), "unquoted it is a number"
 
 
-def test_zerogpu_is_suggested_where_it_is_asked_for(examples, tmp_path):
+def test_zerogpu_gets_a_torch_that_it_accepts(examples, tmp_path):
     build_space(ROOT / "space", tmp_path / "page", "org/autumn", COMMIT, examples, "zero-a10g")
     assert metadata_load(tmp_path / "page" / "README.md")["suggested_hardware"] == "zero-a10g"
+    own, changed = (
+        (folder / "requirements.txt").read_text().splitlines() for folder in (ROOT / "space", tmp_path / "page")
+    )
+    assert [line for line in changed if line not in own] == ["torch==2.11.0"]
+    assert len(changed) == len(own)
 
 
 @pytest.mark.parametrize(
