@@ -60,6 +60,16 @@ class LoadedImage:
     was_color: bool
     notes: tuple[str, ...]
 
+    def as_shown(self, mode: str) -> Image.Image:
+        """The picture before it gets colors, in 8-bit gray, as a Pillow image of `mode` L, RGB, LA or RGBA."""
+        gray = self.gray
+        if gray.dtype != np.uint8:
+            gray = np.rint(gray * np.float32(255 / np.iinfo(gray.dtype).max if gray.dtype.kind == "u" else 255))
+        picture = Image.fromarray(gray.astype(np.uint8)).convert(mode)
+        if self.alpha is not None and mode.endswith("A"):
+            picture.putalpha(Image.fromarray(self.alpha))
+        return picture
+
 
 def load_image(
     source: str | os.PathLike | bytes | Image.Image | np.ndarray,

@@ -21,7 +21,6 @@ except ImportError:
     spaces = None
 
 import gradio as gr
-import numpy as np
 import torch
 import transformers
 from huggingface_hub import metadata_load
@@ -155,11 +154,7 @@ def save_result(picture: Image.Image, name: str) -> str:
 
 def previews(original, result: Image.Image) -> tuple[Image.Image, Image.Image]:
     """The picture before, in 8-bit gray, and after, both reduced to what a screen shows."""
-    full_scale = np.iinfo(original.gray.dtype).max if original.gray.dtype.kind == "u" else 1
-    gray = np.rint(original.gray * np.float32(255 / full_scale)).astype(np.uint8)
-    before, after = Image.fromarray(gray).convert(result.mode), result.copy()
-    if original.alpha is not None:
-        before.putalpha(result.getchannel("A"))
+    before, after = original.as_shown(result.mode), result.copy()
     for picture in (before, after):
         picture.thumbnail((PREVIEW_SIDE, PREVIEW_SIDE))
     return before, after

@@ -173,16 +173,9 @@ def describe(error: BaseException, source: Path) -> str:
 
 def side_by_side(original: "LoadedImage", picture: "Image.Image") -> "Image.Image":
     """The original in 8-bit gray on the left, its colorization on the right."""
-    import numpy as np
     from PIL import Image
 
-    gray = original.gray
-    if gray.dtype != np.uint8:
-        gray = np.rint(gray * np.float32(255 / np.iinfo(gray.dtype).max if gray.dtype.kind == "u" else 255))
-    before = Image.fromarray(gray.astype(np.uint8)).convert(picture.mode)
-    if original.alpha is not None:
-        before.putalpha(picture.getchannel("A"))
     both = Image.new(picture.mode, (2 * picture.width, picture.height))
-    both.paste(before, (0, 0))
+    both.paste(original.as_shown(picture.mode), (0, 0))
     both.paste(picture, (picture.width, 0))
     return both

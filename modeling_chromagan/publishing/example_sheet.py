@@ -24,10 +24,9 @@ def draw_examples(model: Path, folder: Path) -> Image.Image:
     paths = [path for path in sorted(folder.iterdir()) if path.suffix.lower() in FORMAT_OF_SUFFIX]
     pairs = []
     for path in paths:
-        after: Any = pipeline(load_image(path))
-        with Image.open(path) as picture:
-            before = picture.convert("L").convert("RGB")
-        pairs.append([fit(picture) for picture in (before, after.convert("RGB"))])
+        original = load_image(path)
+        after: Any = pipeline(original)
+        pairs.append([fit(picture) for picture in (original.as_shown("RGB"), after.convert("RGB"))])
     rows = [pairs[start : start + ABREAST] for start in range(0, len(pairs), ABREAST)]
     heights = [max(pair[0].height for pair in row) for row in rows]
     width = GAP + ABREAST * (2 * WIDTH + 2 * GAP)
