@@ -127,7 +127,7 @@ def test_saved_and_loaded_bit_for_bit_and_what_a_file_lacks_is_made_again(tmp_pa
     tensors = load_file(tmp_path / "model.safetensors")
     lacking = {name: tensor for name, tensor in tensors.items() if "mix" not in name and "direction" not in name}
     save_file(lacking, tmp_path / "model.safetensors", metadata={"format": "pt"})
-    restored = ChromaGANCritic.from_pretrained(tmp_path)
+    restored = ChromaGANCritic.from_pretrained(tmp_path, ignore_mismatched_sizes=True)
     for name, tensor in restored.state_dict().items():
         if "direction" in name:
             assert tensor.norm().item() == pytest.approx(1, rel=1e-5)
