@@ -246,7 +246,7 @@ def quick_release(monkeypatch, tmp_path) -> Path:
     """Lets releases be built without ONNX graphs, and with one small example, whose folder it gives."""
     from PIL import Image
 
-    def stand_in(model: Path, folder: Path) -> None:
+    def stand_in(model: Path, folder: Path, license: str) -> None:
         folder.mkdir()
         for name in ("model", "model_fp16"):
             (folder / f"{name}.onnx").write_bytes(name.encode() * 1000)

@@ -335,3 +335,20 @@ def test_a_browser_page_is_built_by_its_own_script_and_published_as_a_static_spa
     assert complaint == (
         "hub_upload.py: --browser-space: the page cannot be built: build.py: npm is missing; accepted: npm 10\n"
     )
+
+
+@pytest.mark.slow
+def test_graphs_and_the_page_in_the_browser_are_made_and_published(hub, evaluated_run, monkeypatch, capsys):
+    onnx = pytest.importorskip("onnx", reason="the extra onnx is not installed")
+    if shutil.which("npm") is None:
+        pytest.skip("there is no npm, which fetches the page's libraries")
+    monkeypatch.setenv("HF_TOKEN", hub.token)
+    command = [str(evaluated_run), "--repo-id", NAME, "--browser-space", "org/autumn-browser"]
+    assert hub_upload.main(command) == 0, capsys.readouterr().err
+    files = hub.files(NAME)
+    for name in ("model", "model_fp16"):
+        graph = onnx.load_from_string(files[f"onnx/{name}.onnx"])
+        assert {entry.key: entry.value for entry in graph.metadata_props}["license"] == "apache-2.0"
+    page = hub.files("org/autumn-browser", "space")
+    assert {"README.md", "index.html", "service_worker.js"} < page.keys()
+    assert sum(path.endswith(".onnx") for path in page) == 1

@@ -123,7 +123,7 @@ def card_data(
         tags.append("gan")
     metrics = {SHOWN[figure] for result in results.values() for figure in shown_figures(result)}
     return ModelCardData(
-        license=written.get("license", "apache-2.0"),
+        license=license_of(prose),
         license_name=written.get("license_name"),
         license_link=written.get("license_link"),
         library_name="transformers",
@@ -309,6 +309,11 @@ def trains_critic(recipe: Mapping[str, Any]) -> bool:
     return any(phase["objective"]["weights"].get("adversarial") for phase in recipe["phases"])
 
 
+def license_of(prose: str) -> str:
+    """The license that a README.md states, else this project's."""
+    return front_matter(prose).get("license", "apache-2.0")
+
+
 def front_matter(prose: str) -> dict[str, Any]:
     """The metadata of a README.md, `{}` without."""
     return ModelCard(prose, ignore_metadata_errors=True).data.to_dict() if prose.startswith("---\n") else {}
@@ -346,4 +351,4 @@ def megabytes(path: Path) -> str:
     return f"{path.stat().st_size / 1e6:.1f} MB"
 
 
-__all__ = ["write_card"]
+__all__ = ["license_of", "write_card"]

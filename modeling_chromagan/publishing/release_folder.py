@@ -26,7 +26,7 @@ from ..sources.models import CONFIG, hash_weights, load_generator, load_image_pr
 from ..training.run.checkpoint import MANIFEST, RECIPE, Manifest, describe, newest_valid
 from ..training.run.release import half_weights, without_code
 from .example_sheet import draw_examples
-from .model_card import write_card
+from .model_card import license_of, write_card
 
 PACKAGE = Path(__file__).parents[1]
 # What a release can consist of, and so what an upload replaces in a repository; other files there are left alone.
@@ -115,7 +115,7 @@ def build_release(
         for name in ("LICENSE", "NOTICE"):
             shutil.copyfile(find_notice(name), folder / name)
         if onnx:
-            export_graphs(trained.model, folder / "onnx")
+            export_graphs(trained.model, folder / "onnx", license_of(trained.prose))
         write_card(folder, repo_id, trained.recipe, trained.environment, trained.prose, results, has_critic)
         check_release(folder)
         if target.exists():
@@ -307,11 +307,11 @@ def find_notice(name: str) -> Path:
     raise ReleaseError(f"{name} is missing beside the package; accepted: a checkout, or the package installed anew")
 
 
-def export_graphs(model: Path, folder: Path) -> None:
-    """Makes the ONNX graphs in float32 and float16."""
+def export_graphs(model: Path, folder: Path, license: str) -> None:
+    """Makes the ONNX graphs in float32 and float16, which say their license."""
     from . import onnx_export  # its packages are an extra
 
-    onnx_export.export_graphs(model, folder)
+    onnx_export.export_graphs(model, folder, metadata={"license": license})
 
 
 def check_release(folder: Path) -> None:
