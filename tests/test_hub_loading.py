@@ -106,6 +106,7 @@ def test_every_public_class_loads_by_the_name_of_the_repository(hub, folder, pub
     assert not hub.asked("GET", r"\.py$")
 
 
+@pytest.mark.slow
 def test_revisions_are_tags_branches_and_commits(hub, api, folder, published, tmp_path, capsys):
     api.create_tag(NAME, tag="v1")
     api.create_branch(NAME, branch="other/colors")

@@ -471,6 +471,7 @@ def test_compiled_in_one_graph_it_gives_the_same(kind):
         torch.testing.assert_close(ours.logits, theirs.logits, atol=1e-4, rtol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [name for name in GENERATORS if name not in ("labnet", "preres")])  # graphs of others
 def test_it_traces_into_one_graph(kind):
     """What `test_compiled_in_one_graph_it_gives_the_same` does, without the compiler behind the graph."""

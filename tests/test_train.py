@@ -297,6 +297,7 @@ def test_a_damaged_checkpoint_is_named_and_the_run_goes_on_from_the_one_before(
     assert capsys.readouterr().err.count("\n") == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("setting", "warned"),
     [
@@ -317,6 +318,7 @@ def test_no_silent_fresh_start(photographs, finished_run, capsys):
     assert "size mismatch" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_published_training_state_is_gone_on_with(photographs, finished_run, tmp_path, capsys, monkeypatch):
     """Critic, optimizers and position included: the same weights as where nobody else took over."""
     published = tmp_path / "published" / "training"
@@ -398,6 +400,7 @@ def fail_at_step(monkeypatch, step: int, network: str, wrong: str) -> None:
     monkeypatch.setattr(training_step.TrainingStep, "descend", descend)
 
 
+@pytest.mark.slow
 def test_accumulated_parts_update_both_networks_once_and_as_the_whole_batch_does(photographs, tmp_path, monkeypatch):
     """With running statistics in batch norm, which would otherwise see the parts, the weights end the same."""
     settings = ["phases.1.objective.adaptive_weight=false", "phases.1.objective.weights.adversarial=0.01"]

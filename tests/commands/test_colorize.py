@@ -17,6 +17,7 @@ from modeling_chromagan.pipeline_chromagan import ChromaGANPipeline
 # ----------------------------------------------------------------------------------------- what becomes of a folder
 
 
+@pytest.mark.slow
 def test_the_packaged_model_makes_a_picture_of_anything_gray(run, tmp_path):
     noise = np.random.default_rng(0).integers(0, 256, (400, 600)).astype(np.uint8)
     pictures = {

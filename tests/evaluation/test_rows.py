@@ -41,6 +41,7 @@ def test_what_the_network_gives_in_rgb_counts_for_its_chroma():
     assert result["model"]["own_loss"] == pytest.approx(expected, rel=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("protocol", ["tiny64", "native"])
 def test_the_saturation_curve_is_what_single_runs_give(small_model, small_data, tmp_path, capsys, protocol):
     arguments = ["--model", small_model, "--data", small_data, "--protocol", protocol]

@@ -57,6 +57,7 @@ def pictures(tmp_path_factory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", OBJECTIVES)
 def test_ten_steps_on_eight_pictures_bring_the_objective_down(name, pictures, tmp_path):
     objective, generator_rate, critic_rate, figure, first, bound = OBJECTIVES[name]
