@@ -17,6 +17,7 @@ from debug_run import endless_training
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from modeling_chromagan.training.recipe import Recipe
 from modeling_chromagan.training.run import checkpoint as checkpoints
 from modeling_chromagan.training.run.checkpoint import (
     CheckpointError,
@@ -32,6 +33,7 @@ from modeling_chromagan.training.run.checkpoint import (
     what_stands,
     write_states,
 )
+from modeling_chromagan.training.step import computes_in_bfloat16
 
 FILES = ["generator.safetensors", "optimizers.safetensors", "position.json", "recipe.yaml", "manifest.json"]
 
@@ -404,6 +406,10 @@ def test_a_full_disk_at_any_write_leaves_the_last_checkpoint(tmp_path, monkeypat
 @pytest.mark.slow
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_twenty_kills_change_nothing(precision):
+    if precision == "bfloat16" and not computes_in_bfloat16(
+        Recipe.model_construct(precision=precision), torch.device("cpu")
+    ):
+        pytest.skip("this processor computes bfloat16 recipes in float32, which the other case does")
     rounds = "20" if precision == "float32" else "5"
     command = [
         sys.executable,
