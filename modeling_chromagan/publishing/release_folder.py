@@ -233,7 +233,7 @@ def slug(text: str) -> str:
 def save_networks(trained: Trained, generator: Any, folder: Path) -> bool:
     """Writes generator, image processor, code and, if there is one, the critic, and returns whether there is.
 
-    Batch norms stay what they are: folded into the convolutions they would save a sixth of the time, which whoever
+    Batch norms stay what they are: folded into the convolutions they would save some of the time, which whoever
     only colorizes gets by `fold_batch_norms()`, and nobody could train on.
     """
     refuse_not_finite(trained.model)

@@ -44,7 +44,7 @@ def parameter_groups(network: nn.Module, settings: Optimizer) -> list[dict]:
 def computes_in_bfloat16(recipe: Recipe, device: torch.device) -> bool:
     """Whether a recipe asks for bfloat16 and the device has instructions for it.
 
-    Where they are missing a CPU takes a hundred times as long for a convolution, and the same step in float32 is only
+    Where they are missing a CPU takes many times as long for a convolution, and the same step in float32 is only
     more exact.
     """
     if recipe.precision != "bfloat16":
