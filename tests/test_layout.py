@@ -96,7 +96,7 @@ def test_what_travels_to_the_hub_is_flat_and_light(path):
 
 
 # A room imports from itself and from those before it. "" is the package's own folder, with what travels to the Hub.
-ROOMS = ("", "sources", "keras_import", "evaluation", "training", "publishing", "commands", "cli")
+ROOMS = ("", "sources", "archive", "keras_import", "evaluation", "training", "publishing", "scale", "commands", "cli")
 
 
 def package_imports() -> dict[str, set[str]]:

@@ -18,8 +18,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from ...durable_files import flush
 from ...errors import SettingError, UserError, one_line
-from .durable_files import flush
 
 CHECKPOINT_NAME = re.compile(r"checkpoint-(\d{8})")
 MANIFEST = "manifest.json"

@@ -12,12 +12,12 @@ import torch
 from PIL import Image
 from transformers.utils import IMAGE_PROCESSOR_NAME
 
+from ...durable_files import write_text
 from ...image_processing_chromagan import ChromaGANImageProcessor
 from ...image_saving import save_image
 from ...modeling_chromagan import ChromaGANCritic, ChromaGANGenerator
 from ...pipeline_chromagan import ChromaGANPipeline
 from ..objectives import TERMS
-from .durable_files import write_text
 from .log import RunLog
 
 PACKAGES = ("chromagan", "torch", "transformers", "accelerate", "datasets", "safetensors", "numpy", "pillow")

@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from .durable_files import write_text
+from ...durable_files import write_text
 
 
 class RunLog:

@@ -5,8 +5,8 @@ import os
 
 import pytest
 
-from modeling_chromagan.training.run import durable_files
-from modeling_chromagan.training.run.durable_files import write_text
+from modeling_chromagan import durable_files
+from modeling_chromagan.durable_files import write_text
 
 
 def test_a_text_replaces_the_one_before(tmp_path):

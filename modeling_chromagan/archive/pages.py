@@ -1,0 +1,43 @@
+"""The pictures of a file, between reading and writing."""
+
+from dataclasses import dataclass, field
+from fractions import Fraction
+
+import numpy as np
+from PIL import Image
+
+from ..image_loading import LoadedImage
+from .metadata import Metadata
+
+# How the pictures of a file belong together: one picture, pages of any sizes (TIFF), frames in time (GIF, APNG, WebP).
+LAYOUTS = ("single", "pages", "frames")
+
+
+@dataclass(frozen=True, eq=False)
+class Page:
+    """One picture that was read.
+
+    image: its luminance and opacity.
+    metadata: of this page; of frames that of the file.
+    duration: milliseconds that a frame is shown.
+    colors: the page in displayed sRGB, mode RGB, where it is in color already (not merely toned); None otherwise.
+    """
+
+    image: LoadedImage
+    metadata: Metadata = field(default_factory=Metadata)
+    duration: Fraction | None = None
+    colors: Image.Image | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class ColoredPage:
+    """One picture to be written.
+
+    pixels: (H, W, 3), or (H, W, 4) with opacity, uint8 or uint16, coded in the space of the result.
+    metadata: to write with it.
+    duration: milliseconds that a frame is shown.
+    """
+
+    pixels: np.ndarray
+    metadata: Metadata = field(default_factory=Metadata)
+    duration: Fraction | None = None
