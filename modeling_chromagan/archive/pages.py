@@ -21,12 +21,15 @@ class Page:
     metadata: of this page; of frames that of the file.
     duration: milliseconds that a frame is shown.
     colors: the page in displayed sRGB, mode RGB, where it is in color already (not merely toned); None otherwise.
+    depth: bits a sample as the file stores them: 16 where there are more than 8, integers or floats, else 8. It is not
+        that of `image`, which may have 16 bits by the conversion of a profile.
     """
 
     image: LoadedImage
     metadata: Metadata = field(default_factory=Metadata)
     duration: Fraction | None = None
     colors: Image.Image | None = None
+    depth: int = 8
 
 
 @dataclass(frozen=True, eq=False)
