@@ -13,6 +13,10 @@ from .metadata import Metadata
 LAYOUTS = ("single", "pages", "frames")
 
 
+class AlreadyInColorError(Exception):
+    """All pictures of a file are in color, and it is left alone."""
+
+
 @dataclass(frozen=True, eq=False)
 class Page:
     """One picture that was read.

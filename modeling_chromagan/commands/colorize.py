@@ -10,13 +10,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..archive.output_plan import Task, compare_name, make_plan
 from ..errors import SettingError, UserError, first_line
 from ..picture_formats import OUTPUT_FORMATS
 from ..processor_settings import CHOICES, RANGES
 from ..sources.models import FLOAT16_ON_CPU, find_model, load_colorizer
 from .arguments import DEVICES, device_name, number, whole_number
 from .messages import Report, only_own_output
-from .output_plan import Task, make_plan
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -104,7 +104,7 @@ def run_colorize(options: argparse.Namespace) -> int:
         raise SettingError(FLOAT16_ON_CPU)
     model = find_model(options.model)
     plan = make_plan(options.inputs, options.out, options.format, options.compare)
-    tasks = [task for task in plan.tasks if options.overwrite or not all(map(os.path.isfile, task.outputs))]
+    tasks = [task for task in plan.tasks if options.overwrite or not all(map(os.path.isfile, outputs(task, options)))]
     report = Report(options.quiet)
     for failure in plan.failures:
         report.fail(failure)
@@ -138,28 +138,35 @@ def colorize_tasks(
         else:
             for note in original.notes:
                 report.note(f"{task.source}: {note}")
-            write_outputs(task, original, picture, options.overwrite, report)
+            write_outputs(task, original, picture, options, report)
         del original, picture, error  # or they would live on while the next one is read
 
 
 def write_outputs(
-    task: Task, original: "LoadedImage", picture: "Image.Image", overwrite: bool, report: Report
+    task: Task, original: "LoadedImage", picture: "Image.Image", options: argparse.Namespace, report: Report
 ) -> None:
     """Writes those outputs of a task that are missing, or all."""
     from ..image_saving import save_image
 
     notes = ()
+    target, *compare = outputs(task, options)
     try:
-        if overwrite or not os.path.isfile(task.target):
-            notes = save_image(picture, task.target)
-        if task.compare is not None and (overwrite or not os.path.isfile(task.compare)):
-            save_image(side_by_side(original, picture), task.compare)
+        if options.overwrite or not os.path.isfile(target):
+            notes = save_image(picture, target)
+        for path in compare:
+            if options.overwrite or not os.path.isfile(path):
+                save_image(side_by_side(original, picture), path)
     except PICTURE_ERRORS as error:
         report.fail(describe(error, task.source))
         return
     for note in notes:
-        report.note(f"{task.target}: {note}")
+        report.note(f"{target}: {note}")
     report.finish()
+
+
+def outputs(task: Task, options: argparse.Namespace) -> list[Path]:
+    """The result of a task, and its comparison if one is wanted."""
+    return [options.out / name for name in (task.name, *([compare_name(task.name)] if options.compare else []))]
 
 
 def describe(error: BaseException, source: Path) -> str:

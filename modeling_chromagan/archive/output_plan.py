@@ -8,7 +8,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from ..errors import SettingError
 from ..picture_formats import FORMAT_OF_SUFFIX, PICTURE_SUFFIXES, output_name
@@ -16,15 +16,22 @@ from ..picture_formats import FORMAT_OF_SUFFIX, PICTURE_SUFFIXES, output_name
 
 @dataclass(frozen=True)
 class Task:
-    """One picture and the files that its colorization is written to; `compare` is `None` if none is wanted."""
+    """One picture, and the name of its result below the folder of the results, with slashes."""
 
     source: Path
-    target: Path
-    compare: Path | None
+    name: str
 
-    @property
-    def outputs(self) -> tuple[Path, ...]:
-        return (self.target,) if self.compare is None else (self.target, self.compare)
+
+def compare_name(name: str) -> str:
+    """What the comparison of the result `name` is called."""
+    path = PurePosixPath(name)
+    return str(path.with_suffix(f".compare{path.suffix}"))
+
+
+def page_name(name: str, number: int) -> str:
+    """What page or frame `number` of the result `name` is called, in formats that hold one picture; the first is 1."""
+    path = PurePosixPath(name)
+    return name if number == 1 else str(path.with_suffix(f".page-{number:04}{path.suffix}"))
 
 
 @dataclass
@@ -71,13 +78,12 @@ def make_plan(inputs: Sequence[Path], out: Path, output_format: str | None, comp
     for (_, place), name, source in zip(places, names, places.values(), strict=True):
         if uses[key(name)] > 1:
             name = place.with_name(output_name(place.name, output_format, keep_suffix=True))
-        target = out / name
-        plan.tasks.append(Task(source, target, target.with_suffix(f".compare{target.suffix}") if compare else None))
+        plan.tasks.append(Task(source, name.as_posix()))
 
     read = {key(location): task.source for task in plan.tasks for location in locations(task.source)}
     written: dict[str, Path] = {}
     for task in plan.tasks:
-        for output in task.outputs:
+        for output in [out / task.name, *([out / compare_name(task.name)] if compare else [])]:
             first = written.setdefault(key(output), task.source)
             if first is not task.source:
                 raise SettingError(f"{first} and {task.source} would both become {output}; colorize them separately")
@@ -133,4 +139,4 @@ def fold_case(path: Path) -> str:
     return unicodedata.normalize("NFC", str(path)).casefold()
 
 
-__all__ = ["Plan", "Task", "make_plan"]
+__all__ = ["Plan", "Task", "compare_name", "make_plan", "page_name"]

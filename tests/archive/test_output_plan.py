@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from picture_files import files_in, write_picture
 
-from modeling_chromagan.commands import output_plan
+from modeling_chromagan.archive import output_plan
 
 
 def test_where_case_does_not_count_names_that_differ_in_case_are_equal(run, tmp_path, monkeypatch, no_model):
@@ -14,7 +14,7 @@ def test_where_case_does_not_count_names_that_differ_in_case_are_equal(run, tmp_
         write_picture(tmp_path / name)
     monkeypatch.setattr(output_plan, "comparison_key", lambda folder: output_plan.fold_case)
     plan = output_plan.make_plan([tmp_path / "1"], tmp_path / "out", None, compare=False)
-    assert [task.target.name for task in plan.tasks] == ["A.png.png", "a.bmp.png"]
+    assert [task.name for task in plan.tasks] == ["A.png.png", "a.bmp.png"]
     code, _, (line,) = run(tmp_path / "2", tmp_path / "3", "-o", tmp_path / "out")
     assert (code, "would both become" in line) == (2, True)
 

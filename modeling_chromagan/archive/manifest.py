@@ -1,0 +1,125 @@
+"""The record of a run: one JSON line when a picture is begun and one when it is done, the last of each result counts.
+
+A line is on the disk before its picture is touched, and after: whatever stops a run, the next one knows which results
+are whole, which one was in the works, and how often it has been tried.
+"""
+
+import json
+import os
+import threading
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+FOLDER = ".chromagan"  # in the folder of the results; hidden, so that no run reads its pictures
+
+STATUSES = ("started", "colorized", "already in color", "failed", "crashed")
+
+
+@dataclass(frozen=True)
+class Output:
+    """One file of a result: its name below the folder of the results, with slashes, and its SHA-256."""
+
+    name: str
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Record:
+    """What became of one input.
+
+    name: of the result below the folder of the results, by which records are told apart; with slashes.
+    status: one of `STATUSES`.
+    input, input_sha256: what was read.
+    outputs: what was written, or stands from before: the result, further pages as files of their own, the comparison.
+    kept: names of outputs that are not to be touched, while it is "started".
+    reason: why it failed, on one line.
+    notes: what the result does not carry, and what was assumed, one sentence each.
+    settings: those that are not the default; `weights`: SHA-256 of the model's files; `model`: what they were called.
+    pictures: pages or frames. seconds: that it took. tries: that were begun since the last end.
+    software: name and version.
+    """
+
+    name: str
+    status: str
+    input: str
+    input_sha256: str = ""
+    outputs: tuple[Output, ...] = ()
+    kept: tuple[str, ...] = ()
+    reason: str = ""
+    notes: tuple[str, ...] = ()
+    settings: dict[str, Any] = field(default_factory=dict)
+    weights: str = ""
+    model: str = ""
+    pictures: int = 0
+    seconds: float = 0.0
+    tries: int = 0
+    software: str = ""
+
+    def to_line(self) -> str:
+        """One line of JSON in ASCII, without its end: names that are no Unicode survive as lone surrogates."""
+        return json.dumps({name: value for name, value in asdict(self).items() if value})
+
+    @classmethod
+    def from_line(cls, line: str | bytes) -> "Record":
+        """Raises ValueError or TypeError for a line that is none."""
+        values = json.loads(line)
+        values["outputs"] = tuple(Output(**output) for output in values.get("outputs", ()))
+        values |= {name: tuple(values.get(name, ())) for name in ("kept", "notes")}
+        return cls(**values)
+
+
+class Manifest:
+    """The records of one run or shard in a file of JSON lines; several threads may add to it."""
+
+    def __init__(self, path: Path):
+        self.path = path
+        self.records = {record.name: record for record in read_records(path)}
+        self._lock = threading.Lock()
+
+    def add(self, record: Record) -> None:
+        """Puts a record into memory and onto the disk.
+
+        Raises:
+            OSError: if it cannot be written; a part of a line does no harm.
+        """
+        line = f"{record.to_line()}\n".encode()
+        with self._lock:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
+            try:
+                size = os.fstat(descriptor).st_size
+                if size and os.pread(descriptor, 1, size - 1) != b"\n":  # a line that was cut off ends here
+                    line = b"\n" + line
+                written = os.write(descriptor, line)
+                if written != len(line):
+                    os.ftruncate(descriptor, size)
+                    raise OSError(28, os.strerror(28))
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+            self.records[record.name] = record
+
+    def tries(self, name: str) -> int:
+        """How often a picture was begun without an end."""
+        record = self.records.get(name)
+        return record.tries if record is not None and record.status == "started" else 0
+
+
+def read_records(path: Path) -> Iterator[Record]:
+    """The records of a file, oldest first, without lines that were cut off; none where there is no file."""
+    try:
+        file = path.open("rb")
+    except FileNotFoundError:
+        return
+    with file:
+        for line in file:
+            try:
+                record = Record.from_line(line)
+            except (ValueError, TypeError, AttributeError):  # written while the power failed
+                continue
+            yield record
+
+
+__all__ = ["FOLDER", "STATUSES", "Manifest", "Output", "Record", "read_records"]

@@ -1,0 +1,162 @@
+"""A run over files, with a stand-in for network and files: what is recorded, made again, kept, and survived."""
+
+import hashlib
+import threading
+import time
+from types import SimpleNamespace
+
+import pytest
+
+from modeling_chromagan.archive.engine import Run
+from modeling_chromagan.archive.local_store import LocalStore
+from modeling_chromagan.archive.manifest import Manifest, Output, Record
+from modeling_chromagan.archive.output_plan import Task
+from modeling_chromagan.archive.pages import AlreadyInColorError
+from modeling_chromagan.archive.run_settings import RunSettings
+from modeling_chromagan.errors import ImageLoadError, WeightsError
+
+
+class Copier:
+    """Writes what it reads; does as the first word of a file says."""
+
+    def __init__(self, out):
+        self.out, self.copied = out, []
+
+    def colorize(self, source, *, called, output, compare, keep, write):
+        word = source.content.split()[0]
+        self.copied.append(output)
+        if word == b"color":
+            raise AlreadyInColorError
+        if word == b"damaged":
+            raise ImageLoadError(called, "damaged")
+        if word == b"large":
+            raise MemoryError
+        if word == b"kill":
+            raise KeyboardInterrupt
+        if word == b"fault":
+            raise KeyError("a mistake of the program")
+        time.sleep(0.02 if word == b"slow" else 0)
+        (self.out / output).parent.mkdir(parents=True, exist_ok=True)
+        (self.out / output).write_bytes(source.content)
+        return SimpleNamespace(outputs=(Output(output, source.sha256),), pictures=1, notes=("a note",))
+
+
+@pytest.fixture
+def files(tmp_path):
+    """Makes files of the given contents, and runs over them; gives "name: status" in order, and what was copied."""
+
+    def go(workers=2, settings=None, weights="w", load=None, **options):
+        store = LocalStore(tmp_path / "out")
+        copier = Copier(store.out)
+        manifest = Manifest(store.manifest())
+        run = Run(
+            store,
+            manifest,
+            settings or RunSettings(),
+            load or (lambda: copier),
+            model="m",
+            weights=weights,
+            **options,
+        )
+        tasks = [Task(path, f"{path.stem}.out") for path in sorted((tmp_path / "in").iterdir())]
+        done = [f"{item.task.name}: {item.status}" for item in run.work_off(tasks, workers)]
+        return done, sorted(copier.copied)
+
+    def write(**contents):
+        (tmp_path / "in").mkdir(exist_ok=True)
+        for name, content in contents.items():
+            (tmp_path / "in" / f"{name}.txt").write_text(content)
+        return go
+
+    return write
+
+
+def test_a_second_run_does_what_changed_and_nothing_else(files, tmp_path):
+    go = files(a="a", b="damaged", c="color", d="large", e="slow")
+    expected = ["a.out: colorized", "b.out: failed", "c.out: already in color", "d.out: failed", "e.out: colorized"]
+    assert go() == (expected, ["a.out", "b.out", "c.out", "d.out", "e.out"])
+    expected = ["a.out: kept", "b.out: failed", "c.out: already in color", "d.out: failed", "e.out: kept"]
+    assert go() == (expected, ["b.out", "d.out"])
+    files(a="other", b="mended")
+    (tmp_path / "out" / "e.out").unlink()
+    done, copied = go()
+    assert copied == ["a.out", "b.out", "d.out", "e.out"]
+    assert done[:2] == ["a.out: colorized", "b.out: colorized"]
+    records = Manifest(tmp_path / "out" / ".chromagan" / "manifest.jsonl").records
+    assert records["d.out"].reason == f"{tmp_path / 'in' / 'd.txt'}: too large for the memory that is free"
+    made = records["a.out"]
+    assert made.input_sha256 == made.outputs[0].sha256 == hashlib.sha256(b"other").hexdigest()
+    assert (made.notes, made.pictures, made.weights, made.model) == (("a note",), 1, "w", "m")
+
+
+def test_other_settings_or_weights_make_everything_again(files):
+    go = files(a="a", c="color")
+    assert len(go()[1]) == 2
+    assert go(settings=RunSettings(saturation=1.5))[1] == ["a.out", "c.out"]
+    assert go(settings=RunSettings(saturation=1.5), weights="other")[1] == ["a.out", "c.out"]
+    assert go(settings=RunSettings(saturation=1.5), weights="other")[1] == []
+
+
+def test_results_come_in_the_order_of_the_inputs(files):
+    go = files(**{f"f{number:02}": "slow" if number % 3 == 0 else "quick" for number in range(20)})
+    done, _ = go(workers=4)
+    assert done == [f"f{number:02}.out: colorized" for number in range(20)]
+
+
+def test_an_interruption_ends_the_run_and_the_next_one_finishes_it(files):
+    go = files(a="a", b="kill", c="slow", d="slow", e="e")
+    with pytest.raises(KeyboardInterrupt):
+        go(workers=1)
+    files(b="b")
+    done, copied = go(workers=1)
+    assert {"a.out: kept", "b.out: colorized"} < set(done)
+    assert set(done) <= {f"{name}.out: {status}" for name in "abcde" for status in ("kept", "colorized")}
+    assert "a.out" not in copied
+
+
+def test_a_mistake_of_the_program_is_no_fault_of_a_picture(files):
+    with pytest.raises(KeyError, match="a mistake of the program"):
+        files(a="a", b="fault")()
+
+
+def test_a_model_that_cannot_be_loaded_ends_the_run(files, tmp_path):
+    def refuse():
+        raise WeightsError("no weights")
+
+    with pytest.raises(WeightsError, match="no weights"):
+        files(a="a", b="b")(load=refuse)
+    assert not (tmp_path / "out" / "a.out").exists()
+
+
+def test_a_file_that_ends_the_program_is_tried_five_times(files, tmp_path):
+    go = files(a="a", b="b")
+    manifest = Manifest(tmp_path / "out" / ".chromagan" / "manifest.jsonl")
+    manifest.add(Record("b.out", "started", "b", tries=4))
+    assert go()[0] == ["a.out: colorized", "b.out: colorized"]
+    (tmp_path / "out" / "b.out").unlink()
+    manifest.add(Record("b.out", "started", "b", tries=5))
+    assert go() == (["a.out: kept", "b.out: crashed"], [])
+    assert Manifest(manifest.path).records["b.out"].reason == "the program ended 5 times while at it"
+    assert go() == (["a.out: kept", "b.out: crashed"], [])
+    assert go(retry_crashed=True) == (["a.out: kept", "b.out: colorized"], ["b.out"])
+
+
+def test_no_more_files_are_held_than_twice_the_threads(files, monkeypatch):
+    go = files(**{f"f{number:02}": "slow" for number in range(30)})
+    held, most, lock = 0, 0, threading.Lock()
+    read = LocalStore.read
+
+    def count(self, source):
+        nonlocal held, most
+        with lock:
+            held += 1
+            most = max(most, held)
+        try:
+            return read(self, source)
+        finally:
+            with lock:
+                held -= 1
+
+    monkeypatch.setattr(LocalStore, "read", count)
+    go(workers=2)
+    assert 1 <= most <= 2
