@@ -7,12 +7,13 @@ are whole, which one was in the works, and how often it has been tried.
 import json
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 FOLDER = ".chromagan"  # in the folder of the results; hidden, so that no run reads its pictures
+SHARDS = "shards"  # in it, with the manifest of each shard of a plan
 
 STATUSES = ("started", "colorized", "already in color", "failed", "crashed")
 
@@ -114,12 +115,36 @@ def read_records(path: Path) -> Iterator[Record]:
     except FileNotFoundError:
         return
     with file:
-        for line in file:
-            try:
-                record = Record.from_line(line)
-            except (ValueError, TypeError, AttributeError):  # written while the power failed
-                continue
-            yield record
+        yield from parse_records(file)
 
 
-__all__ = ["FOLDER", "STATUSES", "Manifest", "Output", "Record", "read_records"]
+def parse_records(lines: Iterable[bytes]) -> Iterator[Record]:
+    """The records of lines of JSON, without those that were cut off."""
+    for line in lines:
+        try:
+            record = Record.from_line(line)
+        except (ValueError, TypeError, AttributeError):  # written while the power failed
+            continue
+        yield record
+
+
+def read_all(out: Path) -> Iterator[Record]:
+    """The last record of each result in the folder `out`: of runs without a plan, then shard by shard.
+
+    One manifest is held at a time. A result that runs with and without a plan have both made comes twice.
+    """
+    for path in (out / FOLDER / "manifest.jsonl", *sorted((out / FOLDER / SHARDS).glob("*.jsonl"))):
+        yield from {record.name: record for record in read_records(path)}.values()
+
+
+__all__ = [
+    "FOLDER",
+    "SHARDS",
+    "STATUSES",
+    "Manifest",
+    "Output",
+    "Record",
+    "parse_records",
+    "read_all",
+    "read_records",
+]

@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from modeling_chromagan.archive.manifest import Manifest, Output, Record
+from modeling_chromagan.archive.manifest import Manifest, Output, Record, read_all
 
 FULL = Record(
     "deep/a.png",
@@ -77,6 +77,19 @@ def test_a_record_that_does_not_fit_the_disk_is_an_error(tmp_path, monkeypatch):
         manifest.add(Record("b.png", "colorized", "b.tif"))
     assert manifest.path.read_bytes() == before
     assert set(manifest.records) == {FULL.name}
+
+
+def test_the_records_of_all_shards_are_read_one_manifest_at_a_time(tmp_path):
+    assert list(read_all(tmp_path)) == []
+    folder = tmp_path / ".chromagan"
+    for path, names in (("shards/00002", "d"), ("shards/00000", "bc"), ("manifest", "a"), ("shards/00001", "")):
+        manifest = Manifest(folder / f"{path}.jsonl")
+        for name in names:
+            manifest.add(Record(name, "started", name))
+            manifest.add(Record(name, "colorized", name))
+    (folder / "shards" / "00001.jsonl").write_bytes(b'{"name": "cut')
+    (folder / "shards" / "notes.txt").write_text("no manifest")
+    assert [(record.name, record.status) for record in read_all(tmp_path)] == [(name, "colorized") for name in "abcd"]
 
 
 def manifest_os():
