@@ -8,10 +8,12 @@ PICTURE_SUFFIXES = frozenset(
 
 # The suffixes of every output format; a new name gets the first one.
 SUFFIXES = {
-    "png": (".png",),
+    "png": (".png", ".apng"),
     "jpeg": (".jpg", ".jpeg", ".jpe", ".jfif"),
     "webp": (".webp",),
     "tiff": (".tif", ".tiff"),
+    "avif": (".avif",),
+    "jp2": (".jp2", ".jpx"),
 }
 OUTPUT_FORMATS = tuple(SUFFIXES)
 FORMAT_OF_SUFFIX = {suffix: name for name, suffixes in SUFFIXES.items() for suffix in suffixes}

@@ -1,0 +1,138 @@
+"""Pages, tags and EXIF folders of a TIFF."""
+
+import io
+from fractions import Fraction
+
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image, IptcImagePlugin
+from written_pages import IPTC, XMP, everything, exif_block, random_page
+
+from modeling_chromagan.archive import tiff_file
+from modeling_chromagan.archive.metadata import Metadata, Resolution
+from modeling_chromagan.archive.writing import encode_pages, write_pages
+from modeling_chromagan.image_saving import ImageSaveError
+
+
+def encode(*pages, layout: str = "single", **settings) -> bytes:
+    return encode_pages(pages, output_format="tiff", layout=layout, profile=b"", **settings)
+
+
+@pytest.fixture(params=["classic", "big"])
+def size(request, monkeypatch):
+    """Files that count as small, and as beyond 4 GB."""
+    if request.param == "big":
+        monkeypatch.setattr(tiff_file, "CLASSIC_LIMIT", 0)
+    return request.param
+
+
+@pytest.mark.parametrize("compression", ["lzw", "deflate", "none"])
+def test_pages_keep_size_depth_channels_and_metadata(size, compression):
+    pages = [
+        random_page((9, 11, 3), np.uint8, metadata=everything()),
+        random_page((7, 12, 4), np.uint16, metadata=Metadata(exif=exif_block("MM"))),
+        random_page((8, 10, 3), np.uint16, metadata=everything()),
+    ]
+    data = encode(*pages, layout="pages", compression=compression)
+    codes = {"lzw": 5, "deflate": 8, "none": 1}
+    with tifffile.TiffFile(io.BytesIO(data)) as file:
+        assert file.is_bigtiff == (size == "big")
+        for page, found in zip(pages, file.pages, strict=True):
+            np.testing.assert_array_equal(found.asarray(), page.pixels)
+            assert found.compression == codes[compression]
+            assert found.subfiletype == 2
+            exif = found.tags["ExifTag"].value
+            assert (exif["DateTimeOriginal"], exif["ExposureTime"]) == ("1936:01:02 03:04:05", (1, 125))
+    with Image.open(io.BytesIO(data)) as image:
+        for number, page in enumerate(pages):
+            image.seek(number)
+            image.load()
+            assert image.size == page.pixels.shape[1::-1]
+            exif = image.getexif()
+            assert (exif[270], exif[315]) == ("A view", "Somebody")
+            assert exif.get_ifd(34665)[37510] == b"ASCII\0\0\0note"
+            assert exif.get_ifd(34853) == {0: b"\2\3\0\0", 1: "N", 2: (52.0, 30.0, 1.5)}
+            assert exif.get_ifd(40965) == {1: "R98"}
+
+
+def test_what_a_scan_says_is_in_the_tags_that_readers_look_at():
+    with Image.open(io.BytesIO(encode(random_page(metadata=everything())))) as image:
+        image.load()
+        assert image.info["dpi"] == (300, 600)
+        assert image.info["xmp"] == XMP
+        assert IptcImagePlugin.getiptcinfo(image) == {(2, 5): IPTC[5:]}
+        assert not {305, 306} & set(image.tag_v2)  # no software and no time but those of the original
+    with tifffile.TiffFile(io.BytesIO(encode(random_page((3, 3, 4))))) as file:
+        assert file.pages[0].extrasamples == (tifffile.EXTRASAMPLE.UNASSALPHA,)
+        assert file.pages[0].subfiletype == 0
+
+
+@pytest.mark.parametrize(
+    ("resolution", "unit", "numbers"),
+    [
+        (Resolution(Fraction(118), Fraction(236, 3), "centimeter"), 3, [(118, 1), (236, 3)]),
+        (Resolution(Fraction(3, 2), Fraction(1), "none"), 1, [(3, 2), (1, 1)]),
+        (
+            Resolution(Fraction(300) + Fraction(1, 2**40), Fraction(10**10 + 1, 3 * 10**10), "inch"),
+            2,
+            [(300, 1), (1, 3)],
+        ),
+    ],
+)
+def test_resolution_is_exact_and_has_its_unit(resolution, unit, numbers):
+    with tifffile.TiffFile(io.BytesIO(encode(random_page(metadata=Metadata(resolution=resolution))))) as file:
+        tags = file.pages[0].tags
+        assert tags["ResolutionUnit"].value == unit
+        assert [tags["XResolution"].value, tags["YResolution"].value] == numbers
+
+
+def test_tags_about_other_pixels_are_not_taken_over():
+    exif = Image.Exif()
+    exif.update({256: 9999, 259: 7, 262: 6, 273: 8, 282: 72.0, 317: 1, 320: 5, 34675: b"profile", 315: "Somebody"})
+    page = random_page(metadata=Metadata(exif=exif.tobytes().removeprefix(b"Exif\0\0")))
+    with Image.open(io.BytesIO(encode(page))) as image:
+        np.testing.assert_array_equal(np.asarray(image), page.pixels)
+        assert image.getexif()[315] == "Somebody"
+
+
+@pytest.mark.parametrize("block", [b"nonsense", b"II*\0\xff\xff\0\0", exif_block()[:-20], b"II*\0\x08\0\0\0\x01\0"])
+def test_a_damaged_exif_block_is_an_error_and_no_file(tmp_path, block):
+    with pytest.raises(ImageSaveError, match="a: cannot be written: its EXIF is no block of TIFF tags"):
+        write_pages(
+            [random_page(metadata=Metadata(exif=block))],
+            tmp_path / "a",
+            output_format="tiff",
+            layout="single",
+            profile=b"",
+        )
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_folders_that_point_at_each_other_come_to_an_end():
+    # IFD 0 with an Exif folder that is IFD 0 again.
+    block = b"II*\0\x08\0\0\0" + b"\1\0" + b"\x69\x87\4\0\1\0\0\0\x08\0\0\0" + bytes(4)
+    assert tiff_file.read_tags(block) == (tiff_file.Tag(34665, 4, b"", ()),)
+
+
+def test_size_decides_between_tiff_and_bigtiff():
+    def is_big(**settings) -> bool:
+        return encode(random_page(), **settings)[2] == 43
+
+    assert not is_big()
+    assert is_big(pixels=1_400_000_000)  # 4.2 GB without compression
+    assert not is_big(pixels=1_000_000_000, compression="none")
+    assert is_big(pixels=1_000_000_000)  # noise grows by LZW
+
+
+def test_pages_that_grow_beyond_4_gb_unannounced_are_an_error(tmp_path, monkeypatch):
+    write = tifffile.TiffWriter.write
+
+    def write_far_out(self, *arguments, **settings):
+        self.filehandle.seek(2**32)
+        return write(self, *arguments, **settings)
+
+    monkeypatch.setattr(tifffile.TiffWriter, "write", write_far_out)
+    with pytest.raises(ImageSaveError, match="a: cannot be written: its pages take more than 4 GB"):
+        write_pages([random_page()], tmp_path / "a", output_format="tiff", layout="pages", profile=b"")
+    assert list(tmp_path.iterdir()) == []
