@@ -72,10 +72,13 @@ class UpBlock(GradientCheckpointingLayer):
         self.norm2 = nn.BatchNorm2d(out_channels)
 
     def forward(self, x: torch.Tensor, skip: torch.Tensor) -> torch.Tensor:
+        inplace = not torch.is_grad_enabled()  # nothing is kept for a backward pass
         lower = F.interpolate(self.lower(x), scale_factor=2.0, mode="bilinear")  # (B, out_channels, 2H, 2W)
-        x = F.relu(self.norm(lower + self.skip(skip)))  # (B, out_channels, 2H, 2W)
-        residual = self.norm2(self.conv2(F.relu(self.norm1(self.conv1(x)))))
-        return F.relu(x + residual)  # (B, out_channels, 2H, 2W)
+        lower += self.skip(skip)
+        x = F.relu(self.norm(lower), inplace)  # (B, out_channels, 2H, 2W)
+        residual = self.norm2(self.conv2(F.relu(self.norm1(self.conv1(x)), inplace)))
+        x = x.add_(residual) if inplace else x + residual
+        return F.relu(x, inplace)  # (B, out_channels, 2H, 2W)
 
     def fold_batch_norms(self) -> None:
         self.norm = fold_batch_norm(self.norm, self.lower, self.skip)  # of a sum; enlarging commutes with both
@@ -176,6 +179,7 @@ class LiteGenerator(GeneratorNetwork):
         for module in list(self.modules()):
             if isinstance(module, ConvNorm | UpBlock):
                 module.fold_batch_norms()
+        self.to(memory_format=torch.channels_last)  # the order of the trunk's features, or every call reorders weights
 
     def load_backbone_weights(self, tensors: dict[str, torch.Tensor]) -> None:
         """Fills trunk and class head from published EfficientNet-Lite weights (`imagenet_tensors` knows the names)."""

@@ -110,10 +110,18 @@ class ConvNorm(nn.Module):
         self.activation = activation
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        if self.padding:
-            x = F.pad(x, self.padding)
-        x = self.norm(self.conv(x))  # (B, out_channels, H/stride, W/stride)
-        return F.relu6(x) if self.activation else x
+        x = self.norm(self.convolve(x))  # (B, out_channels, H/stride, W/stride)
+        return F.relu6(x, inplace=not torch.is_grad_enabled()) if self.activation else x
+
+    def convolve(self, x: torch.Tensor) -> torch.Tensor:
+        if not self.padding:
+            return self.conv(x)
+        if torch.is_grad_enabled() or x.device.type != "cpu" or torch.compiler.is_compiling():
+            return self.conv(F.pad(x, self.padding))
+        # As much padding on all sides as after, and a row and a column of zeros before the kernel's weights: the same,
+        # without a copy of the features.
+        weight = F.pad(self.conv.weight, (1, 0, 1, 0))
+        return F.conv2d(x, weight, self.conv.bias, self.conv.stride, self.padding[1], groups=self.conv.groups)
 
     def fold_batch_norms(self) -> None:
         self.norm = fold_batch_norm(self.norm, self.conv)
@@ -135,7 +143,9 @@ class InvertedResidual(GradientCheckpointingLayer):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         narrow = self.project(self.depthwise(self.expand(x)))  # (B, out_channels, H/stride, W/stride)
-        return x + narrow if self.residual else narrow
+        if not self.residual:
+            return narrow
+        return x + narrow if torch.is_grad_enabled() else narrow.add_(x)
 
 
 class EfficientNetLite(nn.Module):

@@ -38,11 +38,13 @@ def test_features_come_at_five_strides():
     assert trunk.pooled(features[-1]).shape == (1, trunk.pooled_width)
 
 
+@pytest.mark.parametrize("gradients", [True, False], ids=["training", "inference"])
+@pytest.mark.parametrize("sides", [(8, 8), (7, 12)])
 @pytest.mark.parametrize(("kernel", "padding"), [(3, (0, 1, 0, 1)), (5, (1, 2, 1, 2))])
-def test_halving_pads_as_tensorflow_does(kernel, padding):
+def test_halving_pads_as_tensorflow_does(kernel, padding, sides, gradients):
     layer = ConvNorm(4, 4, kernel, stride=2, groups=4, activation=False).eval()
-    x = torch.rand(1, 4, 8, 8)
-    with torch.no_grad():
+    x = torch.rand(1, 4, *sides)
+    with torch.set_grad_enabled(gradients):
         expected = F.conv2d(F.pad(x, padding), layer.conv.weight, stride=2, groups=4) / (1 + 1e-3) ** 0.5
         torch.testing.assert_close(layer(x), expected)
 
