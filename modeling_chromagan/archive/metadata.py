@@ -1,7 +1,9 @@
 """What a picture file says besides its pixels, in one form for all formats."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
+
+CHOICES = ("keep", "minimal", "none")
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,8 @@ class Metadata:
     iptc: IPTC-IIM records, without the Photoshop wrapping. Empty where there are none.
     xmp: the packet, UTF-8. Empty where there is none.
     text: PNG text chunks but that of the XMP packet.
-    comment: of JPEG or GIF. Empty where there is none.
+    comment: of JPEG, GIF or JPEG 2000. Empty where there is none.
+    notes: what was damaged, or is not true of a colored picture any more, and was left out; one sentence each.
     """
 
     resolution: Resolution | None = None
@@ -43,3 +46,13 @@ class Metadata:
     xmp: bytes = b""
     text: tuple[TextEntry, ...] = ()
     comment: bytes = b""
+    notes: tuple[str, ...] = field(default=(), compare=False)
+
+
+def select(metadata: Metadata, keep: str) -> Metadata:
+    """What a result is to carry: "keep" everything, "minimal" the resolution (profiles travel elsewhere), "none"."""
+    if keep == "keep":
+        return metadata
+    if keep not in CHOICES:
+        raise ValueError(f"metadata must be one of {', '.join(CHOICES)}, got {keep!r}")
+    return Metadata(resolution=metadata.resolution if keep == "minimal" else None)
