@@ -109,18 +109,19 @@ def lab_to_rgb8(lab: torch.Tensor) -> torch.Tensor:
     _require_three_channels(lab, "lab")
     lightness, a, b = lab.detach().float().unbind(-3)
     _require_finite(lightness, a, b)
-    return torch.stack(chroma_to_rgb8(luminance_target(lightness_to_gray(lightness)), a, b), dim=-3)
+    return torch.stack(chroma_to_rgb8(luminance_target(lightness_to_gray(lightness)), a, b), dim=-3).byte()
 
 
 class LuminanceTarget(NamedTuple):
-    """What `chroma_to_rgb8` needs to know of the luminance, four float32 planes of one shape.
+    """What `chroma_to_rgb8` needs to know of the luminance, five float32 planes of one shape.
 
-    `root` is f(Y) of the Lab formulas, `luminance` the linear-light Y in 0..1, `lowest` and `highest` the Y half an
-    8-bit step of sRGB-coded gray below and above it. It depends on the gray alone: pictures of 256 or 65,536 gray
-    levels look it up.
+    `root` is f(Y) of the Lab formulas, `neutral` what it gives back as Y in single precision, `luminance` the
+    linear-light Y in 0..1, `lowest` and `highest` the Y half an 8-bit step of sRGB-coded gray below and above it. It
+    depends on the gray alone: pictures of 256 or 65,536 gray levels look it up.
     """
 
     root: torch.Tensor
+    neutral: torch.Tensor
     luminance: torch.Tensor
     lowest: torch.Tensor
     highest: torch.Tensor
@@ -133,11 +134,12 @@ def luminance_target(gray: torch.Tensor) -> LuminanceTarget:
     # A little inside of the half step, so that whoever measures in single precision agrees.
     half_step = 0.4999 / 255.0
     lowest, highest = _srgb_to_linear(gray - half_step), _srgb_to_linear(gray + half_step)
-    return LuminanceTarget(*(plane.float() for plane in (_lab_root(luminance), luminance, lowest, highest)))
+    root = _lab_root(luminance).float()
+    return LuminanceTarget(root, _lab_unroot(root), *(plane.float() for plane in (luminance, lowest, highest)))
 
 
 def chroma_to_rgb8(target: LuminanceTarget, a: torch.Tensor, b: torch.Tensor) -> tuple[torch.Tensor, ...]:
-    """Give gray pixels the Lab chroma `a`, `b`: three uint8 planes of sRGB that keep the luminance.
+    """Give gray pixels the Lab chroma `a`, `b`: three int32 planes of 8-bit sRGB that keep the luminance.
 
     All planes have one shape, `a` and `b` are float32 in Lab units. Colors outside sRGB lose chroma at constant L and
     hue angle, to within 1/4096 no more than needed. Every channel is rounded to the nearest of its 256 levels; where
@@ -146,26 +148,28 @@ def chroma_to_rgb8(target: LuminanceTarget, a: torch.Tensor, b: torch.Tensor) ->
     is (g, g, g) where a = b = 0. Only sums, products and look-ups, so that a pixel's result depends on nothing but the
     pixel.
     """
-    linear = _root_to_linear(target.root, target.luminance, a, b)
-    outside = _positions(_is_outside(*linear))
+    linear = _chroma_to_linear(target, a, b)
+    lowest, highest = _ends(*linear)
+    outside = _positions_beyond(lowest, -_GAMUT_TOLERANCE, highest, 1.0 + _GAMUT_TOLERANCE)
     if len(outside):
-        root, luminance, a, b = (_picked(plane, outside) for plane in (target.root, target.luminance, a, b))
-        scale = _gamut_scale(root, luminance, a, b)
-        for channel, fitted in zip(linear, _root_to_linear(root, luminance, a * scale, b * scale), strict=True):
-            channel.view(-1).index_copy_(0, outside, fitted)
-    nearest = tuple(_nearest_level(channel) for channel in linear)
-    rounded = sum(
-        look_up(_LEVEL_TO_LINEAR, level).mul_(weight) for level, weight in zip(nearest, LUMINANCE_WEIGHTS, strict=True)
-    )
-    missed = _positions((rounded < target.lowest) | (rounded > target.highest))
+        target_outside = LuminanceTarget(*(_picked(plane, outside) for plane in target))
+        a, b = _picked(a, outside), _picked(b, outside)
+        scale = _gamut_scale(target_outside, a, b)
+        fitted = _chroma_to_linear(target_outside, a * scale, b * scale)
+        for channel, plane in zip(linear, fitted, strict=True):
+            channel.view(-1).index_copy_(0, outside, plane)
+    nearest = [_nearest_level(channel) for channel in linear]
+    red, green, blue = (look_up(table, level) for table, level in zip(_LEVEL_TO_LUMINANCE, nearest, strict=True))
+    rounded = red.add_(green).add_(blue)
+    missed = _positions_beyond(rounded, target.lowest, rounded, target.highest)
     if len(missed):
         neighbors = _neighbor_keeping_luminance(
             *(torch.stack([_picked(plane, missed) for plane in planes]) for planes in (linear, nearest)),
-            *(_picked(plane, missed) for plane in target[1:]),
+            *(_picked(plane, missed) for plane in (target.luminance, target.lowest, target.highest)),
         )
         for level, neighbor in zip(nearest, neighbors, strict=True):
             level.view(-1).index_copy_(0, missed, neighbor)
-    return tuple(level.byte() for level in nearest)
+    return tuple(nearest)
 
 
 def encode_luminance(lightness: torch.Tensor, encoding: str) -> torch.Tensor:
@@ -287,19 +291,31 @@ def _lab_unroot(root: torch.Tensor) -> torch.Tensor:
 
 def _lab_to_linear(lightness: torch.Tensor, a: torch.Tensor, b: torch.Tensor) -> tuple[torch.Tensor, ...]:
     root = (lightness + 16.0) / 116.0
-    return _root_to_linear(root, _lab_unroot(root), a, b)
+    luminance = _lab_unroot(root)
+    return _add_chroma(root, luminance, luminance, luminance * ((a != 0) | (b != 0)), a, b)
 
 
-def _root_to_linear(
-    root: torch.Tensor, luminance: torch.Tensor, a: torch.Tensor, b: torch.Tensor
+def _chroma_to_linear(target: LuminanceTarget, a: torch.Tensor, b: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    """Linear-light red, green and blue, equal to the bit where a = b = 0."""
+    tinted = target.luminance
+    if torch.count_nonzero(a) < a.numel():
+        tinted = tinted * ((a != 0) | (b != 0))
+    return _add_chroma(target.root, target.neutral, target.luminance, tinted, a, b)
+
+
+def _add_chroma(
+    root: torch.Tensor,
+    neutral: torch.Tensor,
+    luminance: torch.Tensor,
+    tinted: torch.Tensor,
+    a: torch.Tensor,
+    b: torch.Tensor,
 ) -> tuple[torch.Tensor, ...]:
-    """Linear-light red, green and blue from f(Y), Y and chroma, equal to the bit where a = b = 0."""
+    """Linear-light red, green and blue from f(Y), Y and chroma; `tinted` is Y where there is chroma, 0 elsewhere."""
     # Written as gray plus what a and b add, so that nothing is added where they are zero.
-    neutral = _lab_unroot(root)
-    excess_x = (_lab_unroot(root.add(a, alpha=1.0 / 500.0)) - neutral).mul_(WHITE[0])
-    excess_z = (_lab_unroot(root.sub(b, alpha=1.0 / 200.0)) - neutral).mul_(WHITE[2])
+    excess_x = _lab_unroot(root.add(a, alpha=1.0 / 500.0)).sub_(neutral).mul_(WHITE[0])
+    excess_z = _lab_unroot(root.sub(b, alpha=1.0 / 200.0)).sub_(neutral).mul_(WHITE[2])
     # The matrix' own white differs from WHITE in the fifth digit; gray is exempt from that tint.
-    tinted = luminance * ((a != 0) | (b != 0))
     return tuple(
         luminance.add(excess_x, alpha=row[0]).add_(excess_z, alpha=row[2]).add_(tinted, alpha=_dot(row, WHITE) - 1.0)
         for row in XYZ_TO_RGB
@@ -313,26 +329,29 @@ def _dot(row: tuple[float, ...], column: tuple[float, ...]) -> float:
 _GAMUT_TOLERANCE = 1e-6  # in linear light; rounding alone takes white this far outside
 
 
-def _is_outside(red: torch.Tensor, green: torch.Tensor, blue: torch.Tensor) -> torch.Tensor:
-    """Mask of linear-light colors outside sRGB."""
-    lowest = torch.minimum(torch.minimum(red, green), blue)
-    highest = torch.maximum(torch.maximum(red, green), blue)
-    return (lowest < -_GAMUT_TOLERANCE) | (highest > 1.0 + _GAMUT_TOLERANCE)
+def _ends(red: torch.Tensor, green: torch.Tensor, blue: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """The lowest and the highest channel of every pixel."""
+    return torch.minimum(torch.minimum(red, green), blue), torch.maximum(torch.maximum(red, green), blue)
 
 
-def _gamut_scale(root: torch.Tensor, luminance: torch.Tensor, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-    """The factors in 0..1, by bisection, that bring the chroma of colors outside sRGB just inside."""
+def _gamut_scale(target: LuminanceTarget, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    """The factors in 0..1, (N,), that bring the chroma of colors outside sRGB (N,) just inside.
+
+    By bisection, two halvings at a time: the quarters of what is left are tried together, as (3, N).
+    """
     scale = torch.zeros_like(a)
-    step = 0.5
-    while len(scale) and step >= 1.0 / 4096.0:
-        candidate = scale + step
-        outside = _is_outside(*_root_to_linear(root, luminance, a * candidate, b * candidate))
-        scale = torch.where(outside, scale, candidate)
-        step /= 2.0
+    quarter = 0.25
+    while quarter >= 1.0 / 4096.0:
+        candidates = scale + torch.tensor([[quarter], [2.0 * quarter], [3.0 * quarter]], device=a.device)
+        lowest, highest = _ends(*_chroma_to_linear(target, a * candidates, b * candidates))
+        first, second, third = ((lowest >= -_GAMUT_TOLERANCE) & (highest <= 1.0 + _GAMUT_TOLERANCE)).float()
+        scale.add_(torch.lerp(first, third + 2.0, second), alpha=quarter)
+        quarter /= 4.0
     return scale
 
 
 _LEVEL_TO_LINEAR = _srgb_to_linear(torch.arange(256, dtype=torch.float64, device="cpu") / 255.0).float()
+_LEVEL_TO_LUMINANCE = [_LEVEL_TO_LINEAR * weight for weight in LUMINANCE_WEIGHTS]
 # The nearest level of linear light in steps of 1 / 65535, fine enough to miss by 0.05 of a level at most.
 _LINEAR_TO_LEVEL = (
     _linear_to_srgb(torch.arange(65536, dtype=torch.float64, device="cpu") / 65535.0).mul_(255.0).round_().int()
@@ -342,8 +361,19 @@ _LINEAR_TO_LEVEL = (
 # `index_select` and `index_copy_` where indexing would do: on CPUs they are faster, and do not wait for other threads.
 
 
-def _positions(mask: torch.Tensor) -> torch.Tensor:
-    return mask.flatten().nonzero().squeeze(1)
+def _positions_beyond(
+    low: torch.Tensor, lowest: float | torch.Tensor, high: torch.Tensor, highest: float | torch.Tensor
+) -> torch.Tensor:
+    """The positions in the flattened planes where `low` is below `lowest` or `high` above `highest`."""
+    if low.device.type != "cpu":
+        return ((low < lowest) | (high > highest)).flatten().nonzero().squeeze(1)
+    # NumPy compares ten times as fast as torch, and looks for the few positions four times as fast.
+    low, lowest, high, highest = (
+        plane.numpy() if isinstance(plane, torch.Tensor) else plane for plane in (low, lowest, high, highest)
+    )
+    beyond = np.less(low, lowest)
+    beyond |= np.greater(high, highest)
+    return torch.from_numpy(np.flatnonzero(beyond))
 
 
 def _picked(plane: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
@@ -356,7 +386,7 @@ def look_up(table: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
 
 
 def _nearest_level(linear: torch.Tensor) -> torch.Tensor:
-    return look_up(_LINEAR_TO_LEVEL, linear.mul(65535.0).add_(0.5).clamp_(0.0, 65535.0).int())
+    return look_up(_LINEAR_TO_LEVEL, linear.mul(65535.0).add_(0.5).int())
 
 
 def _neighbor_keeping_luminance(
