@@ -26,8 +26,12 @@ class ImageLoadError(UserError, ValueError):
         self.reason = reason
 
     def __str__(self) -> str:
-        line = f"{self.name}: {self.reason}"
-        return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in line)
+        return printable(f"{self.name}: {self.reason}")
+
+
+def printable(text: str) -> str:
+    """A text on one line that any terminal shows: what is not to be seen (line ends, lone bytes) as its number."""
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
 
 
 def one_line(error: object, length: int | None = None) -> str:
@@ -45,4 +49,4 @@ def first_line(error: BaseException) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
-__all__ = ["ImageLoadError", "SettingError", "UserError", "WeightsError", "first_line", "one_line"]
+__all__ = ["ImageLoadError", "SettingError", "UserError", "WeightsError", "first_line", "one_line", "printable"]

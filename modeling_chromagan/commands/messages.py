@@ -2,63 +2,145 @@
 
 import contextlib
 import sys
+import time
 import warnings
+from collections import Counter, deque
 from collections.abc import Iterator
+from typing import TYPE_CHECKING, TextIO
 
-from ..errors import one_line
+from ..archive.summary import duration
+from ..errors import one_line, printable
+
+if TYPE_CHECKING:
+    from ..archive.engine import Done
+
+LINE_EVERY = 60  # seconds between two lines of progress where there is no terminal
+
+
+class Progress:
+    """How far something has come: a bar with the time left on a terminal, a line now and then elsewhere; on stderr."""
+
+    def __init__(self, total: int, unit: str, *, quiet: bool):
+        self.total, self.unit, self.quiet = total, unit, quiet
+        self.done = 0
+        self.bar = None
+        self.points = deque([(time.monotonic(), 0)], maxlen=10)  # when a line was due, and what was done by then
+        if not quiet and sys.stderr.isatty():
+            from tqdm import tqdm
+
+            layout = "{percentage:3.0f} % |{bar}| {n:,} of {total:,} {unit}, {remaining} left"
+            self.bar = tqdm(total=total, unit=unit, bar_format=layout, dynamic_ncols=True, smoothing=0.05)
+
+    def advance(self) -> None:
+        """Counts one more."""
+        self.done += 1
+        if self.bar is not None:
+            self.bar.update()
+        elif not self.quiet and (now := time.monotonic()) - self.points[-1][0] >= LINE_EVERY:
+            began, before = self.points[0]
+            left = (now - began) / (self.done - before) * (self.total - self.done)
+            self.points.append((now, self.done))
+            self.say(f"{self.done:,} of {self.total:,} {self.unit}, {duration(left)} left")
+
+    def say(self, line: str, file: TextIO | None = None) -> None:
+        """Prints a line above the bar; to stderr if no file is named."""
+        if self.bar is None:
+            print_line(line, file or sys.stderr)
+        else:
+            with self.bar.external_write_mode(file or sys.stderr):
+                print_line(line, file or sys.stderr)
+
+    def close(self) -> None:
+        """Leaves the bar as it is."""
+        if self.bar is not None:
+            self.bar.close()
 
 
 class Report:
-    """What the user sees of a run: errors, notes, a progress bar on terminals, and one line at the end."""
+    """What the user sees of a run: errors, notes, progress, and one line at the end.
 
-    def __init__(self, quiet: bool):
-        self.quiet = quiet
-        self.colorized = 0
-        self.failed = 0
-        self.bar = None
+    With `as_json` there is a line of JSON for every file on stdout instead, and errors and progress on stderr.
+    """
+
+    def __init__(self, quiet: bool, as_json: bool = False):
+        self.quiet, self.as_json = quiet, as_json
+        self.counts: Counter[str] = Counter()
+        self._progress = Progress(0, "", quiet=True)
+
+    @property
+    def failed(self) -> int:
+        """How many files have no result because of an error."""
+        return self.counts["failed"] + self.counts["crashed"]
 
     @contextlib.contextmanager
     def progress(self, total: int) -> Iterator[None]:
-        """Inside it, a progress bar on stderr, if that is a terminal."""
-        if self.quiet or not sys.stderr.isatty():
+        """Inside it, the progress is shown on stderr."""
+        self._progress = Progress(total, "pictures", quiet=self.quiet)
+        try:
             yield
-            return
-        from tqdm import tqdm
+        finally:
+            self._progress.close()
+            self._progress = Progress(0, "", quiet=True)
 
-        with tqdm(total=total, unit=" pictures") as self.bar:
-            yield
-        self.bar = None
+    def add(self, done: "Done") -> None:
+        """Counts what became of a file, and says what the user has to know of it."""
+        self.counts[done.status] += 1
+        source, record = done.task.source, done.record
+        if self.as_json:
+            from ..archive.json_lines import json_line
+
+            print(json_line(done), flush=True)
+        if record is not None and done.status == "failed":
+            self._progress.say(f"error: {record.reason}")
+        elif record is not None and done.status == "crashed":
+            self._progress.say(f"error: {source}: {record.reason}; --retry-failed tries it once more")
+        elif done.decision.work and not self.as_json:
+            if done.decision.remark:
+                self.note(f"{source}: {done.decision.remark}")
+            if done.status == "already in color":
+                self.note(f"{source}: is in color already, and left alone")
+            for note in record.notes if record is not None else ():
+                self.note(f"{source}: {note}")
+        self._progress.advance()
 
     def fail(self, line: str) -> None:
         """Counts a failure and names it."""
-        self.failed += 1
-        self._print(f"error: {line}")
-        self._advance()
+        self.counts["failed"] += 1
+        if self.as_json:
+            from ..archive.json_lines import failure_line
+
+            print(failure_line(line), flush=True)
+        self._progress.say(f"error: {line}")
+        self._progress.advance()
 
     def note(self, line: str) -> None:
         """Says something about a picture that is no failure."""
         if not self.quiet:
-            self._print(f"note: {line}")
+            self._progress.say(f"note: {line}")
 
     def finish(self) -> None:
         """Counts a picture that is colorized and written."""
-        self.colorized += 1
-        self._advance()
+        self.counts["colorized"] += 1
+        self._progress.advance()
 
-    def summarize(self, kept: int, not_pictures: int) -> None:
-        """Prints the counts, to stdout."""
-        if not self.quiet:
-            print(f"{self.colorized} colorized, {kept} kept, {self.failed} failed, {not_pictures} not pictures")
+    def summarize(self, *, not_pictures: int, kept: int = 0) -> None:
+        """Prints the counts, to stdout; beside JSON to stderr."""
+        if self.quiet:
+            return
+        self.counts["kept"] += kept
+        line = ", ".join(f"{self.counts[status]} {status}" for status in ("colorized", "kept", "failed"))
+        line += f", {not_pictures} not pictures"
+        for status in ("already in color", "crashed"):
+            line += f", {self.counts[status]} {status}" if self.counts[status] else ""
+        print_line(line, sys.stderr if self.as_json else sys.stdout)
 
-    def _advance(self) -> None:
-        if self.bar is not None:
-            self.bar.update()
 
-    def _print(self, line: str) -> None:
-        if self.bar is None:
-            print(one_line(line), file=sys.stderr, flush=True)
-        else:
-            self.bar.write(one_line(line), file=sys.stderr)
+def print_line(line: str, file: TextIO | None = None) -> None:
+    """Prints a text as one line that any terminal shows; what its encoding lacks, as a number."""
+    file = file or sys.stdout
+    encoding = getattr(file, "encoding", None) or "utf-8"
+    text = printable(one_line(line)).encode(encoding, "backslashreplace").decode(encoding)
+    print(text, file=file, flush=True)
 
 
 @contextlib.contextmanager

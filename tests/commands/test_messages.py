@@ -1,9 +1,20 @@
 """What a command says: notes, errors, progress, and nothing that libraries say."""
 
+import io
+import json
 import sys
+import time
+from pathlib import Path
 
+import pytest
 from picture_files import write_picture
 from PIL import Image
+
+from modeling_chromagan.archive.decision import Decision
+from modeling_chromagan.archive.engine import Done
+from modeling_chromagan.archive.manifest import Record
+from modeling_chromagan.archive.output_plan import Task
+from modeling_chromagan.commands.messages import Progress, Report, print_line
 
 
 def test_notes_are_one_line_each_and_quiet_has_none(run, tmp_path):
@@ -35,7 +46,7 @@ def test_a_terminal_gets_a_progress_bar(run, tmp_path, monkeypatch):
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
     code, _, err = run(tmp_path / "in", "-o", tmp_path / "out")
     assert code == 1
-    assert "3/3" in err[-1]
+    assert "3 of 3 pictures, 00:00 left" in err[-1]
     assert sum("error: " in line for line in err) == 1
     assert run(tmp_path / "in", "-o", tmp_path / "out", "--overwrite", "--quiet")[2] == [
         line for line in err if line.startswith("error: ")
@@ -49,3 +60,78 @@ def test_libraries_talk_as_before_once_the_command_is_done(run, tmp_path):
     before = logging.get_verbosity(), logging.is_progress_bar_enabled()
     assert run(tmp_path / "a.png", "-o", tmp_path / "out")[0] == 0
     assert (logging.get_verbosity(), logging.is_progress_bar_enabled()) == before
+
+
+def test_a_log_gets_a_line_now_and_then_with_the_time_left(capsys, monkeypatch):
+    now = 0.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    for quiet in (True, False):
+        progress = Progress(50_000, "pictures", quiet=quiet)
+        for _ in range(1200):
+            now += 0.5
+            progress.advance()
+        for _ in range(600):  # the rate is that of the last minutes
+            now += 2
+            progress.advance()
+        progress.close()
+        lines = capsys.readouterr().err.splitlines()
+        assert len(lines) == (0 if quiet else 30)
+    assert lines[9] == "1,200 of 50,000 pictures, 6 h 46 min left"
+    assert lines[-1] == "1,800 of 50,000 pictures, 1 d 2 h left"
+
+
+def done(status, **what):
+    record = Record("a.png", status, "in/a.png", **what)
+    return Done(Task(Path("in/a.png"), "a.png"), Decision(True, "new", remark=what.pop("remark", "")), record)
+
+
+KEPT = Done(
+    Task(Path("in/b.png"), "b.png"), Decision(False, "same as before"), Record("b.png", "colorized", "in/b.png")
+)
+ENDS = [
+    done("colorized", notes=("IPTC is left out",)),
+    KEPT,
+    done("failed", reason="in/a.png: damaged"),
+    done("already in color"),
+    done("crashed", reason="the program ended 5 times while at it"),
+]
+
+
+def test_what_became_of_a_file_is_counted_and_said(capsys):
+    report = Report(quiet=False)
+    for end in ENDS:
+        report.add(end)
+    report.summarize(not_pictures=2)
+    captured = capsys.readouterr()
+    assert captured.err.splitlines() == [
+        "note: in/a.png: IPTC is left out",
+        "error: in/a.png: damaged",
+        "note: in/a.png: is in color already, and left alone",
+        "error: in/a.png: the program ended 5 times while at it; --retry-failed tries it once more",
+    ]
+    assert captured.out == "1 colorized, 1 kept, 1 failed, 2 not pictures, 1 already in color, 1 crashed\n"
+    assert report.failed == 2
+
+
+def test_other_programs_get_a_line_for_every_file_and_nothing_else(capsys):
+    report = Report(quiet=False, as_json=True)
+    for end in ENDS:
+        report.add(end)
+    report.fail("in/gone.png: there is no such file or folder")
+    report.summarize(not_pictures=0)
+    captured = capsys.readouterr()
+    lines = [json.loads(line) for line in captured.out.splitlines()]
+    statuses = ["colorized", "kept", "failed", "already in color", "crashed", "failed"]
+    assert [line["status"] for line in lines] == statuses
+    assert (lines[-1]["input"], lines[-1]["reason"]) == ("", "in/gone.png: there is no such file or folder")
+    assert (
+        captured.err.splitlines()[-1] == "1 colorized, 1 kept, 2 failed, 0 not pictures, 1 already in color, 1 crashed"
+    )
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "ascii", "cp1252"])
+def test_any_name_can_be_printed_anywhere(encoding):
+    stream = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
+    print_line("a\udcff\x1b[31m\u65e5.png", stream)
+    shown = "\u65e5" if encoding == "utf-8" else "\\u65e5"
+    assert stream.buffer.getvalue().decode(encoding) == f"a\\udcff\\x1b[31m{shown}.png\n"
