@@ -1,0 +1,64 @@
+"""Whether results and inputs are still what was recorded, by their SHA-256."""
+
+import hashlib
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from .local_store import LocalStore
+from .manifest import Record
+
+# What is found of a result, and of an input.
+RESULT_STATES = ("whole", "edited", "gone", "unreadable")
+INPUT_STATES = ("unchanged", "changed", "not found", "unreadable")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What was found of the files of one record.
+
+    results: names of outputs -> one of `RESULT_STATES`; empty where nobody looked.
+    source: one of `INPUT_STATES`; "" where nobody looked, or no hash was recorded.
+    """
+
+    record: Record
+    results: dict[str, str] = field(default_factory=dict)
+    source: str = ""
+
+
+def verify(record: Record, store: LocalStore) -> Finding:
+    """Reads every result of a record, and its input where it can be found."""
+    results = {output.name: state_of_result(store, output.name, output.sha256) for output in record.outputs}
+    return Finding(record, results, state_of_input(record))
+
+
+def state_of_result(store: LocalStore, name: str, sha256: str) -> str:
+    """One of `RESULT_STATES`."""
+    try:
+        if not store.is_file(name):
+            return "gone"
+        return "whole" if store.hash(name) == sha256 else "edited"
+    except FileNotFoundError:
+        return "gone"
+    except OSError:
+        return "unreadable"
+
+
+def state_of_input(record: Record) -> str:
+    """One of `INPUT_STATES`; "" where no hash was recorded."""
+    if not record.input_sha256:
+        return ""
+    path = Path(record.input)
+    try:
+        if not os.path.isfile(path):  # a named pipe would wait for its writer
+            return "not found"
+        with path.open("rb") as file:
+            same = hashlib.file_digest(file, "sha256").hexdigest() == record.input_sha256
+        return "unchanged" if same else "changed"
+    except FileNotFoundError:
+        return "not found"
+    except OSError:
+        return "unreadable"
+
+
+__all__ = ["INPUT_STATES", "RESULT_STATES", "Finding", "verify"]

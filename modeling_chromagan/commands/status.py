@@ -1,0 +1,137 @@
+"""`chromagan status`: what has become of the files of a run, now or while it goes on."""
+
+import argparse
+import json
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from ..archive.local_store import LocalStore
+from ..archive.manifest import FOLDER, Record, read_all
+from ..archive.report import check_report, write_report
+from ..archive.run_lock import running
+from ..archive.summary import PROBLEMS, Summary, duration, reason_of
+from ..archive.verification import INPUT_STATES, RESULT_STATES, Finding, verify
+from ..errors import SettingError, printable
+from .messages import Progress, print_line
+
+
+def add_status_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the options of `chromagan status`."""
+    parser.description = (
+        "Counts what has become of the files of a run, and names what failed. Nothing is changed, and the run may be "
+        "going on."
+    )
+    parser.epilog = (
+        "Exit code: 0 all that was begun is done, and with --verify whole; 1 something failed, was not finished, is "
+        "gone or edited; 2 wrong usage, or no run has written into OUT; 130 interrupted."
+    )
+    add = parser.add_argument
+    add("out", type=Path, metavar="OUT", help="folder of the results")
+    add("--verify", action="store_true", help="read all results, and inputs that are there, and compare their SHA-256")
+    add("--report", type=Path, metavar="FILE", help="write a report: FILE.csv, or FILE.html with small pictures")
+    add("--json", action="store_true", help="print one JSON object instead of lines")
+
+
+def run_status(options: argparse.Namespace) -> int:
+    """Runs `chromagan status` and returns its exit code."""
+    if options.report is not None:
+        check_report(options.report)
+    if next(read_all(options.out), None) is None:
+        raise SettingError(f"{options.out}: no run has written into it; {options.out / FOLDER} has no records")
+    status = Status(options)
+    if options.report is not None:
+        write_report(read_all(options.out), options.report, options.out, status.look)
+    else:
+        for record in read_all(options.out):
+            status.look(record)
+    status.end()
+    return 0 if status.is_whole else 1
+
+
+class Status:
+    """Counts records one by one, and prints what is the matter with them."""
+
+    def __init__(self, options: argparse.Namespace):
+        self.out, self.verify, self.as_json = options.out, options.verify, options.json
+        self.store = LocalStore(options.out)
+        self.running = running(options.out)
+        self.summary = Summary()
+        self.results: Counter[str] = Counter()
+        self.inputs: Counter[str] = Counter()
+        self.problems: list[dict[str, str]] = []
+        many = sum(1 for _ in read_all(options.out)) if options.verify else 0
+        self.progress = Progress(many, "files", quiet=not options.verify)
+
+    def look(self, record: Record) -> Finding:
+        """Counts a record, and what is found of its files."""
+        self.summary.add(record)
+        if record.status in PROBLEMS and not (record.status == "started" and self.running):
+            self.say("unfinished" if record.status == "started" else record.status, record.input, reason_of(record))
+        finding = verify(record, self.store) if self.verify else Finding(record)
+        for name, state in finding.results.items():
+            self.results[state] += 1
+            if state != "whole":
+                self.say(state, str(self.out / name))
+        if finding.source:
+            self.inputs[finding.source] += 1
+            if finding.source in ("changed", "unreadable"):
+                self.say(finding.source, record.input)
+        self.progress.advance()
+        return finding
+
+    def say(self, state: str, name: str, reason: str = "") -> None:
+        """Says what is the matter with a file."""
+        if self.as_json:
+            self.problems.append({"file": name, "state": state, "reason": reason})
+        else:
+            self.progress.say(": ".join(filter(None, (state, printable(name), reason))), sys.stdout)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether there is nothing to do again."""
+        return self.summary.is_done and self.results.total() == self.results["whole"] and not self.inputs["changed"]
+
+    def end(self) -> None:
+        """Prints the counts, and how to go on."""
+        self.progress.close()
+        if self.as_json:
+            print(json.dumps(self.as_values()))
+            return
+        summary = self.summary
+        print_line(f"{self.out}: {summary.in_words()}")
+        if summary.seconds:
+            each = summary.seconds / summary.counts["colorized"]
+            print_line(f"{duration(summary.seconds)} of work, {each:.1f} s a file")
+        if self.verify:
+            print_line(f"results: {in_words(self.results, RESULT_STATES)}")
+            print_line(f"inputs: {in_words(self.inputs, INPUT_STATES)}")
+        if self.running:
+            print_line(f"{self.running} is writing into it")
+        for line in self.advice():
+            print_line(line)
+
+    def advice(self) -> Iterator[str]:
+        """How to go on."""
+        counts = self.summary.counts
+        if counts["failed"] or counts["crashed"]:
+            yield "to go on: chromagan colorize --retry-failed tries again what failed or crashed, and nothing else"
+        if (counts["started"] and not self.running) or self.results["gone"] or self.inputs["changed"]:
+            yield "to go on: the same chromagan colorize again makes what is unfinished, gone or no longer up to date"
+        if self.results["edited"]:
+            yield "edited results are kept; chromagan colorize --overwrite replaces them"
+
+    def as_values(self) -> dict[str, Any]:
+        """All of it for other programs."""
+        values = {**self.summary.as_values(), "running": bool(self.running), "problems": self.problems}
+        if self.verify:
+            values["results"] = {state: self.results[state] for state in RESULT_STATES}
+            values["inputs"] = {state: self.inputs[state] for state in INPUT_STATES}
+        return values
+
+
+def in_words(counts: Counter[str], states: tuple[str, ...]) -> str:
+    """Counts on one line, without those that are zero but the first."""
+    return ", ".join(f"{counts[state]:,} {state}" for state in states if counts[state] or state == states[0])

@@ -1,0 +1,50 @@
+"""Small pictures for reports."""
+
+import io
+
+import numpy as np
+import pytest
+from encoded_pictures import gamma_curve, srgb_primaries
+from picture_files import write_picture
+from PIL import Image
+
+from modeling_chromagan.archive.thumbnails import thumbnail_after, thumbnail_before
+
+
+def pixels(data: bytes) -> np.ndarray:
+    with Image.open(io.BytesIO(data)) as picture:
+        assert picture.format == "JPEG"
+        return np.asarray(picture, np.int16)
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.jpg", "a.tif", "a.webp", "a.jp2", "a.avif"])
+def test_both_are_small_and_look_like_the_picture(tmp_path, name):
+    gray = write_picture(tmp_path / "gray.png", 300, 400)
+    before = pixels(thumbnail_before(tmp_path / "gray.png"))
+    assert before.shape == (120, 160)
+    assert abs(before.mean() - gray.mean()) < 2
+    Image.new("RGB", (400, 300), (200, 120, 40)).save(tmp_path / name)
+    after = pixels(thumbnail_after(tmp_path / name))
+    assert after.shape == (120, 160, 3)
+    np.testing.assert_allclose(after[60, 80], (200, 120, 40), atol=4)
+
+
+def test_a_wide_space_is_shown_in_srgb(tmp_path):
+    linear = srgb_primaries(gamma_curve(1))
+    Image.new("RGB", (40, 30), (60, 60, 60)).save(tmp_path / "a.png", icc_profile=linear)
+    Image.new("RGB", (40, 30), (60, 60, 60)).save(tmp_path / "b.png")
+    assert pixels(thumbnail_after(tmp_path / "a.png")).mean() > pixels(thumbnail_after(tmp_path / "b.png")).mean() + 40
+
+
+def test_what_is_transparent_lies_on_gray(tmp_path):
+    Image.new("RGBA", (40, 30), (255, 0, 0, 0)).save(tmp_path / "a.png")
+    Image.new("LA", (40, 30), (255, 0)).save(tmp_path / "b.png")
+    assert np.abs(pixels(thumbnail_after(tmp_path / "a.png")) - 128).max() <= 2
+    assert np.abs(pixels(thumbnail_before(tmp_path / "b.png")) - 128).max() <= 2
+
+
+def test_what_cannot_be_read_has_none(tmp_path):
+    (tmp_path / "damaged.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    for name in ("damaged.png", "gone.png"):
+        assert thumbnail_before(tmp_path / name) is None
+        assert thumbnail_after(tmp_path / name) is None

@@ -1,0 +1,123 @@
+"""`chromagan status` as users meet it."""
+
+import json
+from dataclasses import replace
+
+import pytest
+from archived_results import colorized, record_all
+
+from modeling_chromagan import cli
+from modeling_chromagan.archive.manifest import Manifest, Record
+from modeling_chromagan.archive.run_lock import lock_run
+
+
+@pytest.fixture
+def status(capsys):
+    def status(*arguments):
+        code = cli.main(["status", *map(str, arguments)])
+        captured = capsys.readouterr()
+        return code, captured.out.splitlines(), captured.err.splitlines()
+
+    return status
+
+
+def test_a_run_that_is_done_is_two_lines(tmp_path, status):
+    out = record_all(tmp_path, colorized(tmp_path, "a.png"), colorized(tmp_path, "b.png", pictures=3))
+    counts = f"{out}: 2 colorized (4 pictures), 0 failed"
+    assert status(out) == (0, [counts, "3 s of work, 1.5 s a file"], [])
+    code, lines, err = status(out, "--verify")
+    assert (code, err) == (0, [])
+    assert lines[2:] == ["results: 2 whole", "inputs: 2 unchanged"]
+
+
+def test_failures_are_a_line_each_with_how_to_go_on(tmp_path, status):
+    name = str(tmp_path / "in" / "b\n.png")
+    out = record_all(
+        tmp_path,
+        Record("a.png", "crashed", "in/a.png", reason="the program ended 5 times while at it"),
+        Record("b.png", "failed", name, reason=f"{name}: damaged"),
+        Record("c.png", "started", "in/c.png", tries=1),
+    )
+    code, lines, _ = status(out)
+    assert code == 1
+    assert lines == [
+        "crashed: in/a.png: the program ended 5 times while at it",
+        f"failed: {tmp_path}/in/b\\n.png: damaged",
+        "unfinished: in/c.png: begun and not finished",
+        f"{out}: 0 colorized, 1 failed, 1 crashed, 1 begun and not finished",
+        "to go on: chromagan colorize --retry-failed tries again what failed or crashed, and nothing else",
+        "to go on: the same chromagan colorize again makes what is unfinished, gone or no longer up to date",
+    ]
+
+
+def test_results_that_are_gone_or_edited_are_found_by_their_content(tmp_path, status):
+    out = record_all(tmp_path, *(colorized(tmp_path, f"{name}.png") for name in "abcd"))
+    (out / "a.png").unlink()
+    (out / "b.png").write_bytes((out / "b.png").read_bytes() + b"edited")
+    (tmp_path / "in" / "c.png").write_bytes(b"another")
+    (tmp_path / "in" / "d.png").unlink()
+    assert status(out)[0] == 0
+    code, lines, _ = status(out, "--verify")
+    assert code == 1
+    assert lines[:3] == [f"gone: {out / 'a.png'}", f"edited: {out / 'b.png'}", f"changed: {tmp_path / 'in' / 'c.png'}"]
+    assert "results: 2 whole, 1 edited, 1 gone" in lines
+    assert "inputs: 2 unchanged, 1 changed, 1 not found" in lines
+    assert lines[-1] == "edited results are kept; chromagan colorize --overwrite replaces them"
+
+
+def test_a_run_that_goes_on_is_no_failure_of_what_it_is_at(tmp_path, status):
+    out = record_all(tmp_path, colorized(tmp_path, "a.png"), Record("b.png", "started", "in/b.png", tries=1))
+    with lock_run(out):
+        code, lines, _ = status(out)
+    assert code == 1
+    assert lines[0] == f"{out}: 1 colorized, 0 failed, 1 begun and not finished"
+    assert lines[-1].startswith("another run (process ")
+
+
+def test_shards_count_with_what_was_made_without_a_plan(tmp_path, status):
+    out = record_all(tmp_path, colorized(tmp_path, "a.png"))
+    Manifest(out / ".chromagan" / "shards" / "00000.jsonl").add(colorized(tmp_path, "b.png"))
+    assert status(out)[1][0] == f"{out}: 2 colorized, 0 failed"
+
+
+def test_other_programs_get_one_object(tmp_path, status):
+    made = colorized(tmp_path, "a.png")
+    gone = replace(made, name="gone.png", outputs=(replace(made.outputs[0], name="gone.png"),))
+    out = record_all(
+        tmp_path, made, gone, Record("b.png", "failed", "in/b\udcff.png", reason="in/b\udcff.png: damaged")
+    )
+    code, (line,), err = status(out, "--json", "--verify")
+    assert (code, err) == (1, [])
+    assert json.loads(line) == {
+        "colorized": 2,
+        "already_in_color": 0,
+        "failed": 1,
+        "crashed": 0,
+        "started": 0,
+        "pictures": 2,
+        "seconds": 3.0,
+        "running": False,
+        "problems": [
+            {"file": str(out / "gone.png"), "state": "gone", "reason": ""},
+            {"file": "in/b\udcff.png", "state": "failed", "reason": "damaged"},
+        ],
+        "results": {"whole": 1, "edited": 0, "gone": 1, "unreadable": 0},
+        "inputs": {"unchanged": 2, "changed": 0, "not found": 0, "unreadable": 0},
+    }
+
+
+def test_a_report_is_written_on_the_way(tmp_path, status):
+    out = record_all(tmp_path, colorized(tmp_path, "a.png"))
+    for name, text in (("r.csv", "whole"), ("r.html", "results whole")):
+        code, lines, _ = status(out, "--verify", "--report", tmp_path / name)
+        assert (code, lines[-1]) == (0, "inputs: 1 unchanged")
+        assert text in (tmp_path / name).read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("arguments", [["nowhere"], ["."], [".", "--report", "r.txt"]])
+def test_a_folder_without_records_and_a_report_of_no_kind_are_refused(tmp_path, status, monkeypatch, arguments):
+    monkeypatch.chdir(tmp_path)
+    code, out, (line,) = status(*arguments)
+    assert (code, out) == (2, [])
+    assert line.startswith("chromagan status: error: ")
+    assert list(tmp_path.iterdir()) == []
