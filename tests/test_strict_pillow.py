@@ -89,3 +89,28 @@ def test_threads_with_different_limits_do_not_disturb_each_other():
         thread.join()
     assert not failures
     assert limit == Image.MAX_IMAGE_PIXELS
+
+
+def test_two_threads_decode_at_the_same_time(monkeypatch):
+    meeting, failures = threading.Barrier(2, timeout=20), []
+    prepare = ImageFile.ImageFile.load_prepare
+
+    def meet(image):
+        meeting.wait()
+        return prepare(image)
+
+    monkeypatch.setattr(ImageFile.ImageFile, "load_prepare", meet)
+    content = encoded(random_gray(), "PNG")
+
+    def work():
+        try:
+            load_image(content)
+        except Exception as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=work) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not failures
