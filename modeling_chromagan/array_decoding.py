@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from .color_profiles import reduce_8_bit, reduce_unit
+from .color_profiles import reduce_integers, reduce_unit
 from .errors import ImageLoadError
 from .pixel_blocks import Box, all_gray, assemble, check_range, check_size
 
@@ -42,10 +42,9 @@ def array_luminance(array: np.ndarray, name: str, max_pixels: int) -> tuple[np.n
 
     def read_color(box: Box) -> np.ndarray:
         rgb = _crop(array, box)[..., :3]
-        if target == np.uint8:
-            return reduce_8_bit(rgb)
-        luminance = reduce_unit(rgb / white)
-        return luminance if target == np.float32 else np.rint(luminance * 65535)
+        if target == np.float32:
+            return reduce_unit(rgb)
+        return reduce_integers(rgb if target == np.uint8 else rgb.astype(np.uint16))
 
     if was_color:
         gray = assemble(width, height, 1, np.uint16 if target == np.uint8 else target, read_color)

@@ -21,18 +21,18 @@ def linear_to_srgb(linear: np.ndarray) -> np.ndarray:
 
 
 @functools.cache
-def _luminance_tables() -> tuple[list[np.ndarray], np.ndarray]:
-    """Weighted linear light of each 8-bit channel in units of 2^-30, and the uint16 sRGB code of 2^20 luminances."""
-    linear = _srgb_to_linear(np.arange(256) / 255)
+def _luminance_tables(levels: int) -> tuple[list[np.ndarray], np.ndarray]:
+    """Weighted linear light of each level of a channel in units of 2^-30, and the sRGB code of 2^20 luminances."""
+    linear = _srgb_to_linear(np.arange(levels) / (levels - 1))
     channels = [np.rint(weight * linear * (1 << 30)).astype(np.int32) for weight in LUMINANCE_WEIGHTS]
     middles = (np.arange((1 << TABLE_BITS) + 1) + 0.5) / (1 << TABLE_BITS)
     codes = np.rint(linear_to_srgb(np.minimum(middles, 1)) * 65535).astype(np.uint16)
     return channels, codes
 
 
-def reduce_8_bit(rgb: np.ndarray) -> np.ndarray:
-    """uint8 sRGB (h, w, 3) -> uint16 sRGB-coded luminance (h, w), within one code of the exact value."""
-    (red, green, blue), codes = _luminance_tables()
+def reduce_integers(rgb: np.ndarray) -> np.ndarray:
+    """uint8 or uint16 sRGB (h, w, 3) -> uint16 sRGB-coded luminance (h, w), within one code of the exact value."""
+    (red, green, blue), codes = _luminance_tables(np.iinfo(rgb.dtype).max + 1)
     luminance = np.take(red, rgb[..., 0])
     luminance += np.take(green, rgb[..., 1])
     luminance += np.take(blue, rgb[..., 2])

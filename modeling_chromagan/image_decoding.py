@@ -15,8 +15,9 @@ import numpy as np
 from PIL import Image, ImageCms
 
 from .color import LAB_ROOT_JOINT, LAB_SLOPE
-from .color_profiles import gray_curve, linear_to_srgb, reduce_8_bit, rgb_transform
+from .color_profiles import gray_curve, linear_to_srgb, reduce_integers, rgb_transform
 from .errors import ImageLoadError, one_line
+from .jpeg2000_header import LAB, Jpeg2000Header
 from .pixel_blocks import Box, Reader, all_gray, assemble, check_range
 
 Conversion = TypeVar("Conversion")
@@ -43,11 +44,36 @@ def pillow_reason(error: Exception) -> str:
 class StoredPicture:
     """A decoded Pillow image, read block by block."""
 
-    def __init__(self, image: Image.Image, raw_mode: str, orientation: int, name: str, notes: list[str]):
+    def __init__(
+        self,
+        image: Image.Image,
+        raw_mode: str,
+        orientation: int,
+        name: str,
+        notes: list[str],
+        header: Jpeg2000Header | None = None,
+    ):
         premultiplied = {"La": "LA", "RGBa": "RGBA"}
         self.image = image.convert(premultiplied[image.mode]) if image.mode in premultiplied else image
         self.raw_mode, self.orientation, self.name, self.notes = raw_mode, orientation, name, notes
         self.tags = getattr(image, "tag_v2", {})  # of a TIFF
+        self.depths = header.depths if header is not None else ()
+        if header is not None and header.profile:
+            self.image.info["icc_profile"] = header.profile
+        if header is not None and not header.complete:
+            raise ImageLoadError(name, "damaged or truncated file (it ends too early)")
+        if header is not None and header.space == LAB:
+            raise ImageLoadError(name, "JPEG 2000 pictures in Lab cannot be read; convert it to RGB first")
+
+    @property
+    def is_deep(self) -> bool:
+        """Whether the file has more than 8 bits a sample."""
+        return (
+            self.image.mode in ("I", "F")
+            or self.image.mode.startswith("I;16")
+            or self._is_16_bit_color()
+            or max(self.depths, default=8) > 8
+        )
 
     def luminance(self) -> tuple[np.ndarray, bool]:
         """Displayed sRGB-coded luminance, and whether the picture had color."""
@@ -123,7 +149,7 @@ class StoredPicture:
         return re.search(r";16[LBN]$", self.raw_mode) is not None and not self.image.mode.startswith("I")
 
     def _refuse_misread(self) -> None:
-        if self._is_16_bit_color():
+        if self._is_16_bit_color() or (max(self.depths, default=8) > 8 and self.image.mode != "I;16"):
             self.notes.append("16 bits per color channel are read as 8, which is all that Pillow gives")
         elif self.raw_mode and max(self.tags.get(258, (8,))) == 16 and self.image.mode in ("RGB", "RGBA", "CMYK"):
             # Uncompressed planes of 16 bits: Pillow reads every byte as a sample and returns noise.
@@ -161,10 +187,13 @@ class StoredPicture:
             return np.asarray(block.getchannel("L") if image.mode == "LA" else block.convert("L"))
 
         curve = self._from_profile("GRAY", gray_curve)
-        if curve is None:
+        depth = min(self.depths, default=8)
+        if curve is None and depth >= 8:
             return self._assemble(np.uint8, read)
-        levels = curve[::257]
-        return self._assemble(np.uint16, lambda box: levels[read(box)])
+        levels = np.arange(256, dtype=np.uint8) if curve is None else curve[::257]
+        if depth < 8:  # as below: JPEG 2000 samples filled up with zeros
+            levels = levels[np.rint((np.arange(256) >> (8 - depth)) * (255 / ((1 << depth) - 1))).astype(np.uint8)]
+        return self._assemble(levels.dtype.type, lambda box: levels[read(box)])
 
     def _palette(self) -> tuple[np.ndarray, bool]:
         """Reduces the colors that are used, as a picture of 256 pixels, and looks the pixels up in the result."""
@@ -193,6 +222,8 @@ class StoredPicture:
             values = np.asarray(self.image.crop(box)).astype(np.uint16)
             if self.raw_mode == "I;12":  # Pillow leaves 12-bit samples at 0..4095
                 values = (values << 4) | (values >> 8)
+            if self.depths:  # Pillow fills JPEG 2000 samples up with zeros, so that white is not reached
+                values = np.rint((values >> (16 - self.depths[0])) * (65535 / ((1 << self.depths[0]) - 1)))
             if self._white_is_zero():
                 values = 65535 - values
             return values if curve is None else curve[values]
@@ -250,7 +281,7 @@ class StoredPicture:
             return np.asarray(transform.apply(Image.fromarray(stored)))
 
         if not all_gray(*image.size, read_stored):
-            return self._assemble(np.uint16, lambda box: reduce_8_bit(read_srgb(box))), True
+            return self._assemble(np.uint16, lambda box: reduce_integers(read_srgb(box))), True
         curve = self._from_profile("RGB", gray_curve) if space == "RGB" else None
         if curve is None:
             return self._assemble(np.uint8, lambda box: read_stored(box)[..., 0]), False

@@ -19,22 +19,41 @@ from PIL import Image
 from .array_decoding import array_luminance
 from .errors import ImageLoadError
 from .image_decoding import StoredPicture, pillow_reason
+from .jpeg2000_header import jpeg2000_header
 from .pixel_blocks import check_size, too_large
 from .strict_pillow import strict_pillow
 
 # Formats that Pillow may try. Others it knows run programs (EPS starts Ghostscript) or are rarely tested parsers.
 # MPO is what Pillow calls a JPEG that holds several pictures; it is found through JPEG and has no entry of its own.
-FORMATS = ("JPEG", "PNG", "TIFF", "WEBP", "BMP", "GIF", "AVIF")
-ACCEPTED_FORMATS = "JPEG, MPO, PNG, TIFF, WebP, BMP, GIF and AVIF"
+FORMATS = ("JPEG", "PNG", "TIFF", "WEBP", "BMP", "GIF", "JPEG2000", "AVIF")
+ACCEPTED_FORMATS = "JPEG, MPO, PNG, TIFF, WebP, BMP, GIF, JPEG 2000 and AVIF"
+JPEG2000 = ("jp2", "j2k")  # raw modes
+PLUGGED_IN = "HEIF"  # what Pillow opens too once the program has registered pillow_heif
 
 # What people hand over by mistake, told apart from a damaged picture: offset, bytes at that offset, what it is.
+CAMERA_RAW = "a camera raw file; develop it to TIFF with the camera's or a raw program first"
+HEIC = 'a HEIC picture, which needs: pip install "chromagan[heic]"'
 OTHER_FORMATS = (
     (0, b"%PDF", "a PDF document"),
     (0, b"8BPS", "a Photoshop document"),
-    (4, b"jP  ", "a JPEG 2000 picture"),
-    (4, b"ftyphei", "a HEIC picture"),
     (0, b"<svg", "an SVG drawing"),
+    *((4, b"ftyp" + brand, HEIC) for brand in (b"hei", b"hev", b"mif1", b"msf1")),
+    (0, b"\xff\n", "a JPEG XL picture, which `chromagan colorize` reads"),
+    (4, b"JXL ", "a JPEG XL picture, which `chromagan colorize` reads"),
+    (0, b"FUJIFILMCCD-RAW", CAMERA_RAW),  # RAF
+    (4, b"ftypcrx ", CAMERA_RAW),  # CR3
+    (0, b"IIRO", CAMERA_RAW),  # ORF
+    (0, b"IIRS", CAMERA_RAW),
+    (0, b"MMOR", CAMERA_RAW),
+    (0, b"IIU\0", CAMERA_RAW),  # RW2
+    (0, b"FOVb", CAMERA_RAW),  # X3F
+    (0, b"\0MRM", CAMERA_RAW),
+    (8, b"CR\2", CAMERA_RAW),  # CR2, which is a TIFF too, of a small picture
 )
+RAW_PHOTOMETRICS = (32803, 34892)  # color filter array, linear raw: DNG 1.7, and raw files that are TIFFs
+DNG_VERSION = 50706
+
+NO_MEMORY = "not enough memory for a picture of this size"
 
 Result = TypeVar("Result")
 
@@ -99,12 +118,7 @@ def load_image(
             gray, alpha, was_color = array_luminance(source, name, max_pixels)
             return LoadedImage(name, gray, alpha, "array", was_color, ())
 
-    def finish(picture: StoredPicture) -> LoadedImage:
-        gray, was_color = picture.luminance()
-        alpha, file_format = picture.alpha(), picture.image.format or "PIL"
-        return LoadedImage(picture.name, gray, alpha, file_format, was_color, tuple(dict.fromkeys(picture.notes)))
-
-    return _read(source, name, max_pixels, finish)
+    return _read(source, name, max_pixels, loaded)
 
 
 def load_color(
@@ -137,6 +151,43 @@ def load_color(
 # ----- opening and decoding
 
 
+def open_image(stream: IO[bytes], name: str, max_pixels: int) -> Image.Image:
+    """The picture of an open file with its header read, not yet decoded, and within the limit.
+
+    Raises:
+        ImageLoadError: naming what is no picture, or too large a one.
+    """
+    with strict_pillow(max_pixels), one_error(name, max_pixels):
+        image = _open(stream, name)
+        check_size(image.width, image.height, name, max_pixels)
+        return image
+
+
+def decode_image(image: Image.Image, name: str, max_pixels: int, short_side: int | None = None) -> StoredPicture:
+    """An opened picture, decoded at its current page or frame; what is read of it is in `strict_pillow` too.
+
+    Raises:
+        ImageLoadError: naming what is damaged, or too large a picture.
+    """
+    with strict_pillow(max_pixels), one_error(name, max_pixels):
+        check_size(image.width, image.height, name, max_pixels)
+        notes: list[str] = []
+        raw_mode = raw_mode_of(image)
+        stream = getattr(image, "fp", None)
+        header = jpeg2000_header(stream) if raw_mode in JPEG2000 and stream is not None else None
+        if short_side is not None and image.format in ("JPEG", "MPO"):
+            image.draft(None, (short_side, short_side))
+        image.load()
+        return StoredPicture(image, raw_mode, _orientation(image, notes), name, notes, header)
+
+
+def loaded(picture: StoredPicture) -> LoadedImage:
+    """Luminance and opacity of a decoded picture."""
+    gray, was_color = picture.luminance()
+    alpha, file_format = picture.alpha(), picture.image.format or "PIL"
+    return LoadedImage(picture.name, gray, alpha, file_format, was_color, tuple(dict.fromkeys(picture.notes)))
+
+
 def _read(
     source: str | os.PathLike | bytes | Image.Image,
     name: str | None,
@@ -155,12 +206,20 @@ def _read(
     elif isinstance(source, (str, os.PathLike)):
         path = os.fsdecode(source)
         name = name or path
-        stream = _open_file(path, name)
+        stream = open_file(path, name)
     else:
         accepted = "a path, bytes, a PIL image or a NumPy array"
         raise TypeError(f"cannot load a picture from {type(source).__name__}; accepted are {accepted}")
     with _enough_memory(name), stream as opened, strict_pillow(max_pixels):
-        return finish(_decode(opened, name, max_pixels, short_side))
+        image = opened if isinstance(opened, Image.Image) else open_image(opened, name, max_pixels)
+        notes = []
+        with contextlib.suppress(Exception):  # damage behind the first frame does not concern us
+            if getattr(image, "is_animated", False):
+                which = f"number {image.tell() + 1}" if image.tell() else "the first"
+                notes.append(f"holds several pages or frames; only {which} is read")
+        picture = decode_image(image, name, max_pixels, short_side)
+        picture.notes[:0] = notes
+        return finish(picture)
 
 
 def _check_limit(max_pixels: int) -> None:
@@ -173,10 +232,15 @@ def _enough_memory(name: str) -> Iterator[None]:
     try:
         yield
     except MemoryError as error:
-        raise ImageLoadError(name, "not enough memory for a picture of this size") from error
+        raise ImageLoadError(name, NO_MEMORY) from error
 
 
-def _open_file(path: str, name: str) -> io.BufferedReader:
+def open_file(path: str, name: str) -> io.BufferedReader:
+    """A file on this machine, opened for reading.
+
+    Raises:
+        ImageLoadError: naming what is no file that can be read.
+    """
     if re.match(r"(https?|ftp|data|file):", path):
         raise ImageLoadError(name, "URLs are not fetched; give a file on this machine")
     try:
@@ -192,17 +256,34 @@ def _open_file(path: str, name: str) -> io.BufferedReader:
         raise error if isinstance(error, ImageLoadError) else ImageLoadError(name, str(error)) from error
 
 
+def refuse_camera_raw(head: bytes, name: str) -> None:
+    """Refuses, by the first 16 bytes, raw files, of which some are TIFFs of a small picture besides.
+
+    Raises:
+        ImageLoadError: naming the file.
+    """
+    if any(kind == CAMERA_RAW and head.startswith(mark, offset) for offset, mark, kind in OTHER_FORMATS):
+        raise ImageLoadError(name, CAMERA_RAW)
+
+
 def _open(stream: IO[bytes], name: str) -> Image.Image:
     """The picture with its header read; what Pillow swallows about files it does not recognize is asked for again."""
     head = stream.read(16)
     if not head:
         raise ImageLoadError(name, "the file is empty")
+    refuse_camera_raw(head, name)
+    kinds = [kind for offset, mark, kind in OTHER_FORMATS if head.startswith(mark, offset)]
+    formats = FORMATS
+    if PLUGGED_IN in Image.OPEN:  # before AVIF, whose plug-in cannot tell that "mif1" is not its own
+        formats, kinds = (PLUGGED_IN, *FORMATS), [kind for kind in kinds if kind != HEIC]
     try:
-        return Image.open(stream, formats=FORMATS)
+        image = Image.open(stream, formats=formats)
     except Image.UnidentifiedImageError as error:
-        for format_name in FORMATS:
+        for format_name in formats:
             factory, accept = Image.OPEN[format_name]
             accepted = accept is not None and accept(head)
+            if kinds and format_name == "AVIF":  # "mif1" may be either
+                continue
             if isinstance(accepted, str):  # this build of Pillow lacks the decoder
                 raise ImageLoadError(name, accepted) from error
             if accepted:
@@ -212,29 +293,23 @@ def _open(stream: IO[bytes], name: str) -> Image.Image:
                 except Exception as detail:
                     reason = f"damaged or unsupported {format_name} file ({pillow_reason(detail)})"
                     raise ImageLoadError(name, reason) from error
-        kinds = [kind for offset, mark, kind in OTHER_FORMATS if head.startswith(mark, offset)]
-        found = kinds[0] if kinds else "not a picture"
-        raise ImageLoadError(name, f"{found}; accepted are {ACCEPTED_FORMATS}") from error
+        raise ImageLoadError(name, f"{(*kinds, 'not a picture')[0]}; accepted are {ACCEPTED_FORMATS}") from error
+    tags = getattr(image, "tag_v2", {})
+    if DNG_VERSION in tags or tags.get(262) in RAW_PHOTOMETRICS:
+        raise ImageLoadError(name, CAMERA_RAW)
+    return image
 
 
-def _decode(source: IO[bytes] | Image.Image, name: str, max_pixels: int, short_side: int | None) -> StoredPicture:
-    """Opens and decodes a picture, turning whatever Pillow raises into ImageLoadError."""
-    notes: list[str] = []
+@contextlib.contextmanager
+def one_error(name: str, max_pixels: int) -> Iterator[None]:
+    """Turns whatever Pillow raises into ImageLoadError."""
     try:
-        image = source if isinstance(source, Image.Image) else _open(source, name)
-        check_size(image.width, image.height, name, max_pixels)
-        raw_mode = _raw_mode(image)
-        with contextlib.suppress(Exception):  # damage behind the first frame does not concern us
-            if getattr(image, "is_animated", False):
-                which = f"number {image.tell() + 1}" if image.tell() else "the first"
-                notes.append(f"holds several pages or frames; only {which} is read")
-        if short_side is not None and image.format in ("JPEG", "MPO"):
-            image.draft(None, (short_side, short_side))
-        image.load()
-        return StoredPicture(image, raw_mode, _orientation(image, notes), name, notes)
-    except (ImageLoadError, MemoryError):
+        yield
+    except ImageLoadError:
         raise
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+    except MemoryError as error:
+        raise ImageLoadError(name, NO_MEMORY) from error
+    except Image.DecompressionBombError as error:
         pixels = int(re.findall(r"\d+", str(error))[0])
         raise ImageLoadError(name, too_large(f"{pixels:,} pixels", max_pixels)) from error
     except Exception as error:
@@ -243,7 +318,7 @@ def _decode(source: IO[bytes] | Image.Image, name: str, max_pixels: int, short_s
         raise ImageLoadError(name, f"damaged or truncated file ({pillow_reason(error)})") from error
 
 
-def _raw_mode(image: Image.Image) -> str:
+def raw_mode_of(image: Image.Image) -> str:
     """Pillow's name for the layout of the samples in the file, "" once decoded: the only place that has the depth."""
     tiles = getattr(image, "tile", None)
     if not tiles:

@@ -2,9 +2,39 @@
 
 from pathlib import PurePath
 
-PICTURE_SUFFIXES = frozenset(
-    (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".tif", ".tiff", ".webp", ".bmp", ".gif", ".avif")
+# What Pillow reads, ...
+PILLOW_SUFFIXES = frozenset(
+    (
+        *(
+            ".jpg",
+            ".jpeg",
+            ".jpe",
+            ".jfif",
+            ".mpo",
+            ".png",
+            ".apng",
+            ".tif",
+            ".tiff",
+            ".webp",
+            ".bmp",
+            ".gif",
+            ".avif",
+        ),
+        *(".jp2", ".j2k", ".j2c", ".jpc", ".jpx", ".jpf"),
+    )
 )
+# ... what takes other libraries, ...
+HEIF_SUFFIXES = frozenset((".heic", ".heif", ".hif"))
+JPEG_XL_SUFFIXES = frozenset((".jxl",))
+# ... and what has to be developed first: files of sensors. They are refused, not skipped.
+RAW_SUFFIXES = frozenset(
+    (
+        *(".3fr", ".ari", ".arw", ".bay", ".cap", ".cr2", ".cr3", ".crw", ".dcr", ".dcs", ".dng", ".erf", ".fff"),
+        *(".gpr", ".iiq", ".k25", ".kdc", ".mef", ".mos", ".mrw", ".nef", ".nrw", ".orf", ".pef", ".raf", ".raw"),
+        *(".rw2", ".rwl", ".sr2", ".srf", ".srw", ".x3f"),
+    )
+)
+PICTURE_SUFFIXES = PILLOW_SUFFIXES | HEIF_SUFFIXES | JPEG_XL_SUFFIXES | RAW_SUFFIXES
 
 # The suffixes of every output format; a new name gets the first one.
 SUFFIXES = {
@@ -36,4 +66,13 @@ def output_name(name: str, output_format: str | None = None, *, keep_suffix: boo
     return name + new_suffix
 
 
-__all__ = ["FORMAT_OF_SUFFIX", "OUTPUT_FORMATS", "PICTURE_SUFFIXES", "output_name"]
+__all__ = [
+    "FORMAT_OF_SUFFIX",
+    "HEIF_SUFFIXES",
+    "JPEG_XL_SUFFIXES",
+    "OUTPUT_FORMATS",
+    "PICTURE_SUFFIXES",
+    "PILLOW_SUFFIXES",
+    "RAW_SUFFIXES",
+    "output_name",
+]

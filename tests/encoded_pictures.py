@@ -204,6 +204,8 @@ def kinds_of_files() -> dict[str, bytes]:
         "webp lossless": encoded(color, "WEBP", lossless=True),
         "bmp": encoded(gray, "BMP"),
         "gif": encoded(indexed, "GIF"),
+        "jpeg 2000": encoded(color, "JPEG2000"),
+        "jpeg 2000 16": encoded(deep, "JPEG2000", no_jp2=True),
     }
     if features.check("avif"):
         files["avif"] = encoded(color, "AVIF")

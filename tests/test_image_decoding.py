@@ -24,7 +24,7 @@ from encoded_pictures import (
 from PIL import Image
 from skimage.color import rgb2lab
 
-from modeling_chromagan.color_profiles import reduce_8_bit
+from modeling_chromagan.color_profiles import reduce_integers
 from modeling_chromagan.image_loading import load_color, load_image
 
 
@@ -199,7 +199,7 @@ def test_colors_have_the_luminance_that_the_same_file_gives(kind):
     white = {"uint8": 255, "uint16": 65535, "float32": 1}[loaded.gray.dtype.name]
     assert color.mode == "RGB"
     assert not color.info
-    assert np.abs(reduce_8_bit(np.asarray(color)) / 65535 - loaded.gray / white).max() < 0.51 / 255
+    assert np.abs(reduce_integers(np.asarray(color)) / 65535 - loaded.gray / white).max() < 0.51 / 255
     assert (np.asarray(color).std(axis=2).max() > 0) == loaded.was_color
 
 

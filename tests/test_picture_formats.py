@@ -3,7 +3,7 @@
 import pytest
 from PIL import Image
 
-from modeling_chromagan.picture_formats import PICTURE_SUFFIXES, output_name
+from modeling_chromagan.picture_formats import PICTURE_SUFFIXES, PILLOW_SUFFIXES, output_name
 
 
 @pytest.mark.parametrize(
@@ -35,8 +35,9 @@ def test_output_name_can_keep_the_original_suffix():
 
 
 def test_picture_suffixes():
-    assert {".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp", ".bmp", ".gif", ".avif", ".mpo"} <= PICTURE_SUFFIXES
+    assert {".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp", ".bmp", ".gif", ".avif", ".mpo"} <= PILLOW_SUFFIXES
+    assert {".jp2", ".heic", ".jxl", ".dng", ".nef"} <= PICTURE_SUFFIXES
     assert all(suffix == suffix.lower() and suffix.startswith(".") for suffix in PICTURE_SUFFIXES)
     Image.init()
-    formats = {Image.registered_extensions()[suffix] for suffix in PICTURE_SUFFIXES}
-    assert formats == {"JPEG", "MPO", "PNG", "TIFF", "WEBP", "BMP", "GIF", "AVIF"}
+    formats = {Image.registered_extensions()[suffix] for suffix in PILLOW_SUFFIXES}
+    assert formats == {"JPEG", "MPO", "PNG", "TIFF", "WEBP", "BMP", "GIF", "JPEG2000", "AVIF"}

@@ -12,7 +12,7 @@ from urllib.parse import unquote
 
 from ..errors import UserError, one_line
 from ..image_loading import ACCEPTED_FORMATS
-from ..picture_formats import PICTURE_SUFFIXES
+from ..picture_formats import PILLOW_SUFFIXES
 from .remote_files import NO_ACCESS, list_web_folder
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ class PictureFolder:
             CollectionError: if there is none.
         """
         found = [path.relative_to(self.folder) for path in self.folder.rglob("*")]
-        found = [path for path in found if path.suffix.lower() in PICTURE_SUFFIXES]
+        found = [path for path in found if path.suffix.lower() in PILLOW_SUFFIXES]
         shown = [self.folder / path for path in found if not any(part.startswith(".") for part in path.parts)]
         if not shown:
             accepted = f"parquet files or pictures ({ACCEPTED_FORMATS})"

@@ -1,0 +1,79 @@
+"""What a JPEG 2000 file says about its samples and Pillow does not pass on."""
+
+import io
+import struct
+
+import imagecodecs
+import numpy as np
+import pytest
+from encoded_pictures import adobe_rgb, encoded, random_gray, random_rgb, reason_of
+from PIL import Image
+
+from modeling_chromagan.image_loading import load_color, load_image
+from modeling_chromagan.jpeg2000_header import jpeg2000_header
+
+
+def with_profile(content: bytes, profile: bytes) -> bytes:
+    """The file with its color specification replaced by an embedded profile."""
+    start = content.index(b"colr") - 4
+    (length,) = struct.unpack_from(">I", content, start)
+    color = b"colr\2\0\0" + profile
+    header = content.index(b"jp2h") - 4
+    (outer,) = struct.unpack_from(">I", content, header)
+    changed = struct.pack(">I", len(color) + 4) + color
+    content = content[:start] + changed + content[start + length :]
+    return content[:header] + struct.pack(">I", outer + len(changed) - length) + content[header + 4 :]
+
+
+@pytest.mark.parametrize("container", ["jp2", "j2k"])
+def test_depths_and_the_streams_position(container):
+    for depth, components in ((8, 1), (12, 3), (16, 1)):
+        samples = np.zeros((8, 9, components) if components > 1 else (8, 9), np.uint16 if depth > 8 else np.uint8)
+        content = imagecodecs.jpeg2k_encode(samples, codecformat=container, bitspersample=depth)
+        stream = io.BytesIO(content)
+        stream.seek(5)
+        header = jpeg2000_header(stream)
+        assert (header.depths, header.complete, header.profile) == ((depth,) * components, True, b"")
+        assert stream.tell() == 5
+
+
+@pytest.mark.parametrize("depth", [1, 4, 10, 12])
+def test_samples_of_every_depth_reach_white(depth):
+    """Pillow fills them up with zeros."""
+    kind = np.uint8 if depth <= 8 else np.uint16
+    samples = (random_gray(kind) >> (8 * kind().itemsize - depth)).astype(kind)
+    content = imagecodecs.jpeg2k_encode(samples, level=0, reversible=True, bitspersample=depth)
+    white = np.iinfo(kind).max
+    expected = np.rint(samples * (white / ((1 << depth) - 1))).astype(kind)
+    np.testing.assert_array_equal(load_image(content).gray, expected)
+
+
+def test_gray_opacity_and_colors_are_read():
+    gray, colors = random_gray(), random_rgb()
+    loaded = load_image(encoded(Image.fromarray(np.dstack([gray, gray[::-1]])), "JPEG2000"))
+    np.testing.assert_array_equal(loaded.gray, gray)
+    np.testing.assert_array_equal(loaded.alpha, gray[::-1])
+    np.testing.assert_array_equal(np.asarray(load_color(encoded(colors, "JPEG2000"))), colors)
+    deep = random_gray(np.uint16)
+    np.testing.assert_array_equal(load_image(encoded(deep, "JPEG2000")).gray, deep)
+
+
+def test_an_embedded_profile_is_applied():
+    colors = random_rgb()
+    content = with_profile(encoded(colors, "JPEG2000"), adobe_rgb())
+    assert jpeg2000_header(io.BytesIO(content)).profile == adobe_rgb()
+    expected = load_color(encoded(colors, "PNG", icc_profile=adobe_rgb()))
+    np.testing.assert_array_equal(np.asarray(load_color(content)), np.asarray(expected))
+
+
+def test_a_picture_without_its_last_bytes_is_refused():
+    content = encoded(Image.fromarray(random_rgb()).convert("RGBA"), "JPEG2000")
+    for missing in (1, 2, 8, 40):
+        assert "truncated" in reason_of(content[:-missing])
+    load_image(content + bytes(16))  # padding does no harm
+
+
+def test_lab_is_refused():
+    content = encoded(random_rgb(), "JPEG2000")
+    start = content.index(b"colr") + 4
+    assert "Lab" in reason_of(content[: start + 3] + struct.pack(">I", 14) + content[start + 7 :])
