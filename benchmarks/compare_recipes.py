@@ -42,9 +42,11 @@ if BESIDE_CPU_TORCH:
 
 from modeling_chromagan import ChromaGANConfig, ChromaGANPipeline
 from modeling_chromagan.architectures import fields_read
+from modeling_chromagan.durable_files import write_text
 from modeling_chromagan.evaluation.colorizers import from_picture
 from modeling_chromagan.evaluation.contact_sheet import captioned_sheet, thumbnail
 from modeling_chromagan.image_loading import load_color
+from modeling_chromagan.image_saving import save_image
 from modeling_chromagan.picture_formats import PICTURE_SUFFIXES
 
 PLAN = Path(__file__).with_suffix(".yaml")
@@ -137,7 +139,7 @@ def train(plan: dict, stage: dict, pictures: int, rate: float | None, folder: Pa
         "wall_minutes": (time.monotonic() - started) / 60,
         "rate": rate,
     }
-    done.write_text(json.dumps(result, indent=2), encoding="utf-8")
+    write_text(done, json.dumps(result, indent=2))
     return result
 
 
@@ -184,7 +186,7 @@ def evaluate(rows: list[dict], protocol: str, data: str, samples: int | None, ou
     done, asked = output / "done.json", {"command": command, "models": [newest_change(row["model"]) for row in rows]}
     if not done.is_file() or json.loads(done.read_text(encoding="utf-8")) != asked:
         subprocess.run(command, check=True, cwd=ROOT)
-        done.write_text(json.dumps(asked, indent=2), encoding="utf-8")
+        write_text(done, json.dumps(asked, indent=2))
     return json.loads((output / "results.json").read_text(encoding="utf-8"))
 
 
@@ -272,9 +274,9 @@ def main() -> int:
             count = f"{results['counts']['measured']:,} pictures"
             lines += ["", f"`{protocol}`, {Path(pictures).name}, {count}:", "", *table(rows, results, below)]
     for folder in map(Path, options.show):
-        colored_sheet(trained, folder).save(options.output / f"{folder.name}.png")
+        save_image(colored_sheet(trained, folder), options.output / f"{folder.name}.png")
     lines += ["", "* mean squared error of what the network gives; not comparable between losses or color spaces"]
-    (options.output / "tables.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    write_text(options.output / "tables.md", "\n".join(lines) + "\n")
     print("\n".join(lines))
     return 0
 

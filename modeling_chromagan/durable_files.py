@@ -141,6 +141,28 @@ def append_line(path: Path, line: str) -> None:
 
 
 @contextlib.contextmanager
+def filling(folder: Path) -> Iterator[Path]:
+    """A new folder whose files move into `folder`, made if it is missing, when the block ends without an error.
+
+    Each of them replaces one of its name, whole and on the disk; others stay.
+
+    Raises:
+        OSError: if they cannot be written; what was there before is then still there, and nothing else.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    partial = folder / f".{secrets.token_hex(8)}.part"
+    partial.mkdir()
+    try:
+        yield partial
+        flush_tree(partial)
+        for path in sorted(partial.iterdir()):
+            _rename(path, folder / path.name)
+        flush(folder)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+@contextlib.contextmanager
 def replacing_folder(path: Path) -> Iterator[Path]:
     """A new folder that takes the name `path`, its files on the disk, when the block ends without an error.
 
@@ -159,19 +181,19 @@ def replacing_folder(path: Path) -> Iterator[Path]:
         if path.exists():
             path.rename(replaced)
         partial.rename(path)
-        flush(path.parent)
     except BaseException:
         if not path.exists() and replaced.exists():
             replaced.rename(path)
         shutil.rmtree(partial, ignore_errors=True)
         raise
     shutil.rmtree(replaced, ignore_errors=True)
+    flush(path.parent)
 
 
 def flush_tree(folder: Path) -> None:
     """Has a folder, and all files and folders in it, on the disk."""
     for place, _, names in os.walk(folder):
-        for name in names:
+        for name in sorted(names):
             flush(Path(place, name))
         flush(Path(place))
 
@@ -230,4 +252,13 @@ def _rename(partial: Path, path: Path) -> None:
     partial.rename(path)
 
 
-__all__ = ["append_line", "flush", "flush_tree", "replacing", "replacing_folder", "write_file", "write_text"]
+__all__ = [
+    "append_line",
+    "filling",
+    "flush",
+    "flush_tree",
+    "replacing",
+    "replacing_folder",
+    "write_file",
+    "write_text",
+]

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypedDict, Unpack
 
 import numpy as np
@@ -17,6 +18,7 @@ from transformers.utils import logging
 from .borders import find_borders
 from .color import COLOR_ENCODINGS, encode_luminance, gray_to_lightness, reconstruction_to_ab
 from .composition import compose
+from .durable_files import filling
 from .image_loading import LoadedImage, load_image
 from .processor_settings import check_choice, check_names, check_settings, complete_size
 
@@ -240,6 +242,17 @@ class ChromaGANImageProcessor(PilBackend):
         if isinstance(image, torch.Tensor | np.ndarray):
             image = to_array(image, input_data_format)
         return load_image(image, max_pixels=self.max_pixels if max_pixels is None else max_pixels, name=name)
+
+    def save_pretrained(
+        self, save_directory: str | os.PathLike, push_to_hub: bool = False, **kwargs: Any
+    ) -> list[str]:
+        """As in the library, but each file is on the disk as a whole; raises OSError if the disk is full or fails."""
+        folder = Path(save_directory)
+        if push_to_hub:
+            kwargs.setdefault("repo_id", folder.name)
+        with filling(folder) as partial:
+            written = super().save_pretrained(str(partial), push_to_hub, **kwargs)
+        return [str(folder / Path(path).name) for path in written]
 
     def post_process_colorization(
         self,

@@ -19,6 +19,7 @@ from transformers.utils import ModelOutput
 
 from .architectures import CRITICS, GENERATORS
 from .configuration_chromagan import ChromaGANConfig
+from .durable_files import filling
 from .errors import WeightsError
 from .layers import GeneratorOutput, Network
 
@@ -188,25 +189,30 @@ class ChromaGANPreTrainedModel(PreTrainedModel):
         super()._set_gradient_checkpointing(enable, checkpoint_stage, **kwargs)
 
     def save_pretrained(self, save_directory: str | os.PathLike, **kwargs: Any) -> None:
-        """As in the library, and weights that an earlier save left in the folder are removed.
+        """As in the library, but each file is on the disk as a whole, and weights of an earlier save are removed.
 
         The loader takes model.safetensors where there is one, also a stale one beside the shards of this save.
 
         Raises:
-            OSError: if the disk is full or fails.
+            OSError: if the disk is full or fails; what was in the folder before is then still there.
         """
         folder = Path(save_directory)
         # The library records one auto class, and keeps those of another model with the same config.
         if self.is_remote_code():
             module = type(self).__module__.rpartition(".")[2]
             self.config.auto_map = {name: f"{module}.{type(self).__name__}" for name in self.auto_classes}
+        if kwargs.get("push_to_hub"):
+            kwargs.setdefault("repo_id", folder.name)
         try:
-            super().save_pretrained(folder, **kwargs)
+            with filling(folder) as partial:
+                super().save_pretrained(partial, **kwargs)
+                written = {path.name for path in partial.glob("model*.safetensors*")}
         except SafetensorError as error:  # how safetensors reports a full disk
             raise OSError(f"{folder}: {error}") from error
-        sharded = any(folder.glob("model-*-of-*.safetensors"))
-        stale = folder / ("model.safetensors" if sharded else "model.safetensors.index.json")
-        stale.unlink(missing_ok=True)
+        stale = {"model.safetensors", "model.safetensors.index.json"}
+        stale |= {path.name for path in folder.glob("model-*-of-*.safetensors")}
+        for name in stale - written if written else ():
+            (folder / name).unlink(missing_ok=True)
 
 
 class ChromaGANGenerator(ChromaGANPreTrainedModel):

@@ -3,6 +3,7 @@
 import os
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sized
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -13,6 +14,7 @@ from transformers.dynamic_module_utils import custom_object_save
 from transformers.modeling_outputs import ImageSuperResolutionOutput
 from transformers.utils import logging
 
+from .durable_files import filling
 from .image_processing_chromagan import ChromaGANImageProcessor, name_in_list
 from .image_saving import save_image
 from .layers import reflect_to_multiple
@@ -273,7 +275,8 @@ class ChromaGANPipeline(Pipeline):
             TASK: {"impl": f"{module}.{type(self).__name__}", "pt": ["AutoModelForImageToImage"], "type": "image"}
         }
         super().save_pretrained(save_directory, **kwargs)
-        custom_object_save(self, save_directory)
+        with filling(Path(save_directory)) as partial:
+            custom_object_save(self, partial)
 
 
 def check_batch_size(batch_size: int | None) -> None:

@@ -160,7 +160,7 @@ def _measure(evaluation: "Evaluation", output: Path | None) -> None:
 
     with contextlib.ExitStack() as stack:
         paths = [] if output is None else [output / f"{row.name}.csv" for row in evaluation.rows[1:]]
-        tables = [stack.enter_context(contextlib.closing(PictureTable(path))) for path in paths]
+        tables = [stack.enter_context(PictureTable.open(path)) for path in paths]
         results = evaluation.run(tables)
     print(markdown_report(results))
     if output is not None:

@@ -1,12 +1,15 @@
 """Results of an evaluation as files: Markdown for people, JSON with CSV for programs, equal bytes from equal runs."""
 
+import contextlib
 import csv
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, BinaryIO
 
+from ..durable_files import replacing, write_text
 from ..trunk_efficientnet_lite import HEAD_CHANNELS
 from .metrics import METRICS, csv_values
 
@@ -66,26 +69,30 @@ def markdown_report(results: dict[str, Any]) -> str:
 def write_results(folder: Path, results: dict[str, Any]) -> None:
     """Writes results.json (figures that are not finite become null) and results.md."""
     text = json.dumps(_finite(results), indent=2, ensure_ascii=False) + "\n"
-    (folder / "results.json").write_text(text, encoding="utf-8")
-    (folder / "results.md").write_text(markdown_report(results) + "\n", encoding="utf-8")
+    write_text(folder / "results.json", text)
+    write_text(folder / "results.md", markdown_report(results) + "\n")
 
 
 class PictureTable:
     """One model's CSV file, a line for every measured picture, written as they come."""
 
-    def __init__(self, path: Path):
-        self.file = path.open("w", encoding="utf-8", newline="")
-        self.writer = csv.DictWriter(self.file, csv_columns(), restval="", lineterminator="\n")
+    def __init__(self, file: BinaryIO):
+        text = SimpleNamespace(write=lambda line: file.write(line.encode("utf-8")))
+        self.writer = csv.DictWriter(text, csv_columns(), restval="", lineterminator="\n")
         self.writer.writeheader()
+
+    @classmethod
+    @contextlib.contextmanager
+    def open(cls, path: Path) -> "Iterator[PictureTable]":
+        """A table that takes its name when the block ends without an error."""
+        with replacing(path) as file:
+            yield cls(file)
 
     def write(self, **values: Any) -> None:
         """Adds a line; `values` are named by `csv_columns`, missing ones stay empty."""
         self.writer.writerow(
             {name: f"{value:.6f}" if isinstance(value, float) else value for name, value in values.items()}
         )
-
-    def close(self) -> None:
-        self.file.close()
 
 
 def _lite2_lines(truth: dict, pictures: int) -> list[str]:

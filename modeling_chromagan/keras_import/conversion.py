@@ -14,8 +14,6 @@ What Keras does differently, and where it is taken care of:
 
 import math
 import re
-import secrets
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +21,7 @@ import torch
 from torch import nn
 
 from ..configuration_chromagan import ChromaGANConfig
+from ..durable_files import replacing_folder
 from ..image_processing_chromagan import ChromaGANImageProcessor
 from ..layers import scale_width
 from ..modeling_chromagan import ChromaGANGenerator
@@ -78,9 +77,7 @@ def convert(
             generator = ChromaGANGenerator(config).eval()
         generator.network.load_state_dict(to_state(roles, generator.network), assign=True)
         processor = ChromaGANImageProcessor(encoding=config.encoding, size=config.image_size)
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        partial = folder.with_name(f".{secrets.token_hex(8)}.part")
-        try:
+        with replacing_folder(folder) as partial:
             ChromaGANPipeline(generator, processor).save_pretrained(partial)
             differences = None
             if report:
@@ -90,11 +87,7 @@ def convert(
                 if not differences.small:
                     raise ConversionError(differences)
             if folder.exists():
-                folder.rmdir()
-            partial.rename(folder)
-        except BaseException:  # an interruption too leaves nothing behind
-            shutil.rmtree(partial, ignore_errors=True)
-            raise
+                folder.rmdir()  # an error where something is in it
     return generator, differences
 
 

@@ -9,7 +9,6 @@ import importlib.util
 import json
 import logging
 import os
-import secrets
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -21,6 +20,7 @@ from torch import nn
 
 from .. import __version__
 from ..color import encode_luminance, gray_to_lightness, reconstruction_to_ab
+from ..durable_files import write_file
 from ..errors import SettingError, UserError, first_line
 from ..layers import BINS_STRIDE
 from ..sources.models import ModelSource, download_model, load_generator, load_image_processor, locate_model
@@ -403,15 +403,8 @@ def write(data: bytes, path: Path) -> Path:
     Raises:
         UserError: naming the file.
     """
-    partial = path.with_name(f".{secrets.token_hex(8)}.part")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            partial.write_bytes(data)
-            partial.replace(path)
-        except BaseException:  # an interruption too leaves nothing behind
-            partial.unlink(missing_ok=True)
-            raise
+        write_file(path, data)
     except OSError as error:
         raise UserError(f"{path}: cannot be written: {error.strerror or error}") from error
     return path

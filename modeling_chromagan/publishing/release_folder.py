@@ -18,6 +18,7 @@ import torch
 import yaml
 from safetensors import SafetensorError, safe_open
 
+from ..durable_files import flush, flush_tree
 from ..errors import UserError, one_line
 from ..image_saving import save_image
 from ..modeling_chromagan import PICKLES, ChromaGANCritic
@@ -118,9 +119,11 @@ def build_release(
             export_graphs(trained.model, folder / "onnx", license_of(trained.prose))
         write_card(folder, repo_id, trained.recipe, trained.environment, trained.prose, results, has_critic)
         check_release(folder)
+        flush_tree(folder)
         if target.exists():
             shutil.rmtree(target)
         folder.rename(target)
+        flush(target.parent)
 
 
 def read_trained(source: Path) -> Trained:

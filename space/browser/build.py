@@ -24,6 +24,7 @@ ROOT = HERE.parents[1]
 sys.path.insert(0, str(ROOT))  # of this checkout, installed or not
 
 from modeling_chromagan import __version__
+from modeling_chromagan.durable_files import write_text
 from modeling_chromagan.errors import SettingError, UserError, one_line
 
 PAGE = (
@@ -151,7 +152,7 @@ def write_lists(folder: Path, network: str, processor: dict) -> None:
         "runtimes": runtimes,
         "files": {path: describe(folder / path) for path in sorted(late)},
     }
-    (folder / "settings.json").write_text(json.dumps(settings, indent=1) + "\n", encoding="utf-8")
+    write_text(folder / "settings.json", json.dumps(settings, indent=1) + "\n")
     paths = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
     files = {
         path: {"sha256": describe(folder / path)["sha256"], "isLarge": path in late}
@@ -159,7 +160,7 @@ def write_lists(folder: Path, network: str, processor: dict) -> None:
         if path not in (SERVICE_WORKER, "README.md")
     }
     listed = json.dumps({"FILES": files, "HEADERS": headers(folder)}, indent=1)
-    (folder / "files.js").write_text(f"self.CHROMAGAN = {listed};\n", encoding="utf-8")
+    write_text(folder / "files.js", f"self.CHROMAGAN = {listed};\n")
 
 
 def describe(path: Path) -> dict:

@@ -308,7 +308,7 @@ def test_a_class_head_that_is_not_there_cannot_be_demanded(keras, tmp_path, caps
 @pytest.mark.parametrize("error", [OSError(28, "No space left on device"), SafetensorError("No space left on device")])
 def test_a_full_disk_is_one_line_and_leaves_nothing_behind(error, reduced, tmp_path, monkeypatch, capsys):
     def full(self, folder):
-        Path(folder).mkdir()
+        Path(folder).mkdir(exist_ok=True)
         raise error
 
     monkeypatch.setattr(ChromaGANPipeline, "save_pretrained", full)
@@ -320,7 +320,7 @@ def test_a_full_disk_is_one_line_and_leaves_nothing_behind(error, reduced, tmp_p
 
 def test_an_interruption_leaves_nothing_behind(reduced, tmp_path, monkeypatch):
     def interrupted(self, folder):
-        Path(folder).mkdir()
+        Path(folder).mkdir(exist_ok=True)
         (Path(folder) / "config.json").touch()
         raise KeyboardInterrupt
 

@@ -18,7 +18,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from ...durable_files import flush
+from ...durable_files import replacing_folder
 from ...errors import SettingError, UserError, one_line
 
 CHECKPOINT_NAME = re.compile(r"checkpoint-(\d{8})")
@@ -98,21 +98,12 @@ def save_checkpoint(
         OSError: if the disk is full or fails; what was there before is then still there.
     """
     target = folder / checkpoint_name(position.step)
-    partial = folder / f".partial-{target.name}"
     folder.mkdir(parents=True, exist_ok=True)
     for leftover in folder.glob(".partial-checkpoint-*"):  # of a kill inside a save
         shutil.rmtree(leftover, ignore_errors=True)
-    partial.mkdir()
-    try:
+    with replacing_folder(target) as partial:  # there is one if the run went on from an older step
         write_files(partial, position, networks, states, recipe)
-        if target.exists():  # the same step once more, after the run went on from an older one
-            target.rename(folder / f".partial-{target.name}-replaced")
-        partial.rename(target)
-        flush(folder)
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
-    for old in [*list_checkpoints(folder)[: -max(keep, 2)], *folder.glob(".partial-checkpoint-*-replaced")]:
+    for old in list_checkpoints(folder)[: -max(keep, 2)]:
         shutil.rmtree(old)
     return target
 
@@ -120,19 +111,14 @@ def save_checkpoint(
 def write_files(
     folder: Path, position: Position, networks: dict[str, nn.Module], states: dict[str, dict], recipe: str
 ) -> None:
-    """Fills an empty folder with a checkpoint's files, the manifest last, and has them and their names on the disk."""
+    """Fills an empty folder with a checkpoint's files, the manifest last."""
     for name, network in networks.items():
         write_tensors(folder / f"{name}.safetensors", network.state_dict())
     write_states(folder / OPTIMIZERS, states)
     (folder / POSITION).write_text(position.model_dump_json(), encoding="utf-8")
     (folder / RECIPE).write_text(recipe, encoding="utf-8")
-    files = {path.name: describe(path) for path in sorted(folder.iterdir())}
-    for name in files:
-        flush(folder / name)
-    manifest = Manifest(step=position.step, files=files)
+    manifest = Manifest(step=position.step, files={path.name: describe(path) for path in sorted(folder.iterdir())})
     (folder / MANIFEST).write_text(manifest.model_dump_json(indent=2), encoding="utf-8")
-    flush(folder / MANIFEST)
-    flush(folder)
 
 
 def write_tensors(path: Path, tensors: dict[str, torch.Tensor], metadata: dict[str, str] | None = None) -> None:

@@ -2,7 +2,6 @@
 
 import json
 import platform
-import shutil
 import subprocess
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -12,7 +11,7 @@ import torch
 from PIL import Image
 from transformers.utils import IMAGE_PROCESSOR_NAME
 
-from ...durable_files import write_text
+from ...durable_files import replacing_folder, write_text
 from ...image_processing_chromagan import ChromaGANImageProcessor
 from ...image_saving import save_image
 from ...modeling_chromagan import ChromaGANCritic, ChromaGANGenerator
@@ -60,21 +59,14 @@ class RunFolder:
 
     def save_model(self, name: str, generator: ChromaGANGenerator, critic: ChromaGANCritic) -> None:
         """Generator, image processor and their code as a `from_pretrained` folder, the critic in its `critic`."""
-        folder, partial = self.path / name, self.path / f".partial-{name}"
-        shutil.rmtree(partial, ignore_errors=True)
         encoding = generator.config.encoding
         if self.start is None:
             processor = ChromaGANImageProcessor(encoding=encoding)
         else:
             processor = ChromaGANImageProcessor.from_pretrained(self.start, encoding=encoding)
-        try:
+        with replacing_folder(self.path / name) as partial:
             ChromaGANPipeline(generator, processor).save_pretrained(partial)
             critic.save_pretrained(partial / "critic")
-            shutil.rmtree(folder, ignore_errors=True)
-            partial.rename(folder)
-        except BaseException:
-            shutil.rmtree(partial, ignore_errors=True)
-            raise
 
     def save_grid(self, step: int, grid: Image.Image) -> None:
         """A sheet of validation pictures."""

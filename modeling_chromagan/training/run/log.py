@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from ...durable_files import write_text
+from ...durable_files import append_line, write_text
 
 
 class RunLog:
@@ -17,8 +17,7 @@ class RunLog:
         self.path = path
 
     def write(self, step: int, phase: str, values: dict[str, float]) -> None:
-        with open(self.path, "a", encoding="utf-8") as file:
-            file.write(json.dumps({"step": step, "phase": phase} | values) + "\n")
+        append_line(self.path, json.dumps({"step": step, "phase": phase} | values))
 
     def read(self) -> list[dict]:
         """The lines up to the first that is not whole; a kill can leave half of one at the end."""
