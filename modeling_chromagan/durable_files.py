@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, cast
 
+BUFFER = 1 << 18  # bytes; encoders give their output in small pieces
 # What file systems answer that cannot flush a folder (or anything): network shares, FUSE, Windows.
 CANNOT_FLUSH = {errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EPERM, errno.EACCES, errno.EBADF}
 # What they answer that cannot rename over a file that exists, or cannot rename at all.
@@ -85,7 +86,7 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
     try:
         raw = _CheckedFile(partial)
         try:
-            with io.BufferedRandom(raw) as file:
+            with io.BufferedRandom(raw, BUFFER) as file:
                 try:
                     yield cast(BinaryIO, file)
                     file.flush()
