@@ -366,7 +366,9 @@ def _positions_beyond(
 ) -> torch.Tensor:
     """The positions in the flattened planes where `low` is below `lowest` or `high` above `highest`."""
     beyond = (_compared(low) < _compared(lowest)) | (_compared(high) > _compared(highest))
-    return torch.from_numpy(np.flatnonzero(beyond)) if low.device.type == "cpu" else beyond.flatten().nonzero().squeeze(1)
+    return (
+        torch.from_numpy(np.flatnonzero(beyond)) if low.device.type == "cpu" else beyond.flatten().nonzero().squeeze(1)
+    )
 
 
 def _compared(values: Any) -> Any:

@@ -34,13 +34,13 @@ body { margin: 0 auto; max-width: 76rem; padding: 1.5rem 1rem 4rem; background: 
 h1 { font-size: 1.6rem; line-height: 1.25; margin: 0; overflow-wrap: anywhere; }
 h2 { font-size: 1.15rem; margin: 2.5rem 0 .75rem; }
 p { margin: .5rem 0; max-width: 46rem; }
-.soft { color: var(--soft); }
+.soft { color: var(--soft); overflow-wrap: anywhere; }
 .counts { display: grid; grid-template-columns: repeat(auto-fill, minmax(9rem, 1fr)); gap: .75rem; list-style: none;
   margin: 1.5rem 0; padding: 0; }
 .counts li { background: var(--panel); border-radius: .5rem; padding: .75rem 1rem; line-height: 1.3; }
 .counts b { display: block; font-size: 1.5rem; font-variant-numeric: tabular-nums; }
 .bad b, td.bad { color: var(--bad); }
-table { border-collapse: collapse; width: 100%; font-size: .875rem; }
+table { border-collapse: collapse; width: 100%; font-size: .875rem; table-layout: fixed; }
 th, td { border-bottom: 1px solid var(--line); overflow-wrap: anywhere; padding: .4rem 1rem .4rem 0; text-align: left;
   vertical-align: top; }
 th { color: var(--soft); font-weight: 600; }
@@ -122,7 +122,7 @@ def write_page(findings: Iterable[Finding], file: BinaryIO, out: Path) -> None:
         results.update(finding.results.values())
         inputs.update(filter(None, [finding.source]))
         for name, state in [*finding.results.items(), (record.input, finding.source)]:
-            if state not in ("whole", "unchanged", ""):
+            if state not in ("whole", "unchanged", "not found", ""):  # a drive of inputs is unplugged
                 changes.add(name, state, bad=True)
         for note in record.notes:
             if note in notes or len(notes) < MOST_NOTES:
@@ -142,14 +142,15 @@ def write_page(findings: Iterable[Finding], file: BinaryIO, out: Path) -> None:
 
 def render_head(summary: Summary, out: Path, results: Counter[str], inputs: Counter[str]) -> Iterator[str]:
     """Title and counts."""
-    name = escape(str(out.absolute()))
+    name = escape(out.absolute().name)
     now = datetime.datetime.now().astimezone()
     yield '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
     yield '<meta name="viewport" content="width=device-width, initial-scale=1">'
     yield '<meta name="referrer" content="no-referrer"><meta http-equiv="Content-Security-Policy" '
     yield "content=\"default-src 'none'; img-src data:; style-src 'unsafe-inline'\">"
-    yield f"<title>Colorized: {escape(out.absolute().name)}</title><style>{STYLE}</style></head><body>"
-    yield f"<h1>{name}</h1><p class=soft>chromagan {__version__}, {now:%Y-%m-%d %H:%M %Z}</p><ul class=counts>"
+    yield f"<title>Colorized: {name}</title><style>{STYLE}</style></head><body>"
+    yield f"<h1>Colorized: {name}</h1><p class=soft>{escape(str(out.absolute()))}<br>"
+    yield f"chromagan {__version__}, {now:%Y-%m-%d %H:%M %Z}</p><ul class=counts>"
     yield count(summary.counts["colorized"], "colorized")
     if summary.pictures != summary.counts["colorized"]:
         yield count(summary.pictures, "pages and frames in them")
@@ -190,7 +191,7 @@ def render_tables(failures: Rows, changes: Rows, notes: Counter[str]) -> Iterato
     if notes:
         table = Rows()
         for note, number in notes.most_common():
-            table.add(note, f"{number:,}")
+            table.add(note, f"{number:,} file{'s' if number > 1 else ''}")
         yield "<h2>What was left out or assumed</h2>"
         yield from table.render("Note", "Files")
         if len(notes) == MOST_NOTES:

@@ -61,7 +61,7 @@ def test_counts_come_first_then_what_failed_then_pictures_then_files(tmp_path):
     assert places == sorted(places)
     assert page.texts[places[0] - 1] == "2"
     assert page.after("Not done")[2:4] == ["in/c.png", "damaged"]
-    assert page.after("What was left out or assumed")[2:4] == ["IPTC is left out", "2"]
+    assert page.after("What was left out or assumed")[2:4] == ["IPTC is left out", "2 files"]
     assert [picture["alt"] for picture in page.pictures] == ["before", "after"] * 2
     assert page.after("All files")[4:7] == [str(tmp_path / "in" / "a.png"), "a.png", "colorized"]
 
@@ -89,10 +89,17 @@ def test_what_was_found_is_counted_and_named(tmp_path):
     out = record_all(tmp_path, *(colorized(tmp_path, f"{name}.png") for name in "abc"))
     (out / "a.png").unlink()
     (tmp_path / "in" / "b.png").write_bytes(b"another")
+    (tmp_path / "in" / "c.png").unlink()
     page = page_of(tmp_path, out, lambda record: verify(record, LocalStore(out)))
-    for count, word in (("2", "results whole"), ("1", "results gone"), ("1", "inputs changed")):
+    for count, word in (
+        ("2", "results whole"),
+        ("1", "results gone"),
+        ("1", "inputs changed"),
+        ("1", "inputs not found"),
+    ):
         assert page.texts[page.texts.index(word) - 1] == count
     assert page.after("No longer as recorded")[2:6] == ["a.png", "gone", str(tmp_path / "in" / "b.png"), "changed"]
+    assert "not found" not in page.texts
     assert "a.png (result cannot be shown)" in page.texts
     assert "b.png (input cannot be shown)" in page.texts
 
