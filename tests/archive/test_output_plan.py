@@ -1,6 +1,7 @@
 """Which picture becomes which file, and what is refused before any work."""
 
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -9,14 +10,25 @@ from picture_files import files_in, write_picture
 from modeling_chromagan.archive import output_plan
 
 
-def test_where_case_does_not_count_names_that_differ_in_case_are_equal(run, tmp_path, monkeypatch, no_model):
-    for name in ("1/a.bmp", "1/A.png", "2/a.jpg", "3/A.JPG"):
+def test_where_case_does_not_count_names_that_differ_in_case_get_marks(tmp_path, monkeypatch):
+    names = ("1/a.bmp", "1/A.png", "2/a.jpg", "2/A.JPG", "3/\u00e9.png", "3/e\u0301.png", "4/b.png", "4/deep/b.png")
+    for name in names:
         write_picture(tmp_path / name)
+    places = [tmp_path / "1", tmp_path / "2", tmp_path / "3", tmp_path / "4"]
+    planned = output_plan.make_plan(places, tmp_path / "out", None, compare=False)
+    as_named = ["A.png", "a.png", "A.JPG", "a.jpg", "e\u0301.png", "\u00e9.png", "b.png", "deep/b.png"]
+    assert [task.name for task in planned.tasks] == as_named
     monkeypatch.setattr(output_plan, "comparison_key", lambda folder: output_plan.fold_case)
-    plan = output_plan.make_plan([tmp_path / "1"], tmp_path / "out", None, compare=False)
-    assert [task.name for task in plan.tasks] == ["A.png.png", "a.bmp.png"]
-    code, _, (line,) = run(tmp_path / "2", tmp_path / "3", "-o", tmp_path / "out")
-    assert (code, "would both become" in line) == (2, True)
+    names = [task.name for task in output_plan.make_plan(places, tmp_path / "out", None, compare=False).tasks]
+    assert len({output_plan.fold_case(Path(name)) for name in names}) == 8
+    assert names[:2] == ["A.png.png", "a.bmp.png"]
+    assert [re.sub("~[0-9a-f]{8}", "~", name) for name in names[2:6]] == [
+        "A~.JPG",
+        "a~.jpg",
+        "e\u0301~.png",
+        "\u00e9~.png",
+    ]
+    assert names[6:] == ["b.png", "deep/b.png"]
 
 
 @pytest.mark.parametrize("names", [("1/a.png", "2/a.png"), ("1/a.bmp", "1/a.png", "2/a.bmp.png")])
@@ -131,3 +143,44 @@ def test_a_folder_that_cannot_be_read_is_a_failure(run, tmp_path, monkeypatch):
     code, out, err = run(tmp_path / "in", "-o", tmp_path / "out")
     assert (code, err) == (1, [f"error: {locked}: cannot be read: Permission denied"])
     assert out == ["1 colorized, 0 kept, 1 failed, 0 not pictures"]
+
+
+@pytest.mark.parametrize("letter", ["x", "\u00e9", "\u65e5", "\udcff"])
+def test_names_that_would_be_too_long_are_cut_and_stay_apart(tmp_path, letter):
+    width = len(os.fsencode(letter))
+    stems = [letter * (250 // width - 1) + end for end in ("a", "b")]
+    for stem in stems:
+        write_picture(tmp_path / "in" / "a.gif").tofile(tmp_path / "in" / f"{stem}.gif")
+        write_picture(tmp_path / "in" / "a.gif").tofile(tmp_path / "in" / f"{stem}.bmp")
+    (tmp_path / "in" / "a.gif").unlink()
+    plan = output_plan.make_plan([tmp_path / "in"], tmp_path / "out", "jpeg", compare=True)
+    names = [task.name for task in plan.tasks]
+    names += [output_plan.compare_name(name) for name in names]
+    names += [output_plan.page_name(name, number) for name in names[:4] for number in (2, 3, 10_000)]
+    assert len(set(names)) == 4 + 4 + 12
+    (tmp_path / "out").mkdir()
+    for name in names:
+        assert Path(name).suffix == ".jpg"
+        (tmp_path / "out" / name).touch()
+    assert output_plan.compare_name("deep/a.png") == "deep/a.compare.png"
+    assert output_plan.page_name("deep/a.png", 1) == "deep/a.png"
+    assert output_plan.page_name("deep/a.png", 12) == "deep/a.page-0012.png"
+
+
+def test_a_picture_that_is_called_as_a_page_of_another_gets_a_mark(tmp_path):
+    for name in ("a.tif", "a.page-0002.tif", "a.compare.png", "b.page-0002.tif", "c.page-two.tif", "c.tif"):
+        write_picture(tmp_path / "in" / name)
+    plan = output_plan.make_plan([tmp_path / "in"], tmp_path / "out", "png", compare=True)
+    names = [re.sub("~[0-9a-f]{8}", "~", task.name) for task in plan.tasks]
+    assert names == ["a.compare~.png", "a.page-0002~.png", "a.png", "b.page-0002.png", "c.page-two.png", "c.png"]
+
+
+def test_folders_into_which_other_runs_have_written_are_left_out(tmp_path):
+    for name in ("a.png", "color/a.png", "color/deep/b.png", "other/c.png"):
+        write_picture(tmp_path / name)
+    (tmp_path / "color" / ".chromagan").mkdir()
+    plan = output_plan.make_plan([tmp_path], tmp_path / "out", None, compare=False)
+    assert [task.name for task in plan.tasks] == ["a.png", "other/c.png"]
+    assert plan.notes == [f"{tmp_path / 'color'}: holds results of another run, and is left out"]
+    plan = output_plan.make_plan([tmp_path / "color"], tmp_path / "out", None, compare=False)
+    assert [task.name for task in plan.tasks] == ["a.png", "deep/b.png"]
