@@ -6,7 +6,7 @@ from pathlib import Path
 
 from PIL import Image, ImageCms
 
-from ..image_loading import load_image
+from .scan import open_scan
 
 SIDE = 160  # pixels, of the longer side
 GROUND = 128  # gray behind what is transparent
@@ -16,9 +16,11 @@ PICTURE_ERRORS = (OSError, ValueError, MemoryError, SyntaxError, ImageCms.PyCMSE
 
 
 def thumbnail_before(source: Path) -> bytes | None:
-    """The first picture of an input in gray, as a JPEG; None where it cannot be read (any more)."""
+    """The first picture of an input as it is, as a JPEG; None where it cannot be read (any more)."""
     try:
-        return _encode(load_image(source, max_pixels=MOST_PIXELS).as_shown("LA"))
+        with open_scan(source, name=str(source), max_pixels=MOST_PIXELS) as scan:
+            page = next(scan.pages())
+            return _encode(page.colors or page.image.as_shown("LA"))
     except PICTURE_ERRORS:
         return None
 

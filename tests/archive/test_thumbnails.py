@@ -8,7 +8,9 @@ from encoded_pictures import gamma_curve, srgb_primaries
 from picture_files import write_picture
 from PIL import Image
 
+from modeling_chromagan.archive.pages import ColoredPage
 from modeling_chromagan.archive.thumbnails import thumbnail_after, thumbnail_before
+from modeling_chromagan.archive.writing import write_pages
 
 
 def pixels(data: bytes) -> np.ndarray:
@@ -27,6 +29,22 @@ def test_both_are_small_and_look_like_the_picture(tmp_path, name):
     after = pixels(thumbnail_after(tmp_path / name))
     assert after.shape == (120, 160, 3)
     np.testing.assert_allclose(after[60, 80], (200, 120, 40), atol=4)
+
+
+def test_results_of_16_bits_are_shown(tmp_path):
+    pixels_16 = np.full((30, 40, 3), (51_400, 30_840, 10_280), np.uint16)
+    for name in ("a.png", "a.tif", "a.jp2"):
+        output_format = {"a.png": "png", "a.tif": "tiff", "a.jp2": "jp2"}[name]
+        write_pages(
+            [ColoredPage(pixels_16)], tmp_path / name, output_format=output_format, layout="single", profile=b""
+        )
+        np.testing.assert_allclose(pixels(thumbnail_after(tmp_path / name))[15, 20], (200, 120, 40), atol=4)
+
+
+def test_an_input_in_color_is_shown_in_color(tmp_path):
+    noise = np.random.default_rng(0).integers(0, 256, (30, 40, 3)).astype(np.uint8)
+    Image.fromarray(noise).save(tmp_path / "a.png")
+    assert np.ptp(pixels(thumbnail_before(tmp_path / "a.png")), axis=2).max() > 50
 
 
 def test_a_wide_space_is_shown_in_srgb(tmp_path):

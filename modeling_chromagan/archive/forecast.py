@@ -1,0 +1,68 @@
+"""What a run would do with its inputs, and why, without doing it: no model is loaded, and nothing is written."""
+
+import functools
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from ..errors import ImageLoadError
+from .engine import PICTURE_ERRORS, Run, describe
+from .output_plan import Task
+from .scan import open_scan
+
+MOST_PIXELS = 200_000_000  # where the settings leave it to the model: what models usually say
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """What would become of a task: "would colorize", "kept", "already in color", "crashed" or "refused", and why."""
+
+    task: Task
+    status: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.task.source} -> {self.task.name}: {self.status}: {self.reason}"
+
+    def json_line(self) -> str:
+        """One line of JSON, without its end; with the first keys of `json_lines`."""
+        source, name = str(self.task.source), self.task.name
+        return json.dumps({"input": source, "output": name, "status": self.status, "reason": self.reason})
+
+
+def foresee(run: Run, tasks: Iterable[Task]) -> Iterator[Forecast]:
+    """Decides as `Run.do` does, and reads what would be colorized to see whether that is possible and needed."""
+    for task in tasks:
+        before = run.manifest.records.get(task.name)
+        if before is not None and (crashed := run.crashed(before)) is not None:
+            yield Forecast(task, "crashed", crashed.reason)
+            continue
+        try:
+            decision = run.decide(task, before, functools.partial(hash_of_input, run, task))
+            if decision.work:
+                in_color = is_in_color(run, task)
+                status = "already in color" if in_color and not run.settings.recolor else "would colorize"
+                yield Forecast(task, status, decision.reason)
+            else:
+                same = before is not None and before.status == "already in color"
+                yield Forecast(task, "already in color" if same else "kept", decision.reason)
+        except PICTURE_ERRORS as error:
+            reason = error.reason if isinstance(error, ImageLoadError) else describe(error, str(task.source))
+            yield Forecast(task, "refused", reason)
+
+
+def hash_of_input(run: Run, task: Task) -> str:
+    """SHA-256 of an input; raises ImageLoadError."""
+    return run.store.read(task.source).sha256
+
+
+def is_in_color(run: Run, task: Task) -> bool:
+    """Whether every page of an input is in color; raises ImageLoadError where one cannot be read."""
+    source = run.store.read(task.source)
+    limit = run.settings.max_pixels or MOST_PIXELS
+    with open_scan(source.content, name=str(task.source), max_pixels=limit) as scan:
+        in_color = [page.colors is not None for page in scan.pages()]  # all are read: the last one may be damaged
+    return all(in_color)
+
+
+__all__ = ["Forecast", "foresee"]
