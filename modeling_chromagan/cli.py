@@ -1,11 +1,12 @@
 """`chromagan COMMAND`: finds the command, runs it, and turns what it raises into an exit code.
 
 Exit codes: 0 everything is done, 1 something failed (one line each on stderr, the rest is finished), 2 wrong usage
-(refused before any work), 130 interrupted.
+(refused before any work), 130 interrupted, 141 nobody reads what it prints.
 """
 
 import argparse
 import importlib
+import os
 import sys
 from collections.abc import Sequence
 
@@ -35,6 +36,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except UserError as error:
         print(f"chromagan {options.command}: error: {one_line(error)}", file=sys.stderr)
         return error.exit_code
+    except BrokenPipeError:  # as behind `| head`; what is still to be printed goes nowhere
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
     except KeyboardInterrupt:
         print(f"chromagan {options.command}: interrupted", file=sys.stderr)
         return 130

@@ -1,11 +1,9 @@
 """What a run would do with its inputs, and why, without doing it: no model is loaded, and nothing is written."""
 
-import functools
 import json
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from ..errors import ImageLoadError
+from ..errors import ImageLoadError, printable
 from .engine import PICTURE_ERRORS, Run, describe
 from .output_plan import Task
 from .scan import open_scan
@@ -22,7 +20,7 @@ class Forecast:
     reason: str
 
     def __str__(self) -> str:
-        return f"{self.task.source} -> {self.task.name}: {self.status}: {self.reason}"
+        return printable(f"{self.task.source} -> {self.task.name}: {self.status}: {self.reason}")
 
     def json_line(self) -> str:
         """One line of JSON, without its end; with the first keys of `json_lines`."""
@@ -30,30 +28,22 @@ class Forecast:
         return json.dumps({"input": source, "output": name, "status": self.status, "reason": self.reason})
 
 
-def foresee(run: Run, tasks: Iterable[Task]) -> Iterator[Forecast]:
+def foresee(run: Run, task: Task) -> Forecast:
     """Decides as `Run.do` does, and reads what would be colorized to see whether that is possible and needed."""
-    for task in tasks:
-        before = run.manifest.records.get(task.name)
-        if before is not None and (crashed := run.crashed(before)) is not None:
-            yield Forecast(task, "crashed", crashed.reason)
-            continue
-        try:
-            decision = run.decide(task, before, functools.partial(hash_of_input, run, task))
-            if decision.work:
-                in_color = is_in_color(run, task)
-                status = "already in color" if in_color and not run.settings.recolor else "would colorize"
-                yield Forecast(task, status, decision.reason)
-            else:
-                same = before is not None and before.status == "already in color"
-                yield Forecast(task, "already in color" if same else "kept", decision.reason)
-        except PICTURE_ERRORS as error:
-            reason = error.reason if isinstance(error, ImageLoadError) else describe(error, str(task.source))
-            yield Forecast(task, "refused", reason)
-
-
-def hash_of_input(run: Run, task: Task) -> str:
-    """SHA-256 of an input; raises ImageLoadError."""
-    return run.store.read(task.source).sha256
+    before = run.manifest.records.get(task.name)
+    if before is not None and (crashed := run.crashed(before)) is not None:
+        return Forecast(task, "crashed", crashed.reason)
+    try:
+        decision = run.decide(task, before, lambda: run.store.read(task.source).sha256)
+        if not decision.work:
+            left_alone = before is not None and before.status == "already in color"
+            return Forecast(task, "already in color" if left_alone else "kept", decision.reason)
+        in_color = is_in_color(run, task)
+    except PICTURE_ERRORS as error:
+        reason = error.reason if isinstance(error, ImageLoadError) else describe(error, str(task.source))
+        return Forecast(task, "refused", reason)
+    left_alone = in_color and not run.settings.recolor
+    return Forecast(task, "already in color" if left_alone else "would colorize", decision.reason)
 
 
 def is_in_color(run: Run, task: Task) -> bool:

@@ -13,6 +13,7 @@ from ..errors import one_line, printable
 
 if TYPE_CHECKING:
     from ..archive.engine import Done
+    from ..archive.forecast import Forecast
 
 LINE_EVERY = 60  # seconds between two lines of progress where there is no terminal
 
@@ -64,13 +65,14 @@ class Report:
 
     def __init__(self, quiet: bool, as_json: bool = False):
         self.quiet, self.as_json = quiet, as_json
+        self.is_dry = False
         self.counts: Counter[str] = Counter()
         self._progress = Progress(0, "", quiet=True)
 
     @property
     def failed(self) -> int:
-        """How many files have no result because of an error."""
-        return self.counts["failed"] + self.counts["crashed"]
+        """How many files have no result because of an error, or would have none."""
+        return self.counts["failed"] + self.counts["crashed"] + self.counts["refused"]
 
     @contextlib.contextmanager
     def progress(self, total: int) -> Iterator[None]:
@@ -103,6 +105,16 @@ class Report:
                 self.note(f"{source}: {note}")
         self._progress.advance()
 
+    def foretell(self, forecast: "Forecast") -> None:
+        """Counts and prints what would become of a file, and why, to stdout."""
+        self.is_dry = True
+        self.counts[forecast.status] += 1
+        if self.as_json:
+            print(forecast.json_line(), flush=True)
+        else:
+            self._progress.say(str(forecast), sys.stdout)
+        self._progress.advance()
+
     def fail(self, line: str) -> None:
         """Counts a failure and names it."""
         self.counts["failed"] += 1
@@ -128,9 +140,10 @@ class Report:
         if self.quiet:
             return
         self.counts["kept"] += kept
-        line = ", ".join(f"{self.counts[status]} {status}" for status in ("colorized", "kept", "failed"))
+        first = "would colorize" if self.is_dry else "colorized"
+        line = ", ".join(f"{self.counts[status]} {status}" for status in (first, "kept", "failed"))
         line += f", {not_pictures} not pictures"
-        for status in ("already in color", "crashed"):
+        for status in ("already in color", "crashed", "refused"):
             line += f", {self.counts[status]} {status}" if self.counts[status] else ""
         print_line(line, sys.stderr if self.as_json else sys.stdout)
 

@@ -98,7 +98,7 @@ class Status:
         """Prints the counts, and how to go on."""
         self.progress.close()
         if self.as_json:
-            print(json.dumps(self.as_values()))
+            print(json.dumps(self.as_values()), flush=True)
             return
         summary = self.summary
         print_line(f"{self.out}: {summary.in_words()}")

@@ -22,7 +22,7 @@ def forecasts(folder, *names, **settings):
     store = LocalStore(folder / "out")
     settings = RunSettings(**settings)
     run = Run(store, Manifest(store.manifest()), settings, lambda: pytest.fail("loaded"), model="m", weights="ab12")
-    return list(foresee(run, [Task(folder / "in" / name, name) for name in names]))
+    return [foresee(run, Task(folder / "in" / name, name)) for name in names]
 
 
 def test_every_input_gets_what_would_happen_and_why_and_nothing_is_written(tmp_path):

@@ -12,6 +12,7 @@ from PIL import Image
 
 from modeling_chromagan.archive.decision import Decision
 from modeling_chromagan.archive.engine import Done
+from modeling_chromagan.archive.forecast import Forecast
 from modeling_chromagan.archive.manifest import Record
 from modeling_chromagan.archive.output_plan import Task
 from modeling_chromagan.commands.messages import Progress, Report, print_line
@@ -135,3 +136,22 @@ def test_any_name_can_be_printed_anywhere(encoding):
     print_line("a\udcff\x1b[31m\u65e5.png", stream)
     shown = "\u65e5" if encoding == "utf-8" else "\\u65e5"
     assert stream.buffer.getvalue().decode(encoding) == f"a\\udcff\\x1b[31m{shown}.png\n"
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_a_dry_run_says_what_would_become_of_each_file(capsys, as_json):
+    report = Report(quiet=False, as_json=as_json)
+    for status, reason in (("would colorize", "new"), ("kept", "same as before"), ("refused", "damaged")):
+        report.foretell(Forecast(Task(Path("in/a\n.png"), "a.png"), status, reason))
+    report.summarize(not_pictures=0)
+    captured = capsys.readouterr()
+    counts = "1 would colorize, 1 kept, 0 failed, 0 not pictures, 1 refused"
+    if as_json:
+        lines = [json.loads(line) for line in captured.out.splitlines()]
+        assert [line["status"] for line in lines] == ["would colorize", "kept", "refused"]
+        assert (lines[0]["input"], lines[0]["output"], lines[0]["reason"]) == ("in/a\n.png", "a.png", "new")
+        assert captured.err == f"{counts}\n"
+    else:
+        first, *_, last = captured.out.splitlines()
+        assert (first, last) == ("in/a\\n.png -> a.png: would colorize: new", counts)
+    assert report.failed == 1

@@ -1,6 +1,9 @@
 """`chromagan status` as users meet it."""
 
 import json
+import os
+import subprocess
+import sys
 from dataclasses import replace
 
 import pytest
@@ -121,3 +124,14 @@ def test_a_folder_without_records_and_a_report_of_no_kind_are_refused(tmp_path, 
     assert (code, out) == (2, [])
     assert line.startswith("chromagan status: error: ")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("arguments", [[], ["--json"]])
+def test_a_reader_that_stops_ends_the_command_without_a_traceback(tmp_path, arguments):
+    out = record_all(tmp_path, Record("a.png", "failed", "in/a.png", reason="damaged"))
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = [sys.executable, "-m", "modeling_chromagan.cli", "status", out, *arguments]
+    ended = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, text=True)
+    os.close(writing)
+    assert (ended.returncode, ended.stderr) == (141, "")
