@@ -14,7 +14,7 @@ from typing import IO
 # Bytes of one value of each TIFF type; 129 is the UTF-8 of EXIF 3.0, 16 to 18 are those of BigTIFF.
 SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 129: 1, 16: 8, 17: 8, 18: 8}
 LETTERS = {1: "B", 3: "H", 4: "I", 6: "b", 8: "h", 9: "i", 11: "f", 12: "d", 13: "I", 16: "Q", 17: "q", 18: "Q"}
-ASCII, SHORT, LONG, RATIONAL, UNDEFINED = 2, 3, 4, 5, 7
+ASCII, SHORT, LONG, RATIONAL, UNDEFINED, UTF_8 = 2, 3, 4, 5, 7, 129
 
 X_RESOLUTION, Y_RESOLUTION, RESOLUTION_UNIT = 0x011A, 0x011B, 0x0128
 EXIF_FOLDER, GPS_FOLDER, MAKER_NOTE, USER_COMMENT = 0x8769, 0x8825, 0x927C, 0x9286

@@ -11,7 +11,7 @@ from .exif_block import RESOLUTION_UNIT, X_RESOLUTION, Y_RESOLUTION, ExifBlock, 
 from .iptc import iptc_records
 from .metadata import Metadata, Resolution, TextEntry
 from .metadata_containers import IPTC_RESOURCE, photoshop_resource
-from .resolution import UNITS, in_unit, resolution_of
+from .resolution import UNITS, in_unit, is_plausible, resolution_of
 from .xmp import Packet
 
 # Tags of IFD 0 that say how pixels are stored, of which other tags speak, or that are kept elsewhere.
@@ -47,6 +47,7 @@ class FoundMetadata:
         self.block = ExifBlock()
         self.iptc = self.xmp = self.comment = b""
         self.text: list[TextEntry] = []
+        self.properties: dict[str, str] = {}  # of XMP, said in the container's own way
         self.notes: list[str] = []
 
     def note(self, sentence: str) -> None:
@@ -66,9 +67,13 @@ class FoundMetadata:
             self.attempt("EXIF", lambda: setattr(self, "block", parse_exif(data)))
 
     def read_iptc(self, data: bytes) -> None:
-        """IPTC records, bare or in Photoshop's wrapping."""
+        """IPTC records, bare or in Photoshop's wrapping, where rights stand too."""
         data = data.removeprefix(b"Photoshop 3.0\0")
         if data.startswith(b"8BIM"):
+            if photoshop_resource(data, COPYRIGHT_FLAG).strip(b"\0"):
+                self.properties["xmpRights:Marked"] = "True"
+            if address := photoshop_resource(data, ADDRESS):
+                self.properties["xmpRights:WebStatement"] = address.decode("latin-1")
             data = photoshop_resource(data, IPTC_RESOURCE)
         if data.strip(b"\0"):
             self.attempt("IPTC", lambda: setattr(self, "iptc", iptc_records(data)))
@@ -80,6 +85,11 @@ class FoundMetadata:
         if self.xmp:
             packet, self.xmp = self.xmp.rstrip(b"\0"), b""
             self.attempt("XMP", partial(self._finish_xmp, packet))
+        if self.properties:
+            self.attempt("rights", self._add_properties)
+        if self.resolution and not is_plausible(self.resolution):
+            self.resolution = None
+            self.note("its resolution is no possible one and is left out")
         try:
             exif = self.block.pack()
         except (ValueError, struct.error):
@@ -133,7 +143,15 @@ class FoundMetadata:
         packet.remove(*stale, *(name for name in RESOLUTION_IN_XMP if packet.values(name)))
         self.xmp = packet.pack() if packet.edits or not data.startswith(UTF_16_OR_32) else Packet(data).source
 
+    def _add_properties(self) -> None:
+        packet = Packet(self.xmp)
+        for name, text in self.properties.items():
+            if not packet.values(name):
+                packet.put(name, [text])
+        self.xmp = packet.pack()
 
+
+COPYRIGHT_FLAG, ADDRESS = 0x040A, 0x040B  # resources of Photoshop's
 UTF_16_OR_32 = (b"\xff\xfe", b"\xfe\xff", b"\0", b"<\0")
 
 

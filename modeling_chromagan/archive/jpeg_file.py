@@ -8,9 +8,7 @@ import hashlib
 import io
 import struct
 from collections.abc import Iterator
-from typing import Any, BinaryIO
-from xml.dom import minidom
-from xml.parsers.expat import ExpatError
+from typing import BinaryIO
 
 from PIL import Image
 
@@ -18,12 +16,12 @@ from ..image_saving import JPEG_SETTINGS, srgb_profile
 from .file_settings import FileSettings, Notes, to_8_bits, to_opaque
 from .metadata import Metadata, Resolution
 from .pages import ColoredPage
+from .xmp import split
 
 SAYABLE = ("resolution", "exif", "iptc", "xmp", "comment")
 LARGEST_SEGMENT = 65_533
 XMP_PREFIX = b"http://ns.adobe.com/xap/1.0/\0"
 EXTENSION_PREFIX = b"http://ns.adobe.com/xmp/extension/\0"
-XMP_NOTE = "http://ns.adobe.com/xmp/note/"
 COMMENT, APP1, APP2, APP13 = 0xFE, 0xE1, 0xE2, 0xED
 
 
@@ -89,8 +87,8 @@ def _xmp_segments(packet: bytes, notes: Notes) -> Iterator[tuple[int, bytes]]:
         yield APP1, XMP_PREFIX + packet
         return
     try:
-        packet, extension = split_xmp(packet, LARGEST_SEGMENT - len(XMP_PREFIX))
-    except (ExpatError, ValueError):
+        packet, extension = split(packet, LARGEST_SEGMENT - len(XMP_PREFIX))
+    except ValueError:
         notes.add(f"JPEG has 64 KB for XMP that cannot be split: its {len(packet):,} bytes are left out")
         return
     yield APP1, XMP_PREFIX + packet
@@ -99,50 +97,3 @@ def _xmp_segments(packet: bytes, notes: Notes) -> Iterator[tuple[int, bytes]]:
     for start in range(0, len(extension), room):
         position = struct.pack(">II", len(extension), start)
         yield APP1, EXTENSION_PREFIX + digest + position + extension[start : start + room]
-
-
-def split_xmp(packet: bytes, room: int) -> tuple[bytes, bytes]:
-    """An XMP packet of at most `room` bytes that names an extension, and the extension with the largest properties.
-
-    Raises:
-        ValueError, ExpatError: if it is no XMP, or its small properties alone are too large.
-    """
-    document, extension = minidom.parseString(packet), minidom.parseString(packet)
-    properties: list[tuple[int, Any, Any]] = []  # size, and the same property in both
-    for here, there in zip(_descriptions(document), _descriptions(extension), strict=True):
-        for name in [name for name, _ in there.attributes.items() if not name.startswith(("xmlns", "rdf:about"))]:
-            there.removeAttribute(name)
-        properties += [
-            (len(child.toxml().encode()), child, twin)
-            for child, twin in zip(list(here.childNodes), list(there.childNodes), strict=True)
-        ]
-    first = next(iter(_descriptions(document)), None)
-    if first is None:
-        raise ValueError("there is no description in the packet")
-    first.setAttribute("xmlns:xmpNote", XMP_NOTE)
-    first.setAttribute("xmpNote:HasExtendedXMP", "0" * 32)
-    properties.sort(key=lambda entry: entry[0])
-    kept = len(properties)
-    while len(_serialize(document)) > room:
-        if not kept:
-            raise ValueError("what is no property of its own is too large")
-        kept -= 1
-        child = properties[kept][1]
-        child.parentNode.removeChild(child)
-    for _, _, twin in properties[:kept]:
-        twin.parentNode.removeChild(twin)
-    extended = _serialize(extension)
-    digest = hashlib.md5(extended, usedforsecurity=False).hexdigest().upper()
-    first.setAttribute("xmpNote:HasExtendedXMP", digest)
-    return _serialize(document), extended
-
-
-def _descriptions(document: Any) -> list[Any]:
-    namespace = "http://www.w3.org/1999/02/22-rdf-syntax-ns#"
-    (root,) = document.getElementsByTagNameNS(namespace, "RDF")
-    return [node for node in root.childNodes if getattr(node, "localName", None) == "Description"]
-
-
-def _serialize(document: Any) -> bytes:
-    """Without the wrapping of a packet, which lets programs find it in files that they do not know."""
-    return document.documentElement.toxml().encode()

@@ -3,8 +3,8 @@
 import io
 import re
 import struct
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from fractions import Fraction
 from functools import partial
 from typing import IO, Any
@@ -36,27 +36,15 @@ def read_metadata(image: Image.Image) -> Metadata:
     found = FoundMetadata()
     reader = READERS.get(image.format or "")
     if reader is not None:
-        with _position_kept(getattr(image, "fp", None)):
-            found.attempt("metadata", partial(reader, found, image))
+        found.attempt("metadata", partial(reader, found, image))
     return found.metadata(turned=image.format != "JPEG2000")
 
 
 def read_boxes(data: bytes) -> Metadata:
-    """What the boxes of a JPEG XL or JPEG 2000 file say, for those that are decoded by others than Pillow."""
+    """What the boxes of a JPEG XL file say, which Pillow does not decode; whoever does turns the pixels upright."""
     found = FoundMetadata()
     found.attempt("metadata", partial(_read_boxes, found, io.BytesIO(data)))
-    return found.metadata(turned=False)
-
-
-@contextmanager
-def _position_kept(file: IO[bytes] | None) -> Iterator[None]:
-    """Pillow finds its file where it left it."""
-    position = file.tell() if file is not None and not file.closed else None
-    try:
-        yield
-    finally:
-        if file is not None and position is not None:
-            file.seek(position)
+    return found.metadata(turned=True)
 
 
 # ----- one reader for each format
@@ -95,12 +83,7 @@ def _join_extended(found: FoundMetadata, extensions: dict[bytes, dict[int, bytes
     parts = extensions.get(named[0].strip().encode()) if named else None
     if parts is None:
         raise ValueError("the packet names another")
-    extended = b""
-    for offset, part in sorted(parts.items()):
-        if offset != len(extended):
-            raise ValueError("a part is missing")
-        extended += part
-    found.xmp = joined(found.xmp, extended)
+    found.xmp = joined(found.xmp, b"".join(part for _, part in sorted(parts.items())))
 
 
 def _read_png(found: FoundMetadata, image: Any) -> None:
@@ -115,6 +98,10 @@ def _read_png(found: FoundMetadata, image: Any) -> None:
         elif name == b"pHYs" and len(content) == 9:
             x, y, unit = struct.unpack(">IIB", content)
             found.resolution = per_meter(x, y) if unit == 1 else resolution_of(x, y, "none")
+        elif name == b"tIME" and len(content) == 7:
+            found.properties["xmp:ModifyDate"] = "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}Z".format(
+                *struct.unpack(">H5B", content)
+            )
         elif name in (b"tEXt", b"zTXt", b"iTXt"):
             try:
                 _take_text(found, _text_entry(name, content))
@@ -166,13 +153,13 @@ def _read_tiff(found: FoundMetadata, image: Any) -> None:
     packet, iptc, photoshop = (block.image.pop(number, None) for number in (XMP_TAG, IPTC_TAG, PHOTOSHOP_TAG))
     if packet:
         found.xmp = packet.value
+    if photoshop:
+        found.read_iptc(photoshop.value)
     if iptc:
         data = iptc.value
         if iptc.kind == 4 and data[:1] != b"\x1c":  # as numbers of 32 bits, swapped by some programs
             data = struct.pack(f"<{len(data) // 4}I", *struct.unpack(f">{len(data) // 4}I", data))
         found.read_iptc(data)
-    if photoshop and not found.iptc:
-        found.read_iptc(photoshop.value)
     note = block.exif.get(MAKER_NOTE)
     if note and not note.value.startswith(MOVABLE_NOTES):
         del block.exif[MAKER_NOTE]

@@ -3,11 +3,13 @@
 from email.utils import parsedate_to_datetime
 
 from .exif_block import (
+    ASCII,
     MAKER_NOTE,
     MOVABLE_NOTES,
     RESOLUTION_UNIT,
     UNDEFINED,
     USER_COMMENT,
+    UTF_8,
     X_RESOLUTION,
     Y_RESOLUTION,
     ExifBlock,
@@ -26,7 +28,7 @@ NAMES = {"png": "PNG", "jpeg": "JPEG", "webp": "WebP", "tiff": "TIFF", "avif": "
 HOLDS_IPTC = ("jpeg", "tiff", "jp2")
 EXIF_LIMIT, IPTC_LIMIT = 65_527, 65_505  # bytes of EXIF and IPTC in a JPEG's segment, after what announces them
 
-WIDTH, HEIGHT, VERSION = 0xA002, 0xA003, 0x9000
+ORIENTATION, WIDTH, HEIGHT, VERSION = 274, 0xA002, 0xA003, 0x9000
 # PNG's keywords -> EXIF tag of IFD 0 (0: none) and XMP property, with its kind of array.
 PLACES: dict[str, tuple[int, str, str]] = {
     "title": (0, "dc:title", "Alt"),
@@ -75,6 +77,8 @@ class _Target:
     def result(self) -> tuple[Metadata, tuple[str, ...]]:
         text, comment, iptc = self._texts()
         resolution = self._resolution()
+        if self.format == "avif":  # which has the orientation elsewhere; Pillow would write all of EXIF anew for it
+            self.block.image.pop(ORIENTATION, None)
         if self.format == "tiff":
             self._fit_tiff()
         elif self.block:
@@ -188,6 +192,10 @@ class _Target:
         if note and not note.value.startswith(MOVABLE_NOTES):
             del self.block.exif[MAKER_NOTE]
             self.lost.append("EXIF: the camera's MakerNote, whose parts cannot be found at another place")
+        for folder in (self.block.image, self.block.exif, self.block.gps):
+            for number, tag in folder.items():
+                if tag.kind == UTF_8:  # a type that TIFF does not have; it means this one where it is UTF-8
+                    folder[number] = Tag(ASCII, tag.count, tag.value)
         self.block.note_offset = None
         self.block = self.block.in_order("<")
 

@@ -29,6 +29,13 @@ def per_meter(x: Fraction | int, y: Fraction | int) -> Resolution | None:
     return resolution_of(x / 100, y / 100, "centimeter")
 
 
+def is_plausible(resolution: Resolution) -> bool:
+    """Whether every container can say it: from a pixel per meter to two million per millimeter, or an aspect."""
+    if resolution.unit == "none":
+        return 1 / 0xFFFF <= resolution.x / resolution.y <= 0xFFFF
+    return all(1 <= number <= 2_000_000_000 for number in in_unit(resolution, "meter"))
+
+
 def in_unit(resolution: Resolution, unit: str) -> tuple[Fraction, Fraction]:
     """Across and down, per "inch", "centimeter" or "meter"; of a resolution that has a unit."""
     lengths = {"inch": INCH, "centimeter": Fraction(1, 100), "meter": Fraction(1)}
@@ -58,4 +65,4 @@ def _aspect(resolution: Resolution) -> tuple[Fraction, Fraction]:
     return Fraction(max(ratio.numerator, 1)), Fraction(ratio.denominator)
 
 
-__all__ = ["in_unit", "in_whole_numbers", "per_meter", "resolution_of"]
+__all__ = ["in_unit", "in_whole_numbers", "is_plausible", "per_meter", "resolution_of"]

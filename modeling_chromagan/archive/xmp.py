@@ -18,6 +18,7 @@ NAMESPACES = {
     "dc": "http://purl.org/dc/elements/1.1/",
     "xmp": "http://ns.adobe.com/xap/1.0/",
     "xmpMM": "http://ns.adobe.com/xap/1.0/mm/",
+    "xmpRights": "http://ns.adobe.com/xap/1.0/rights/",
     "xmpNote": "http://ns.adobe.com/xmp/note/",
     "stRef": "http://ns.adobe.com/xap/1.0/sType/ResourceRef#",
     "tiff": "http://ns.adobe.com/tiff/1.0/",

@@ -46,6 +46,16 @@ def test_a_maker_note_stays_where_its_own_offsets_are_right(offset):
     assert tag_text(parse_exif(packed).image[270]).startswith("a much longer")
 
 
+def test_a_maker_note_that_cannot_be_there_takes_nothing_with_it():
+    block = parse_exif(made.exif())
+    block.exif[0x927C], block.note_offset = Tag(7, 68, bytes(68)), 900
+    packed = block.pack().replace(struct.pack("<HHII", 0x927C, 7, 68, 900), struct.pack("<HHII", 0x927C, 7, 68, 2))
+    again = parse_exif(packed)
+    assert again.damaged
+    assert 0x927C not in again.exif
+    assert tag_text(parse_exif(again.pack()).image[270]) == "Main street, 1905"
+
+
 def test_notes_that_count_from_their_own_start_may_move():
     block = ExifBlock(exif={0x927C: Tag(7, 12, b"Nikon\0\2" + bytes(5))})
     assert parse_exif(block.pack()).note_offset is None

@@ -30,6 +30,14 @@ def test_a_chunk_that_claims_too_much_is_not_read():
     assert list(chunks(io.BytesIO(huge))) == [(b"tEXt", b"")]
 
 
+def test_parts_beyond_the_limit_are_empty_and_what_follows_them_is_read(monkeypatch):
+    monkeypatch.setattr("modeling_chromagan.archive.metadata_containers.LARGEST", 20)
+    data = made.png((b"tEXt", b"Title\0" + b"long " * 9), (b"tEXt", b"Title\0short"))
+    assert list(chunks(io.BytesIO(data))) == [(b"tEXt", b""), (b"tEXt", b"Title\0short")]
+    data = made.box(b"xml ", b"long " * 9) + made.box(b"xml ", b"short")
+    assert list(boxes(io.BytesIO(data))) == [(b"xml ", b""), (b"xml ", b"short")]
+
+
 def test_bombs_do_not_go_off():
     assert inflate(zlib.compress(b"text")) == b"text"
     for data in (zlib.compress(bytes(17 << 20)), zlib.compress(b"text")[:-6], b"nonsense"):

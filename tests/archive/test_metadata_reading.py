@@ -159,6 +159,18 @@ def test_descriptions_about_the_layout_of_the_file_are_left_out():
         assert len(metadata.notes) == 1
 
 
+def test_what_photoshop_says_of_rights_and_png_of_time_becomes_xmp():
+    resources = b"8BIM\x04\x0a\0\0\0\0\0\1\1\0"
+    resources += b"8BIM\x04\x0b\0\0\0\0\0\x13http://example.org/\0" + made.photoshop(CAPTION)
+    for data in (made.jpeg((0xED, b"Photoshop 3.0\0" + resources)), made.tiff({34377: resources})):
+        metadata = read_metadata(opened(data))
+        assert metadata.iptc == CAPTION
+        assert Packet(metadata.xmp).values("xmpRights:Marked") == ["True"]
+        assert Packet(metadata.xmp).values("xmpRights:WebStatement") == ["http://example.org/"]
+    timed = made.png((b"tIME", struct.pack(">H5B", 2001, 2, 3, 4, 5, 6)))
+    assert Packet(read_metadata(opened(timed)).xmp).values("xmp:ModifyDate") == ["2001-02-03T04:05:06Z"]
+
+
 def test_every_page_of_a_tiff_has_its_own():
     memory = io.BytesIO()
     pages = [made.gray() for _ in range(3)]

@@ -175,6 +175,15 @@ def test_a_tiff_gets_little_endian_numbers_and_no_maker_note_that_cannot_move():
     assert lost == ()
 
 
+def test_utf_8_of_exif_3_is_text_in_a_tiff():
+    block = parse_exif(made.exif())
+    block.image[315] = Tag(129, 7, "Žižka".encode() + b"\0")
+    for output_format, kind in (("tiff", 2), ("webp", 129)):
+        written, _ = for_format(Metadata(exif=block.pack()), output_format, SIZE)
+        assert exif_of(written).image[315].kind == kind
+        assert tag_text(exif_of(written).image[315]) == "Žižka"
+
+
 def test_exif_that_is_too_large_for_a_jpeg_loses_its_largest_tags():
     block = parse_exif(made.exif())
     block.exif[0x927C] = Tag(7, 50_000, b"Nikon\0\2" + bytes(49_993))

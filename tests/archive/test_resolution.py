@@ -5,7 +5,7 @@ from fractions import Fraction
 import pytest
 
 from modeling_chromagan.archive.metadata import Resolution
-from modeling_chromagan.archive.resolution import in_unit, in_whole_numbers, per_meter, resolution_of
+from modeling_chromagan.archive.resolution import in_unit, in_whole_numbers, is_plausible, per_meter, resolution_of
 
 
 def test_every_whole_number_per_inch_comes_back_from_whole_numbers_per_meter():
@@ -44,3 +44,18 @@ def test_numbers_that_say_nothing_are_no_resolution(numbers, expected):
 def test_what_jfif_says_is_the_nearest_that_it_can(exact, whole):
     resolution = in_whole_numbers(Resolution(Fraction(exact[0]), Fraction(exact[1]), exact[2]))
     assert (resolution.x, resolution.y, resolution.unit) == whole
+
+
+@pytest.mark.parametrize(
+    ("stated", "plausible"),
+    [
+        (("300", "300", "inch"), True),
+        (("0.5", "0.25", "none"), True),
+        (("50000000", "50000000", "inch"), True),
+        (("4000000000", "300", "inch"), False),
+        (("0.001", "300", "centimeter"), False),
+        (("70000", "1", "none"), False),
+    ],
+)
+def test_only_what_every_container_can_say_is_plausible(stated, plausible):
+    assert is_plausible(Resolution(Fraction(stated[0]), Fraction(stated[1]), stated[2])) is plausible
