@@ -11,7 +11,7 @@ FILE = re.compile(r"(?<![\w/.{-])[\w.][\w/.-]*\.(?:py|yaml|sh|csv|toml)(?![\w/])
 FOLDERS = ("modeling_chromagan", "tests", "recipes", "benchmarks", "space", "docs", ".ci")
 FILES = [*ROOT.glob("*.*"), *(path for folder in FOLDERS for path in (ROOT / folder).rglob("*.*"))]
 PATHS = {f"/{path.relative_to(ROOT)}" for path in FILES}
-WRITTEN = {"recipe.yaml"}  # by a training, into its folder
+WRITTEN = {"recipe.yaml", "report.csv"}  # by a training, by chromagan status
 SOURCE = "\n".join(path.read_text(encoding="utf-8") for path in FILES if path.suffix in (".py", ".yaml"))
 
 
