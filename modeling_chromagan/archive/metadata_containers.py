@@ -9,6 +9,8 @@ import zlib
 from collections.abc import Iterator
 from typing import IO
 
+from PIL import PngImagePlugin
+
 LARGEST = 16 << 20  # bytes of one part
 ALL_TOGETHER = 64 << 20  # bytes of the parts of a file
 IPTC_RESOURCE = 0x0404
@@ -38,6 +40,43 @@ def chunks(file: IO[bytes]) -> Iterator[tuple[bytes, bytes]]:
         content, check = file.read(length), file.read(4)
         whole = len(content) == length and check == struct.pack(">I", zlib.crc32(content, zlib.crc32(name)))
         yield name, content if whole else b""
+
+
+def readable_png(content: bytes) -> bytes:
+    """A PNG as Pillow opens it: without metadata that is damaged, or too much for it; any other file as it is.
+
+    Pillow takes a wrong check sum, or a compressed text of more than a megabyte, for damage of the picture.
+    """
+    if not content.startswith(b"\x89PNG\r\n\x1a\n"):
+        return content
+    kept, start, position, left = [], 0, 8, PngImagePlugin.MAX_TEXT_MEMORY // 2
+    while position + 12 <= len(content):
+        length, name = struct.unpack_from(">I4s", content, position)
+        stop = position + 12 + length
+        if name in IN_CHUNKS:
+            data, check = content[position + 8 : stop - 4], content[stop - 4 : stop]
+            size, whole = _text_size(name, data), check == struct.pack(">I", zlib.crc32(data, zlib.crc32(name)))
+            left -= size
+            if not whole or size > PngImagePlugin.MAX_TEXT_CHUNK or left < 0:
+                kept.append(content[start:position])
+                start = stop
+        position = stop
+    return b"".join([*kept, content[start:]]) if kept else content
+
+
+def _text_size(name: bytes, data: bytes) -> int:
+    """Bytes of a text chunk's text, or one more than Pillow takes."""
+    _, _, rest = data.partition(b"\0")
+    if name == b"zTXt":
+        data = rest[1:]
+    elif name == b"iTXt" and rest[:1] == b"\1":
+        data = rest.split(b"\0", 3)[-1]
+    else:
+        return 0 if name == b"eXIf" else min(len(data), PngImagePlugin.MAX_TEXT_CHUNK)
+    try:
+        return len(zlib.decompressobj().decompress(data, PngImagePlugin.MAX_TEXT_CHUNK + 1))
+    except zlib.error:
+        return 0
 
 
 def inflate(data: bytes) -> bytes:
@@ -153,4 +192,4 @@ def wrapped_resource(number: int, data: bytes) -> bytes:
     return b"8BIM" + struct.pack(">HHI", number, 0, len(data)) + data + bytes(len(data) % 2)
 
 
-__all__ = ["boxes", "chunks", "gif_extensions", "inflate", "photoshop_resource", "wrapped_resource"]
+__all__ = ["boxes", "chunks", "gif_extensions", "inflate", "photoshop_resource", "readable_png", "wrapped_resource"]

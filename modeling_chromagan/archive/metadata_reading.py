@@ -26,17 +26,18 @@ XMP_UUID = bytes.fromhex("be7acfcb97a942e89c71999491e3afac")
 IPTC_UUID = bytes.fromhex("33c7a4d2b81d4723a0baf1a3e097ad38")
 
 
-def read_metadata(image: Image.Image) -> Metadata:
+def read_metadata(image: Image.Image, file: IO[bytes] | None = None) -> Metadata:
     """What the file of an opened Pillow image says, at the page or frame that it stands at.
 
-    Best before the image is decoded: Pillow closes files after that. The pixels are taken to be turned upright
-    by whoever reads them: the orientation becomes 1, resolutions are turned with them, thumbnails, sizes and whatever
-    else is not true of the new picture go out. What is damaged goes out with a note and never fails the picture.
+    Best before the image is decoded, as Pillow closes files after that, or with the `file` given. The pixels are taken
+    to be turned upright by whoever reads them: the orientation becomes 1, resolutions are turned with them, and
+    thumbnails, sizes and whatever else is not true of the new picture go out. What is damaged goes out with a note and
+    never fails the picture.
     """
     found = FoundMetadata()
     reader = READERS.get(image.format or "")
     if reader is not None:
-        found.attempt("metadata", partial(reader, found, image))
+        found.attempt("metadata", partial(reader, found, image, file or getattr(image, "fp", None)))
     return found.metadata(turned=image.format != "JPEG2000")
 
 
@@ -50,7 +51,7 @@ def read_boxes(data: bytes) -> Metadata:
 # ----- one reader for each format
 
 
-def _read_jpeg(found: FoundMetadata, image: Any) -> None:
+def _read_jpeg(found: FoundMetadata, image: Any, file: Any) -> None:
     info = image.info
     across, down = info.get("jfif_density", (0, 0))
     found.resolution = resolution_of(across, down, {1: "inch", 2: "centimeter"}.get(info.get("jfif_unit"), "none"))
@@ -86,9 +87,9 @@ def _join_extended(found: FoundMetadata, extensions: dict[bytes, dict[int, bytes
     found.xmp = joined(found.xmp, b"".join(part for _, part in sorted(parts.items())))
 
 
-def _read_png(found: FoundMetadata, image: Any) -> None:
+def _read_png(found: FoundMetadata, image: Any, file: Any) -> None:
     lost = False
-    for name, content in chunks(image.fp):
+    for name, content in chunks(file):
         if name == b"caBX":
             found.note(CREDENTIALS)
         elif not content:
@@ -148,8 +149,8 @@ def _take_text(found: FoundMetadata, entry: TextEntry) -> None:
         found.text.append(entry)
 
 
-def _read_tiff(found: FoundMetadata, image: Any) -> None:
-    found.block = block = read_block(image.fp, image.tag_v2._offset, STORAGE)
+def _read_tiff(found: FoundMetadata, image: Any, file: Any) -> None:
+    found.block = block = read_block(file, image.tag_v2._offset, STORAGE)
     packet, iptc, photoshop = (block.image.pop(number, None) for number in (XMP_TAG, IPTC_TAG, PHOTOSHOP_TAG))
     if packet:
         found.xmp = packet.value
@@ -167,24 +168,24 @@ def _read_tiff(found: FoundMetadata, image: Any) -> None:
     block.note_offset = None
 
 
-def _read_info(found: FoundMetadata, image: Any) -> None:
+def _read_info(found: FoundMetadata, image: Any, file: Any) -> None:
     """Formats of which Pillow has the two blocks as they are: WebP, AVIF, HEIF."""
     found.read_exif(image.info.get("exif") or b"")
     packet = image.info.get("xmp") or b""
     found.xmp = packet.encode() if isinstance(packet, str) else packet
 
 
-def _read_bmp(found: FoundMetadata, image: Any) -> None:
+def _read_bmp(found: FoundMetadata, image: Any, file: Any) -> None:
     found.resolution = per_meter(*(round(number * 39.3701) for number in image.info.get("dpi", (0, 0))))
 
 
-def _read_gif(found: FoundMetadata, image: Any) -> None:
+def _read_gif(found: FoundMetadata, image: Any, file: Any) -> None:
     comments = []
-    image.fp.seek(12)
-    aspect = image.fp.read(1)[0]
+    file.seek(12)
+    aspect = file.read(1)[0]
     if aspect:
         found.resolution = resolution_of(64, aspect + 15, "none")  # a pixel's width : height is (aspect + 15) : 64
-    for name, content in gif_extensions(image.fp):
+    for name, content in gif_extensions(file):
         if name == b"comment":
             comments.append(content.rstrip(b"\0"))
         else:
@@ -192,11 +193,11 @@ def _read_gif(found: FoundMetadata, image: Any) -> None:
     found.comment = b"\n".join(dict.fromkeys(comments))
 
 
-def _read_jpeg_2000(found: FoundMetadata, image: Any) -> None:
+def _read_jpeg_2000(found: FoundMetadata, image: Any, file: Any) -> None:
     comment = image.info.get("comment", b"")
     if not ENCODER_COMMENT.match(comment):
         found.comment = comment
-    _read_boxes(found, image.fp)
+    _read_boxes(found, file)
 
 
 def _read_boxes(found: FoundMetadata, file: IO[bytes]) -> None:
@@ -242,7 +243,7 @@ def _take_resolution(found: FoundMetadata, content: bytes) -> None:
             found.resolution = per_meter(x * Fraction(10) ** across_power, y * Fraction(10) ** down_power)
 
 
-READERS: dict[str, Callable[[FoundMetadata, Any], None]] = {
+READERS: dict[str, Callable[[FoundMetadata, Any, Any], None]] = {
     "JPEG": _read_jpeg,
     "MPO": _read_jpeg,
     "PNG": _read_png,

@@ -29,6 +29,7 @@ from .deep_pictures import read_deep
 from .deep_samples import DeepSamples
 from .jpeg_xl import is_jpeg_xl, read_header, read_samples
 from .metadata import Metadata
+from .metadata_containers import readable_png
 from .metadata_reading import read_boxes, read_metadata
 from .pages import Page
 from .tiff_scan import TiffPages, is_tiff
@@ -137,8 +138,8 @@ class _PictureScan(Scan):
 
     def __init__(self, content: bytes, name: str, max_pixels: int):
         super().__init__(name, max_pixels)
-        self.content = content
-        image = open_image(io.BytesIO(content), name, max_pixels)
+        self.original, self.content = content, readable_png(content)
+        image = open_image(io.BytesIO(self.content), name, max_pixels)
         self.format, self.largest = image.format or "", image.width * image.height
         self.profile = image.info.get("icc_profile", b"")
         if self.format == "JPEG2000":  # whose profile Pillow does not pass on
@@ -155,7 +156,7 @@ class _PictureScan(Scan):
 
     def _pages(self) -> Iterator[Page]:
         image = open_image(io.BytesIO(self.content), self.name, self.max_pixels)
-        metadata = read_metadata(image)
+        metadata = read_metadata(image, io.BytesIO(self.original))
         if self.layout == "single":
             deep = read_deep(image, self.content, self.name, self.max_pixels)
             yield self._page(deep or decode_image(image, self.name, self.max_pixels), metadata)

@@ -13,6 +13,7 @@ from modeling_chromagan.archive.metadata_containers import (
     gif_extensions,
     inflate,
     photoshop_resource,
+    readable_png,
     wrapped_resource,
 )
 
@@ -43,6 +44,27 @@ def test_bombs_do_not_go_off():
     for data in (zlib.compress(bytes(17 << 20)), zlib.compress(b"text")[:-6], b"nonsense"):
         with pytest.raises(ValueError, match=r".+"):
             inflate(data)
+
+
+def test_a_png_is_readable_whatever_its_text_is():
+    damaged = made.png((b"tEXt", b"Title\0street"), (b"tEXt", b"Box\0x7")).replace(b"street", b"strxxt")
+    long = made.png((b"zTXt", b"Title\0\0" + zlib.compress(bytes(2 << 20))), (b"iTXt", b"Box\0\0\0\0\0x7"))
+    bomb = made.png((b"iTXt", b"Title\0\1\0\0\0" + zlib.compress(bytes(20 << 20))), (b"tEXt", b"Box\0x7"), behind=True)
+    for data in (damaged, long, bomb):
+        with pytest.raises((SyntaxError, ValueError, OSError)):
+            made.opened(data).load()
+        readable = made.opened(readable_png(data))
+        assert readable.tobytes() == made.gray().tobytes()
+        assert readable.text == {"Box": "x7"}
+
+
+def test_a_file_that_pillow_reads_is_the_same_object():
+    for data in (
+        made.png((b"tEXt", b"Title\0street"), (b"iTXt", b"a\0\1\0\0\0" + zlib.compress(b"b"))),
+        made.jpeg(),
+        b"",
+    ):
+        assert readable_png(data) is data
 
 
 def test_boxes_of_all_three_kinds_of_length():

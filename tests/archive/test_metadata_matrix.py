@@ -200,6 +200,24 @@ def test_depth_changes_nothing_of_it(kind, output_format):
     CHECKS[kind](back, output_format)
 
 
+@pytest.mark.parametrize(("kind", "source"), CASES)
+def test_whatever_is_read_of_damaged_files_can_be_written(kind, source):
+    content, random = SOURCES[kind][source](), np.random.default_rng(5)
+    for _ in range(20):
+        damaged = bytearray(content)
+        for position in random.integers(0, len(content), 3):
+            damaged[position] = random.choice([0, 255, random.integers(0, 256)])
+        if source != "jxl":
+            try:
+                made.opened(bytes(damaged))
+            except Exception:  # whatever Pillow raises at damage that is not ours
+                continue
+        found = read(bytes(damaged), source)
+        for output_format in ("jpeg", "png", "tiff", "jp2"):
+            said, _ = for_format(found, output_format, (12, 10))
+            assert read(write(said, output_format)).notes == ()
+
+
 # ----- readers that are not ours
 
 

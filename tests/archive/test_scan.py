@@ -2,8 +2,10 @@
 
 import contextlib
 import io
+import zlib
 from fractions import Fraction
 
+import described_pictures
 import numpy as np
 import pytest
 from encoded_pictures import SRGB, assert_is, encoded, kinds_of_files, random_gray, random_rgb, tiff
@@ -179,6 +181,15 @@ def test_damage_is_one_error_or_complete(kind, capfd):
         with contextlib.suppress(ImageLoadError):
             opened(bytes(damaged))
     assert capfd.readouterr() == ("", "")
+
+
+def test_metadata_that_pillow_stumbles_over_does_not_fail_a_picture():
+    workflow = b"Workflow\0\0" + zlib.compress(b"word " * 500_000)
+    damaged = described_pictures.png((b"tEXt", b"Title\0street"), (b"zTXt", workflow)).replace(b"street", b"strxxt")
+    _, (page,) = opened(damaged)
+    np.testing.assert_array_equal(page.image.gray, np.asarray(described_pictures.gray()))
+    assert [len(entry.text) for entry in page.metadata.text] == [2_500_000]
+    assert len(page.metadata.notes) == 1
 
 
 def test_shared_cases(data_root):
