@@ -40,13 +40,13 @@ class LocalStore:
         with self.target(name).open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
 
-    def read(self, source: Path) -> "Source":
+    def read(self, source: Path | str) -> "Source":
         """What is decoded, and its SHA-256.
 
         Raises:
             ImageLoadError: if it cannot be read.
         """
-        name = str(source)
+        name, source = str(source), Path(source)
         try:
             if not os.path.isfile(source):  # opening a named pipe would wait for its writer
                 os.stat(source)

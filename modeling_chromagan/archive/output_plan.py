@@ -3,14 +3,15 @@
 No picture is opened here and torch is not imported, so a refusal takes no time.
 """
 
+import functools
 import hashlib
 import os
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Container, Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PurePath, PurePosixPath
 
 from ..errors import SettingError
 from ..picture_formats import FORMAT_OF_SUFFIX, PICTURE_SUFFIXES, output_name
@@ -22,9 +23,9 @@ SECOND_FILE = re.compile(r"(.+)\.(?:compare|page-\d{4,})")  # what `with_middle`
 
 @dataclass(frozen=True)
 class Task:
-    """One picture, and the name of its result below the folder of the results, with slashes."""
+    """One picture, a path or a URL, and the name of its result below the folder of the results, with slashes."""
 
-    source: Path
+    source: Path | str
     name: str
 
 
@@ -75,61 +76,122 @@ def make_plan(inputs: Sequence[Path], out: Path, output_format: str | None, comp
     Raises:
         SettingError: if two pictures would still share an output, or an output would be an input.
     """
+    check_out(out)
+    plan = Plan()
+    found = list(find_places(inputs, out, plan))
+    key = comparison_key(out)
+    names = name_results([place for _, place in found], output_format, key)
+    plan.tasks = [Task(source, name.as_posix()) for (source, _), name in zip(found, names, strict=True)]
+    check_results(plan.tasks, lambda name: out / name, compare, key)
+    return plan
+
+
+def check_out(out: Path) -> None:
+    """Raises SettingError if `out` is a file, or named like one."""
     if os.path.exists(out) and not os.path.isdir(out):
         raise SettingError(f"-o {out} is a file; accepted: a folder")
     if out.suffix.lower() in FORMAT_OF_SUFFIX and not os.path.isdir(out):
         raise SettingError(f"-o {out} is named like a picture; accepted: a folder, results keep their names in it")
 
-    plan = Plan()
-    places: dict[
-        tuple[str, Path], Path
-    ] = {}  # (real path, place below `out`) -> path as given; naming a picture twice makes no second output
+
+def find_places(inputs: Sequence[Path], out: Path, plan: Plan) -> Iterator[tuple[Path, Path]]:
+    """Each picture of `inputs` and the place of its result below `out`; `plan` notes what else is there.
+
+    Naming a picture twice for one place makes no second output.
+
+    Raises:
+        SettingError: if `out` is among `inputs`.
+    """
+    locator = Locator()
+    seen = set()  # digests: there may be millions
     for path in inputs:
         if os.path.isdir(path):
             if os.path.isdir(out) and path.samefile(out):
                 raise SettingError(f"{path} is both INPUT and OUT; choose another OUT")
-            for picture in find_pictures(path, out, plan):
-                places.setdefault((os.path.realpath(picture), picture.relative_to(path)), picture)
+            found = ((picture, picture.relative_to(path)) for picture in find_pictures(path, out, plan))
         elif os.path.exists(path):
-            places.setdefault((os.path.realpath(path), Path(path.name)), path)
+            found = iter([(path, Path(path.name))])
         else:
             plan.failures.append(f"{path}: there is no such file or folder")
+            continue
+        for picture, place in found:
+            identity = digest(f"{locator.real(picture)}\0{place}")
+            if identity not in seen:
+                seen.add(identity)
+                yield picture, place
 
-    key = comparison_key(out)
-    short = [result_name(place, output_format) for _, place in places]
-    uses = Counter(map(key, short))
-    names = [
-        name if uses[key(name)] == 1 else result_name(place, output_format, keep_suffix=True)
-        for (_, place), name in zip(places, short, strict=True)
-    ]
-    spellings: dict[str, set[Path]] = {}
-    for name in names:
-        spellings.setdefault(key(name), set()).add(name)
-    for (_, place), plain, name, source in zip(places, short, names, places.values(), strict=True):
-        if len(spellings[key(name)]) > 1 or is_called_as_another(name, spellings, key):
+
+def name_results(
+    places: Collection[PurePath], output_format: str | None, key: Callable[[PurePath], Hashable]
+) -> Iterator[PurePath]:
+    """The name of the result of each place, as `make_plan` says; `key` is equal for names that are one file.
+
+    `places` are gone through three times, and of each no more than its key is held: there may be millions.
+    """
+    uses = Counter(key(result_name(place, output_format)) for place in places)
+
+    def told_apart(place: PurePath) -> PurePath:
+        name = result_name(place, output_format)
+        return name if uses[key(name)] == 1 else result_name(place, output_format, keep_suffix=True)
+
+    spellings: dict[Hashable, int] = {}  # key -> digest of the name, 0 where there are several
+    for name in map(told_apart, places):
+        own = digest(name)
+        if spellings.setdefault(key(name), own) != own:
+            spellings[key(name)] = 0
+    for place in places:
+        name = told_apart(place)
+        if not spellings[key(name)] or is_called_as_another(name, spellings, key):
+            plain = result_name(place, output_format)
             name = name.with_name(fit_name(plain.stem, plain.suffix, apart=str(place)))
-        plan.tasks.append(Task(source, name.as_posix()))
+        yield name
 
-    read = {key(location): task.source for task in plan.tasks for location in locations(task.source)}
-    written: dict[str, Path] = {}
-    for task in plan.tasks:
-        for output in [out / task.name, *([out / compare_name(task.name)] if compare else [])]:
-            first = written.setdefault(key(output), task.source)
-            if first is not task.source:
+
+def check_results(
+    tasks: Collection[Task],
+    target: Callable[[str], Path | str],
+    compare: bool,
+    key: Callable[[Path | str], Hashable],
+) -> None:
+    """Refuses outputs that are inputs, or outputs of two inputs.
+
+    Args:
+        tasks: all of the run.
+        target: where a result lies, by its name.
+        compare: whether there will be comparisons too.
+        key: equal for paths that are one file.
+
+    Raises:
+        SettingError: naming them.
+    """
+
+    def outputs(task: Task) -> list[Path | str]:
+        return [target(name) for name in (task.name, *([compare_name(task.name)] if compare else []))]
+
+    locator = Locator()
+    read = {key(location) for task in tasks for location in locator.both(task.source)}
+    written = set()  # and no sources, which are looked for where they are named: there may be millions
+    for task in tasks:
+        for output in outputs(task):
+            if key(output) in written:
+                first = next(other.source for other in tasks if key(output) in map(key, outputs(other)))
                 raise SettingError(f"{first} and {task.source} would both become {output}; colorize them separately")
-            for location in locations(output):
+            written.add(key(output))
+            for location in locator.both(output):
                 if key(location) in read:
-                    raise SettingError(f"{output} would replace the input {read[key(location)]}; choose another OUT")
-    return plan
+                    source = next(
+                        other.source for other in tasks if key(location) in map(key, locator.both(other.source))
+                    )
+                    raise SettingError(f"{output} would replace the input {source}; choose another OUT")
 
 
-def result_name(place: Path, output_format: str | None, *, keep_suffix: bool = False) -> Path:
+def result_name(place: PurePath, output_format: str | None, *, keep_suffix: bool = False) -> PurePath:
     """The place of the result of the picture at `place`."""
     name = Path(output_name(place.name, output_format, keep_suffix=keep_suffix))
     return place.with_name(fit_name(name.stem, name.suffix))
 
 
-def is_called_as_another(name: Path, results: Mapping[str, object], key: Callable[[Path], str]) -> bool:
+def is_called_as_another(name: PurePath, results: Container[Hashable], key: Callable[[PurePath], Hashable]) -> bool:
     """Whether a result is called as a page or the comparison of another one would be."""
     match = SECOND_FILE.fullmatch(name.stem)
     return match is not None and key(name.with_name(match[1] + name.suffix)) in results
@@ -150,13 +212,14 @@ def find_pictures(folder: Path, out: Path, plan: Plan, above: tuple[os.stat_resu
         if above and os.path.isdir(folder / FOLDER):
             plan.notes.append(f"{folder}: holds results of another run, and is left out")
             return
-        entries = sorted(folder.iterdir(), key=lambda entry: entry.name)
+        names = sorted(os.listdir(folder))  # and no Path of each: there may be a million
     except OSError as error:
         plan.failures.append(f"{folder}: cannot be read: {error.strerror}")
         return
-    for entry in entries:
-        if entry.name.startswith("."):
+    for name in names:
+        if name.startswith("."):
             continue
+        entry = folder / name
         if os.path.isdir(entry):  # unlike Path's, False where it cannot be told
             yield from find_pictures(entry, out, plan, (*above, status))
         elif entry.suffix.lower() in PICTURE_SUFFIXES:
@@ -165,12 +228,32 @@ def find_pictures(folder: Path, out: Path, plan: Plan, above: tuple[os.stat_resu
             plan.not_pictures += 1
 
 
-def locations(path: Path) -> set[Path]:
-    """Where `path` itself lies once links to folders are followed, and where it leads if it is a link."""
-    return {Path(os.path.realpath(path.parent)) / path.name, Path(os.path.realpath(path))}
+def digest(text: object) -> int:
+    """64 bits that tell paths apart, where there are too many to hold them all."""
+    return int.from_bytes(hashlib.blake2b(os.fsencode(str(text)), digest_size=8).digest())
 
 
-def comparison_key(folder: Path) -> Callable[[Path], str]:
+class Locator:
+    """Where paths lie once links are followed; of each folder that is asked once."""
+
+    def __init__(self) -> None:
+        self.real_folder = functools.lru_cache(4096)(os.path.realpath)
+
+    def real(self, path: Path | str) -> str:
+        """Where `path` leads."""
+        return os.path.realpath(path) if os.path.islink(path) else self.itself(path)
+
+    def itself(self, path: Path | str) -> str:
+        """Where `path` itself lies, once links to folders are followed."""
+        folder, name = os.path.split(path)
+        return os.path.join(self.real_folder(folder), name)
+
+    def both(self, path: Path | str) -> set[str]:
+        """Where `path` itself lies and where it leads; of a URL as Task has it, that URL."""
+        return {path} if isinstance(path, str) else {self.itself(path), self.real(path)}
+
+
+def comparison_key(folder: Path) -> Callable[[object], str]:
     """What makes two paths one file where `folder` is or will be: on many file systems case does not count."""
     for existing in (folder.absolute(), *folder.absolute().parents):
         twin = existing.with_name(existing.name.swapcase()) if existing.name else existing
@@ -180,9 +263,21 @@ def comparison_key(folder: Path) -> Callable[[Path], str]:
     return str
 
 
-def fold_case(path: Path) -> str:
+def fold_case(path: object) -> str:
     """Equal for paths that differ in case or in how accents are composed."""
     return unicodedata.normalize("NFC", str(path)).casefold()
 
 
-__all__ = ["Plan", "Task", "compare_name", "make_plan", "page_name"]
+__all__ = [
+    "Plan",
+    "Task",
+    "check_out",
+    "check_results",
+    "compare_name",
+    "comparison_key",
+    "digest",
+    "find_places",
+    "make_plan",
+    "name_results",
+    "page_name",
+]

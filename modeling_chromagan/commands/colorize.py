@@ -169,7 +169,7 @@ def outputs(task: Task, options: argparse.Namespace) -> list[Path]:
     return [options.out / name for name in (task.name, *([compare_name(task.name)] if options.compare else []))]
 
 
-def describe(error: BaseException, source: Path) -> str:
+def describe(error: BaseException, source: Path | str) -> str:
     """An error as "NAME: reason"."""
     if isinstance(error, UserError):
         return str(error)

@@ -132,14 +132,14 @@ def test_a_folder_that_cannot_be_read_is_a_failure(run, tmp_path, monkeypatch):
     write_picture(tmp_path / "in" / "a.png")
     locked = tmp_path / "in" / "locked"
     write_picture(locked / "b.png")
-    iterdir = Path.iterdir
+    listdir = os.listdir
 
     def refuse(path):
         if path == locked:
             raise PermissionError(13, "Permission denied", str(path))
-        return iterdir(path)
+        return listdir(path)
 
-    monkeypatch.setattr(Path, "iterdir", refuse)
+    monkeypatch.setattr(output_plan.os, "listdir", refuse)
     code, out, err = run(tmp_path / "in", "-o", tmp_path / "out")
     assert (code, err) == (1, [f"error: {locked}: cannot be read: Permission denied"])
     assert out == ["1 colorized, 0 kept, 1 failed, 0 not pictures"]
