@@ -18,6 +18,7 @@ from .errors import UserError, one_line
 COMMANDS = {
     "colorize": "turn black-and-white pictures into color pictures",
     "status": "say what has become of the files of a run, and whether results are whole",
+    "plan": "list pictures into shards for many machines",
     "evaluate": "measure models on the pictures of a data set, beside gray",
     "convert": "turn the published Keras weights into a model folder",
     "export": "write a model as an ONNX file that other programs run",

@@ -1,0 +1,1 @@
+"""Beyond one machine: a plan of shards, which any number of processes work off."""

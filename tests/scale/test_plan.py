@@ -1,0 +1,236 @@
+"""Plans of shards: what is listed, named, dealt out, kept, and refused."""
+
+import io
+import itertools
+import os
+import random
+from collections import Counter
+
+import fsspec
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from picture_files import write_picture
+from PIL import Image
+
+from modeling_chromagan.archive.output_plan import make_plan
+from modeling_chromagan.errors import SettingError
+from modeling_chromagan.scale import plan as plan_module
+from modeling_chromagan.scale.plan import PlanError, count_shards, make_plan_of_shards, read_shard
+from modeling_chromagan.scale.store import open_store
+
+
+def plan(sources, out, output_format=None, per_shard=3):
+    summary, found = make_plan_of_shards([*map(str, sources)], str(out), output_format, per_shard)
+    return summary, found
+
+
+def rows(out):
+    return pq.read_table(out / ".chromagan" / "plan.parquet").to_pylist()
+
+
+def shards(out):
+    store = open_store(out)
+    return [[task.name for task in read_shard(store, index)] for index in range(count_shards(store))]
+
+
+@pytest.fixture
+def memory():
+    """An empty object store in memory."""
+    file_system = fsspec.filesystem("memory")
+    file_system.store.clear()
+    file_system.pseudo_dirs[:] = [""]
+    yield file_system
+    file_system.store.clear()
+
+
+def put(memory, path, size=(5, 4)):
+    data = io.BytesIO()
+    Image.new("L", size).save(data, "PNG")
+    memory.pipe_file(path, data.getvalue())
+    return len(data.getvalue())
+
+
+def test_a_plan_states_paths_sizes_and_names(tmp_path):
+    write_picture(tmp_path / "in" / "sub" / "a.png", 40, 56)
+    write_picture(tmp_path / "in" / "b.bmp", 30, 20)
+    write_picture(tmp_path / "in" / "b.webp", 30, 20)
+    (tmp_path / "in" / "damaged.tif").write_bytes(b"II*\0")
+    (tmp_path / "in" / "notes.txt").write_text("no picture")
+    write_picture(tmp_path / "in" / ".hidden.png")
+    summary, found = plan([tmp_path / "in"], tmp_path / "out", per_shard=10)
+    assert (summary.pictures, summary.shards, summary.new, summary.gone) == (4, 1, 4, 0)
+    assert (found.failures, found.not_pictures) == ([], 1)
+    expected = [
+        ("b.bmp", "b.png", 600),
+        ("b.webp", "b.webp", 0),
+        ("damaged.tif", "damaged.tif", 0),
+        ("sub/a.png", "sub/a.png", 2240),
+    ]
+    assert rows(tmp_path / "out") == [
+        {
+            "path": str(tmp_path / "in" / name),
+            "bytes": (tmp_path / "in" / name).stat().st_size,
+            "pixels": pixels,
+            "output": output,
+            "shard": 0,
+        }
+        for name, output, pixels in expected
+    ]
+
+
+def test_names_are_those_of_a_run_without_a_plan(tmp_path):
+    for name in ("a.bmp", "a.png", "a.page-0002.png", "deep/b.jpg", f"{'long' * 62}.gif"):
+        write_picture(tmp_path / "in" / name)
+    (tmp_path / "link").symlink_to(tmp_path / "in" / "deep")
+    (tmp_path / "in" / "again").symlink_to(tmp_path / "in")
+    (tmp_path / "in" / "out").mkdir()
+    (tmp_path / "in" / "out" / "old.png").write_bytes(b"an output")
+    sources = [tmp_path / "in", tmp_path / "link", tmp_path / "in" / "a.png"]
+    for output_format in (None, "tiff"):
+        plan(sources, tmp_path / "in" / "out", output_format)
+        expected = make_plan(sources, tmp_path / "in" / "out", output_format, compare=False)
+        assert {row["path"]: row["output"] for row in rows(tmp_path / "in" / "out")} == {
+            str(task.source): task.name for task in expected.tasks
+        }
+        assert expected.tasks
+
+
+def test_shards_have_equal_numbers_and_about_equal_work(tmp_path, monkeypatch):
+    sizes = random.Random(0)
+    pixels = {
+        f"{number:03}.png": sizes.choice([1, 1, 2, 12]) * 1_000_000 + sizes.randrange(1000) for number in range(100)
+    }
+    (tmp_path / "in").mkdir()
+    for name in pixels:
+        (tmp_path / "in" / name).touch()
+    monkeypatch.setattr(plan_module, "measure", lambda path: (10, pixels[path.name]))
+    plan([tmp_path / "in"], tmp_path / "out", per_shard=20)
+    dealt = shards(tmp_path / "out")
+    assert sorted(itertools.chain(*dealt)) == sorted(pixels)
+    assert {len(names) for names in dealt} == {20}
+    work = [sum(pixels[name] for name in names) for names in dealt]
+    assert max(work) - min(work) <= max(pixels.values())  # of 100 pictures; 1 % of 500 scans
+    assert all(names == sorted(names) for names in dealt)
+    before = rows(tmp_path / "out")
+    plan([tmp_path / "in"], tmp_path / "other", per_shard=20)
+    assert rows(tmp_path / "other") == before
+
+
+def test_a_plan_made_again_leaves_what_stays_in_its_shard(tmp_path):
+    for number in range(7):
+        write_picture(tmp_path / "in" / f"{number}.png", 10 + number, 10)
+    plan([tmp_path / "in"], tmp_path / "out")
+    before = shards(tmp_path / "out")
+    assert [len(names) for names in before] == [3, 2, 2]
+    summary, _ = plan([tmp_path / "in"], tmp_path / "out")
+    assert (summary.new, summary.gone, shards(tmp_path / "out")) == (0, 0, before)
+    (tmp_path / "in" / "3.png").unlink()
+    write_picture(tmp_path / "in" / "0000.png")
+    write_picture(tmp_path / "in" / "7.png")
+    summary, _ = plan([tmp_path / "in"], tmp_path / "out", per_shard=1)
+    assert (summary.pictures, summary.shards, summary.new, summary.gone) == (8, 5, 2, 1)
+    expected = [[name for name in names if name != "3.png"] for names in before]
+    after = shards(tmp_path / "out")
+    assert after[:3] == expected
+    assert sorted(after[3:]) == [["0000.png"], ["7.png"]]
+
+
+def test_objects_and_files_can_be_planned_together(tmp_path, memory):
+    size = put(memory, "/scans/deep/a.png")
+    put(memory, "/scans/.hidden.png")
+    put(memory, "/scans/.chromagan/old.png")
+    put(memory, "/scans/out/b.png")
+    put(memory, "/other/c.tif")
+    memory.pipe_file("/scans/notes.txt", b"no picture")
+    write_picture(tmp_path / "d.png", 10, 10)
+    sources = ["memory://scans", "memory://other/c.tif", f"file://{tmp_path}/d.png", "memory://gone"]
+    summary, found = plan(sources, "memory://scans/out")
+    assert (summary.pictures, found.not_pictures) == (3, 1)
+    assert found.failures == ["memory://gone: there is no such file or folder"]
+    table = pq.read_table("/scans/out/.chromagan/plan.parquet", filesystem=memory).to_pylist()
+    assert sorted((row["path"], row["output"], row["pixels"]) for row in table) == [
+        (str(tmp_path / "d.png"), "d.png", 100),
+        ("memory:///scans/deep/a.png", "deep/a.png", 0),
+        ("memory://other/c.tif", "c.tif", 0),
+    ]
+    assert size in [row["bytes"] for row in table]
+    plan(["memory://scans"], tmp_path / "out")
+    assert sorted(itertools.chain(*shards(tmp_path / "out"))) == ["deep/a.png", "out/b.png"]
+
+
+def test_what_cannot_be_planned_is_refused_in_one_line(tmp_path, memory):
+    write_picture(tmp_path / "1" / "a.png")
+    write_picture(tmp_path / "2" / "a.png")
+    put(memory, "/scans/a.png")
+    (tmp_path / "empty").mkdir()
+    for sources, out, message in (
+        ([tmp_path / "1", tmp_path / "2"], tmp_path / "out", "would both become"),
+        ([tmp_path / "1"], tmp_path / "1", "is both INPUT and OUT"),
+        ([tmp_path / "1" / "a.png"], tmp_path / "1", "would replace the input"),
+        (["memory://scans"], "memory://scans", "is both SRC and OUT"),
+        (["memory://scans/a.png"], "memory://scans", "would replace the input memory://scans/a.png"),
+        ([tmp_path / "empty"], tmp_path / "out", "empty: no pictures"),
+        ([tmp_path / "gone"], tmp_path / "out", "there is no such file or folder"),
+        (["nothing://a"], tmp_path / "out", "nothing://a: "),
+        ([tmp_path / "1"], tmp_path / "1" / "a.png", "is a file"),
+    ):
+        with pytest.raises(SettingError, match=message):
+            plan(sources, out)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_name_that_is_no_unicode_is_named_and_left_out(tmp_path):
+    write_picture(tmp_path / "in" / "a.png")
+    (tmp_path / "in" / os.fsdecode(b"b\xff.png")).touch()
+    _, found = plan([tmp_path / "in"], tmp_path / "out")
+    (line,) = found.failures
+    assert "b\\udcff.png" in line
+    assert "rename it" in line
+    assert shards(tmp_path / "out") == [["a.png"]]
+
+
+def test_no_more_of_a_file_is_read_than_a_header_may_take(tmp_path, monkeypatch):
+    path = tmp_path / "a.png"
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (2000, 3000), dtype=np.uint8)).save(path)
+    read = Counter()
+    readinto = plan_module.Header.readinto
+
+    def count(self, buffer):
+        read["bytes"] += len(buffer)
+        return readinto(self, buffer)
+
+    monkeypatch.setattr(plan_module.Header, "readinto", count)
+    assert plan_module.measure(path) == (path.stat().st_size, 6_000_000)
+    assert 0 < read["bytes"] < 100_000
+    monkeypatch.setattr(plan_module.Header, "left", 10)
+    assert plan_module.measure(path) == (path.stat().st_size, 0)
+
+
+def test_a_file_that_is_no_plan_is_named(tmp_path):
+    (tmp_path / ".chromagan").mkdir()
+    with pytest.raises(SettingError, match="there is no plan; make one with"):
+        count_shards(open_store(tmp_path))
+    (tmp_path / ".chromagan" / "plan.parquet").write_bytes(b"PAR1 but not really")
+    with pytest.raises(PlanError, match=r"plan\.parquet is no plan of ours"):
+        count_shards(open_store(tmp_path))
+
+
+@pytest.mark.slow
+def test_memory_grows_with_the_names_alone(tmp_path, monkeypatch):
+    import tracemalloc
+
+    def listing(count):
+        found = (
+            (plan_module.Path(f"/in/{number:07}.png"), plan_module.Path(f"{number:07}.png")) for number in range(count)
+        )
+        monkeypatch.setattr(plan_module, "find_places", lambda here, out, plan: found)
+        monkeypatch.setattr(plan_module, "measure", lambda path: (1, 1))
+        tracemalloc.start()
+        plan(["x"], tmp_path / str(count), per_shard=500)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return peak
+
+    small = listing(5_000)
+    assert (listing(35_000) - small) / 30_000 < 600  # bytes a picture
