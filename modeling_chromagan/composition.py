@@ -11,7 +11,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from .color import LuminanceTarget, chroma_to_rgb8, look_up, luminance_target
+from .rgb_spaces import DEPTHS, SRGB, LuminanceTarget, RGBSpace, chroma_to_codes, look_up, luminance_target
 
 # Pixels of the rows worked on at a time, and where torch has several threads: so few that it does not share an
 # operation among them. There are a hundred per block, and waiting for each other on a busy machine cost twenty times
@@ -26,29 +26,41 @@ def compose(
     *,
     box: tuple[int, int, int, int] | None = None,
     block_rows: int | None = None,
+    depth: int = 8,
+    space: RGBSpace = SRGB,
+    coding: RGBSpace = SRGB,
 ) -> np.ndarray:
     """Give a gray picture the chroma `ab`, keeping its luminance at full resolution.
 
-    `gray` is (H, W) sRGB-coded luminance: uint8, uint16, or float in 0..1. `ab` is (2, h, w) in Lab units and covers
-    `box` = (left, top, right, bottom) of the picture, or all of it; outside of the box R = G = B.
-    `block_rows` changes memory and speed, never the result. Returns (H, W, 3) uint8 sRGB whose luminance is the
-    input's, to within half a level; every level of 8-bit input comes back exactly (`chroma_to_rgb8`). Raises
-    ValueError for any other input.
+    `gray` is (H, W), luminance coded by the curve of `coding`: uint8, uint16, or float in 0..1. `ab` is (2, h, w) in
+    Lab units and covers `box` = (left, top, right, bottom) of the picture, or all of it; outside of the box, and where
+    a = b = 0, R = G = B. `block_rows` changes memory and speed, never the result.
+
+    Returns (H, W, 3), uint8 or uint16 as `depth` says, in `space`, whose luminance, coded by the curve of `space`, is
+    the input's: to within half a level of 8 bits, and one of 16 (`chroma_to_codes`). Where `coding` is `space`, every
+    level of 8-bit input comes back exactly, and R = G = B = gray of the input's depth. Raises ValueError for any other
+    input.
     """
     left, top, right, bottom = _checked_box(gray, box)
     ab = ab.detach().to("cpu", torch.float32)
     _check_ab(ab)
     if block_rows is not None and block_rows < 1:
         raise ValueError(f"block_rows must be at least 1, got {block_rows}")
+    if depth not in DEPTHS:
+        raise ValueError(f"depth must be one of {', '.join(map(str, DEPTHS))}, got {depth}")
     height, width = gray.shape
     if block_rows is None:
         pixels = BLOCK_PIXELS if torch.get_num_threads() == 1 else BLOCK_PIXELS_OF_SEVERAL_THREADS
         block_rows = max(1, pixels // width)
+    dtype = np.uint8 if depth == 8 else np.uint16
     coded = torch.linspace(0.0, 1.0, _level_count(gray), dtype=torch.float64)
-    target_of_level = luminance_target(coded)
-    neutral_of_level = coded.mul(255.0).round_().byte()
+    luminance = coding.decode(coded).clamp_(0.0, 1.0)
+    if coding is not space:
+        coded = space.encode(luminance)
+    target_of_level = [plane for plane in luminance_target(luminance, coded, space, depth) if plane is not None]
+    neutral_of_level = coded.mul(np.iinfo(dtype).max).round_().int()
 
-    result = np.empty((height, width, 3), np.uint8)
+    result = np.empty((height, width, 3), dtype)
     with torch.inference_mode():  # a seventh faster than no_grad
         inside = bottom - top, right - left
         chroma = _Chroma(ab, *inside)
@@ -56,14 +68,18 @@ def compose(
             stop = min(start + block_rows, height)
             if inside != gray.shape:
                 neutral = look_up(neutral_of_level, _levels(gray[start:stop]))
-                torch.from_numpy(result[start:stop]).copy_(neutral[..., None])
+                result[start:stop] = neutral.numpy()[..., None]
             start, stop = max(start, top), min(stop, bottom)
             if start < stop:
                 level = _levels(gray[start:stop, left:right])
                 a, b = chroma.rows(start - top, stop - top)
                 target = LuminanceTarget(*(look_up(table, level) for table in target_of_level))
-                for channel, plane in enumerate(chroma_to_rgb8(target, a, b)):
-                    result[start:stop, left:right, channel] = plane.numpy()
+                colored = result[start:stop, left:right]
+                for channel, plane in enumerate(chroma_to_codes(target, a, b, space, depth)):
+                    colored[..., channel] = plane.numpy()
+                colorless = (a.numpy() == 0) & (b.numpy() == 0)
+                if colorless.any():  # of dark grays that the curve gives one luminance, each keeps its own code
+                    colored[colorless] = look_up(neutral_of_level, level[colorless]).numpy()[:, None]
     return result
 
 

@@ -21,6 +21,7 @@ from .composition import compose
 from .durable_files import filling
 from .image_loading import LoadedImage, load_image
 from .processor_settings import check_choice, check_names, check_settings, complete_size
+from .rgb_spaces import SRGB, RGBSpace
 
 logger = logging.get_logger(__name__)
 
@@ -278,8 +279,6 @@ class ChromaGANImageProcessor(PilBackend):
             ImageLoadError: naming the picture that could not be read, and why.
             ValueError: for a wrong setting or another number of originals.
         """
-        saturation = self.saturation if saturation is None else saturation
-        check_settings(saturation=saturation)
         originals = as_list(originals)
         if len(originals) != len(outputs.reconstruction):
             raise ValueError(f"originals has {len(originals)} pictures; accepted: {len(outputs.reconstruction)}")
@@ -287,13 +286,43 @@ class ChromaGANImageProcessor(PilBackend):
         for i, original in enumerate(originals):
             if not isinstance(original, PreparedImage):
                 original = self.prepare(original, name=name_in_list(original, i, len(originals)), borders=borders)
-            ab = reconstruction_to_ab(outputs.reconstruction[i].detach().float().cpu(), self.encoding)
-            rgb = compose(original.original.gray, saturation * ab, box=original.box)
-            picture = Image.fromarray(rgb)
-            if original.original.alpha is not None:
-                picture.putalpha(Image.fromarray(original.original.alpha))
-            pictures.append(picture)
+            pixels = self.compose_colors(outputs.reconstruction[i], original, saturation=saturation)
+            pictures.append(Image.fromarray(pixels))
         return pictures
+
+    def compose_colors(
+        self,
+        reconstruction: torch.Tensor,
+        prepared: PreparedImage,
+        *,
+        saturation: float | None = None,
+        depth: int = 8,
+        space: RGBSpace = SRGB,
+    ) -> np.ndarray:
+        """Predicted chroma joined with one picture's own luminance at full size, at any depth, in any space.
+
+        Args:
+            reconstruction: what the model gives for the picture, encoded ab, (2, h, w), or sRGB in 0..1, (3, h, w), of
+                any float type, on any device.
+            prepared: the picture.
+            saturation: instead of the processor's own, as in `post_process_colorization`.
+            depth: bits of a channel, 8 or 16.
+            space: that the colors are in.
+
+        Returns:
+            (H, W, 3), or (H, W, 4) where the picture has alpha, uint8 or uint16.
+
+        Raises:
+            ValueError: for a wrong setting.
+        """
+        saturation = self.saturation if saturation is None else saturation
+        check_settings(saturation=saturation)
+        ab = reconstruction_to_ab(reconstruction.detach().float().cpu(), self.encoding)
+        colors = compose(prepared.original.gray, saturation * ab, box=prepared.box, depth=depth, space=space)
+        alpha = prepared.original.alpha
+        if alpha is None:
+            return colors
+        return np.concatenate((colors, alpha.astype(colors.dtype)[..., None] * (1 if depth == 8 else 257)), axis=2)
 
 
 def as_list(images: Any) -> list:

@@ -47,12 +47,43 @@ def test_luminance_is_the_inputs(dtype):
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
-def test_blocks_do_not_show(dtype):
+@pytest.mark.parametrize("depth", [8, 16])
+def test_blocks_do_not_show(dtype, depth):
     gray, ab = noise(97, 131, dtype), random_ab(14, 19)
     for box in (None, (10, 7, 120, 90)):
-        whole = compose(gray, ab, box=box, block_rows=97)
+        whole = compose(gray, ab, box=box, block_rows=97, depth=depth)
         for block_rows in (1, 2, 13, 64, 1000, None):
-            assert np.array_equal(compose(gray, ab, box=box, block_rows=block_rows), whole)
+            assert np.array_equal(compose(gray, ab, box=box, block_rows=block_rows, depth=depth), whole)
+
+
+def test_the_number_of_threads_does_not_show():
+    gray, ab = noise(400, 500), random_ab(14, 19)
+    threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        alone = compose(gray, ab)
+        torch.set_num_threads(2)
+        assert np.array_equal(compose(gray, ab), alone)
+    finally:
+        torch.set_num_threads(threads)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
+def test_16_bits_are_gray_outside_of_the_box_and_where_there_is_no_chroma(dtype):
+    gray, ab = noise(90, 110, dtype), random_ab(10, 12)
+    white = 1.0 if dtype == np.float32 else np.iinfo(dtype).max
+    expected = (gray.astype(np.float64) * (65535.0 / white))[..., None]
+    margin = np.ones((90, 110), bool)
+    margin[9:77, 15:95] = False
+    result = compose(gray, ab, box=(15, 9, 95, 77), depth=16)[margin]
+    for neutral, value in ((result, expected[margin]), (compose(gray, torch.zeros(2, 6, 7), depth=16), expected)):
+        assert (neutral == neutral[..., :1]).all()
+        assert np.abs(neutral - value).max() <= (0.51 if dtype == np.float32 else 0)
+
+
+def test_16_bits_show_the_same_colors_as_8():
+    gray, ab = noise(60, 70), random_ab(6, 7)
+    assert np.abs(compose(gray, ab, depth=16) / 257.0 - compose(gray, ab)).max() <= 1.0
 
 
 def test_without_chroma_the_picture_is_the_input():
@@ -131,6 +162,7 @@ def test_input_is_left_as_it_was():
         ({"box": (0, 0, 51, 40)}, r"50x40.*51"),
         ({"box": (10, 5, 10, 40)}, r"50x40.*\(10, 5, 10, 40\)"),
         ({"block_rows": 0}, "block_rows.*0"),
+        ({"depth": 12}, "depth.*8, 16.*12"),
     ],
 )
 def test_bad_input_is_one_clear_line(change, message):

@@ -1,5 +1,6 @@
 """What the network sees of a picture, and how its prediction becomes a picture again."""
 
+import dataclasses
 import io
 import json
 import tracemalloc
@@ -17,6 +18,7 @@ from modeling_chromagan.color import encode_ab, gray_to_lightness, lightness_to_
 from modeling_chromagan.errors import ImageLoadError, SettingError
 from modeling_chromagan.image_loading import load_image
 from modeling_chromagan.image_processing_chromagan import ChromaGANImageProcessor, network_size, resize_gray
+from modeling_chromagan.rgb_spaces import SRGB
 
 
 def textured(height: int, width: int, seed: int = 0) -> np.ndarray:
@@ -365,3 +367,31 @@ def test_alpha_comes_back(processor, mode):
 def test_the_number_of_originals_must_match(processor):
     with pytest.raises(ValueError, match=r"^originals has 1 pictures; accepted: 2$"):
         processor.post_process_colorization(prediction((0, 0), (0, 0)), [textured(48, 64)])
+
+
+def test_colors_are_composed_at_any_depth_and_in_any_space(processor):
+    gray = textured(50, 60).astype(np.uint16) * 257 + 3
+    prepared = processor.prepare(gray)
+    reconstruction = prediction((20.0, -15.0)).reconstruction[0]
+    eight = processor.compose_colors(reconstruction, prepared)
+    ordinary = processor.post_process_colorization(prediction((20.0, -15.0)), prepared)[0]
+    assert np.array_equal(eight, np.asarray(ordinary))
+    deep = processor.compose_colors(reconstruction, prepared, depth=16)
+    assert (deep.dtype, deep.shape) == (np.uint16, (50, 60, 3))
+    assert np.abs(deep / 257 - eight).max() <= 1
+    assert np.array_equal(processor.compose_colors(reconstruction, prepared, depth=16, saturation=0)[..., 1], gray)
+    linear = dataclasses.replace(SRGB, decode=lambda code: code.clone(), encode=lambda light: light.clone())
+    in_light = processor.compose_colors(reconstruction, prepared, depth=16, space=linear).astype(float)
+    assert (in_light < deep).mean() > 0.99
+    with pytest.raises(SettingError, match="saturation"):
+        processor.compose_colors(reconstruction, prepared, saturation=3)
+
+
+@pytest.mark.parametrize(("depth", "opaque"), [(8, 255), (16, 65535)])
+def test_opacity_comes_along_at_the_depth_of_the_colors(processor, depth, opaque):
+    picture = Image.fromarray(textured(40, 50)).convert("LA")
+    picture.putalpha(Image.fromarray(np.tile(np.array([0, 100, 255, 7, 9], np.uint8), (40, 10))))
+    prepared = processor.prepare(picture)
+    colors = processor.compose_colors(prediction((20.0, -15.0)).reconstruction[0], prepared, depth=depth)
+    assert colors.shape == (40, 50, 4)
+    assert colors[0, :5, 3].tolist() == [0, 100 * opaque // 255, opaque, 7 * opaque // 255, 9 * opaque // 255]

@@ -13,13 +13,14 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
-from ..color import encode_ab, encode_luminance, lab_to_rgb8, reconstruction_to_ab
+from ..color import encode_ab, encode_luminance, reconstruction_to_ab
 from ..composition import compose
 from ..errors import UserError, first_line
 from ..image_loading import load_image
 from ..image_processing_chromagan import ChromaGANImageProcessor
 from ..modeling_chromagan import ChromaGANGenerator, ColorizationOutput
 from ..pipeline_chromagan import ChromaGANPipeline
+from ..rgb_spaces import lab_to_rgb8
 from ..sources.models import load_generator, load_image_processor
 from .protocols import Protocol
 

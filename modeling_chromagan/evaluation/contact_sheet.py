@@ -7,8 +7,9 @@ import torch
 import torch.nn.functional as F
 from PIL import Image, ImageDraw, ImageFont
 
-from ..color import lab_to_rgb8, rgb8_to_lab
+from ..color import rgb8_to_lab
 from ..modeling_chromagan import ChromaGANGenerator
+from ..rgb_spaces import lab_to_rgb8
 from .colorizers import colorize, evaluation_mode
 from .measurement import Evaluation
 from .pictures import evenly_spaced, read_pictures
