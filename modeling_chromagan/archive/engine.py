@@ -5,6 +5,7 @@ takes less time than sharing every operation, and the result does not depend on 
 """
 
 import functools
+import os
 import threading
 import time
 from collections import deque
@@ -31,6 +32,10 @@ SOFTWARE = f"chromagan {__version__}"
 # (torch raises RuntimeError). Anything else is a mistake of this program and keeps its traceback.
 PICTURE_ERRORS = (OSError, ValueError, MemoryError, RuntimeError)
 MOST_TRIES = 5  # of a file on which its process ends
+
+
+class TakenError(UserError, ValueError):
+    """A result that would replace that of another input."""
 
 
 @dataclass(frozen=True)
@@ -120,8 +125,11 @@ class Run:
             if not decision.work:
                 return Done(task, decision, before)
             source = read()
+            self.refuse_taken(task, before, source.sha256)
             record = replace(record, input_sha256=source.sha256, kept=tuple(sorted(decision.keep)))
             self.manifest.add(record)
+        except TakenError as error:  # the record is that of the other input
+            return Done(task, Decision(False, ""), replace(record, status="failed", reason=str(error)))
         except PICTURE_ERRORS as error:
             return self.end(task, Decision(True, ""), record, "failed", reason=describe(error, str(task.source)))
         colorizer = self.colorizer()
@@ -172,6 +180,17 @@ class Run:
             is_file=self.store.is_file,
             hash_of=self.store.hash,
         )
+
+    def refuse_taken(self, task: Task, before: Record | None, input_sha256: str) -> None:
+        """Raises TakenError where the result of another input, which is still there, would be replaced."""
+        if self.overwrite or before is None or not before.outputs or before.input_sha256 == input_sha256:
+            return
+        other = before.input != str(task.source) and os.path.exists(before.input)
+        if other and not (os.path.exists(task.source) and os.path.samefile(before.input, task.source)):
+            raise TakenError(
+                f"{task.source}: {self.store.target(task.name)} is the result of {before.input}, which is still "
+                "there; choose another OUT, or --overwrite"
+            )
 
     def crashed(self, before: Record) -> Record | None:
         """The record of a file at which the program ended too often, and is not tried again; else None."""

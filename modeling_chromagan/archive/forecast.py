@@ -3,10 +3,13 @@
 import json
 from dataclasses import dataclass
 
-from ..errors import ImageLoadError, printable
+from ..errors import printable
 from .engine import PICTURE_ERRORS, Run, describe
+from .local_store import Source
+from .manifest import Record
 from .output_plan import Task
 from .scan import open_scan
+from .summary import reason_of
 
 MOST_PIXELS = 200_000_000  # where the settings leave it to the model: what models usually say
 
@@ -38,17 +41,18 @@ def foresee(run: Run, task: Task) -> Forecast:
         if not decision.work:
             left_alone = before is not None and before.status == "already in color"
             return Forecast(task, "already in color" if left_alone else "kept", decision.reason)
-        in_color = is_in_color(run, task)
+        source = run.store.read(task.source)
+        run.refuse_taken(task, before, source.sha256)
+        in_color = is_in_color(run, task, source)
     except PICTURE_ERRORS as error:
-        reason = error.reason if isinstance(error, ImageLoadError) else describe(error, str(task.source))
-        return Forecast(task, "refused", reason)
+        reason = describe(error, str(task.source))
+        return Forecast(task, "refused", reason_of(Record(task.name, "failed", str(task.source), reason=reason)))
     left_alone = in_color and not run.settings.recolor
     return Forecast(task, "already in color" if left_alone else "would colorize", decision.reason)
 
 
-def is_in_color(run: Run, task: Task) -> bool:
+def is_in_color(run: Run, task: Task, source: Source) -> bool:
     """Whether every page of an input is in color; raises ImageLoadError where one cannot be read."""
-    source = run.store.read(task.source)
     limit = run.settings.max_pixels or MOST_PIXELS
     with open_scan(source.content, name=str(task.source), max_pixels=limit) as scan:
         in_color = [page.colors is not None for page in scan.pages()]  # all are read: the last one may be damaged

@@ -67,6 +67,17 @@ def test_what_was_done_before_counts(tmp_path):
     assert forecasts(tmp_path, "same.png", saturation=1.5)[0].reason == "settings have changed"
 
 
+def test_a_result_of_another_input_would_not_be_replaced(tmp_path):
+    made = colorized(tmp_path, "a.png", "other/a.png")
+    record_all(tmp_path, made)
+    write_picture(tmp_path / "in" / "a.png", seed=1)
+    (found,) = forecasts(tmp_path, "a.png")
+    assert (found.status, found.reason.partition("; ")[0]) == (
+        "refused",
+        f"{tmp_path / 'out' / 'a.png'} is the result of {made.input}, which is still there",
+    )
+
+
 def test_every_page_is_read(tmp_path):
     gray = Image.fromarray(write_picture(tmp_path / "in" / "unused.png", 300, 400))
     noise = Image.effect_noise((400, 300), 80)

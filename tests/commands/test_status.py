@@ -68,6 +68,14 @@ def test_results_that_are_gone_or_edited_are_found_by_their_content(tmp_path, st
     assert lines[-1] == "edited results are kept; chromagan colorize --overwrite replaces them"
 
 
+def test_a_result_whose_input_has_changed_is_no_longer_up_to_date(tmp_path, status):
+    out = record_all(tmp_path, colorized(tmp_path, "a.png"))
+    (tmp_path / "in" / "a.png").write_bytes(b"another")
+    code, lines, _ = status(out, "--verify")
+    assert code == 1
+    assert lines[-1].startswith("to go on: the same chromagan colorize again")
+
+
 def test_a_run_that_goes_on_is_no_failure_of_what_it_is_at(tmp_path, status):
     out = record_all(tmp_path, colorized(tmp_path, "a.png"), Record("b.png", "started", "in/b.png", tries=1))
     with lock_run(out):
