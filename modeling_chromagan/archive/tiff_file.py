@@ -19,6 +19,7 @@ from .pages import ColoredPage
 SAYABLE = ("resolution", "exif", "iptc", "xmp")
 COMPRESSIONS = {"lzw": "lzw", "deflate": "adobe_deflate", "none": None}
 CLASSIC_LIMIT = 2**32 - 2**20  # bytes that 32-bit offsets reach, less room for tags
+STRIP_BYTES = 2**18  # before compression: what readers hold at one time
 LZW_GROWTH = 1.5  # of noise: codes of up to 12 bits for 8
 EXIF, GPS, INTEROPERABILITY = 34665, 34853, 40965
 FOLDERS = (EXIF, GPS, INTEROPERABILITY)
@@ -67,6 +68,7 @@ def write_tiff(pages: Iterator[ColoredPage], file: BinaryIO, settings: FileSetti
                     planarconfig="contig",
                     extrasamples=None if opaque else ("unassalpha",),
                     compression=COMPRESSIONS[settings.compression],
+                    rowsperstrip=max(1, STRIP_BYTES // page.pixels[0].nbytes),
                     predictor=settings.compression != "none",  # horizontal differences, which take half the room
                     iccprofile=settings.profile or srgb_profile(),
                     resolution=(_rational(resolution.x), _rational(resolution.y)) if resolution else None,

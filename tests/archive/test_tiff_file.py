@@ -115,6 +115,15 @@ def test_folders_that_point_at_each_other_come_to_an_end():
     assert tiff_file.read_tags(block) == (tiff_file.Tag(34665, 4, b"", ()),)
 
 
+@pytest.mark.parametrize("compression", ["lzw", "none"])
+def test_large_pictures_are_stored_in_strips(compression):
+    page = random_page((700, 500, 3))
+    with tifffile.TiffFile(io.BytesIO(encode(page, compression=compression))) as file:
+        assert file.pages[0].rowsperstrip == 174
+        assert len(file.pages[0].dataoffsets) == 5
+        np.testing.assert_array_equal(file.pages[0].asarray(), page.pixels)
+
+
 def test_size_decides_between_tiff_and_bigtiff():
     def is_big(**settings) -> bool:
         return encode(random_page(), **settings)[2] == 43
