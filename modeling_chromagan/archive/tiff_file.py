@@ -109,17 +109,17 @@ def read_tags(block: bytes) -> tuple[Tag, ...]:
     """The tags of IFD 0 of a TIFF block, with the Exif, GPS and interoperability folders that it points to.
 
     Raises:
-        ValueError: if it is not a whole one.
+        ValueError: if the block is damaged.
     """
     if not block:
         return ()
-    order = {b"II": "<", b"MM": ">"}.get(block[:2])
+    order = {b"II*\0": "<", b"MM\0*": ">"}.get(block[:4])
+    if order is None:
+        raise ValueError(f"begins with {block[:4]!r}")
     try:
-        if order is None:
-            raise ValueError(f"begins with {block[:2]!r}")
         return _read_folder(block, order, struct.unpack_from(f"{order}I", block, 4)[0], FOLDERS)
-    except (ValueError, struct.error) as error:
-        raise ValueError(f"its EXIF is no block of TIFF tags: {error}") from error
+    except struct.error as error:
+        raise ValueError("ends in a folder of tags") from error
 
 
 def _read_folder(block: bytes, order: str, offset: int, below: tuple[int, ...]) -> tuple[Tag, ...]:

@@ -5,7 +5,7 @@ import hashlib
 import io
 import itertools
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -18,7 +18,7 @@ from .jpeg2000_file import write_jpeg2000
 from .jpeg_file import write_jpeg
 from .pages import ColoredPage
 from .png_file import write_png
-from .tiff_file import COMPRESSIONS, write_tiff
+from .tiff_file import COMPRESSIONS, read_tags, write_tiff
 from .webp_file import write_webp
 
 # Writers by the names of `picture_formats.SUFFIXES`.
@@ -105,18 +105,20 @@ def _check(
 
 def _write(
     pages: Iterable[ColoredPage], file: BinaryIO, output_format: str, settings: FileSettings, name: str
-) -> Notes:
-    checked = _within_limits(pages, output_format, name)
+) -> list[str]:
+    notes = Notes()
+    checked = _checked(pages, output_format, name, notes)
     if settings.layout == "single":
         checked = itertools.islice(checked, 1)
-    return WRITERS[output_format](checked, file, settings)
+    return notes + WRITERS[output_format](checked, file, settings)
 
 
 class _PageError(Exception):
     """Carries an error of whoever makes the pages past the handling of errors of writing."""
 
 
-def _within_limits(pages: Iterable[ColoredPage], output_format: str, name: str) -> Iterator[ColoredPage]:
+def _checked(pages: Iterable[ColoredPage], output_format: str, name: str, notes: Notes) -> Iterator[ColoredPage]:
+    """The pages, without EXIF that some writers cannot write and readers of the others stumble over."""
     remaining = iter(pages)
     while True:
         try:
@@ -126,6 +128,11 @@ def _within_limits(pages: Iterable[ColoredPage], output_format: str, name: str) 
         except Exception as error:
             raise _PageError(error) from error
         refuse_size(page.pixels.shape[1], page.pixels.shape[0], output_format, name)
+        try:
+            read_tags(page.metadata.exif)
+        except ValueError:
+            notes.add("its EXIF is damaged: it is left out")
+            page = replace(page, metadata=replace(page.metadata, exif=b""))
         yield page
 
 
