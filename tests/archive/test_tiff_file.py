@@ -1,6 +1,7 @@
 """Pages, tags and EXIF folders of a TIFF."""
 
 import io
+import struct
 from fractions import Fraction
 
 import numpy as np
@@ -87,13 +88,30 @@ def test_resolution_is_exact_and_has_its_unit(resolution, unit, numbers):
         assert [tags["XResolution"].value, tags["YResolution"].value] == numbers
 
 
-def test_tags_about_other_pixels_are_not_taken_over():
+def test_tags_about_other_pixels_are_not_taken_over(caplog):
     exif = Image.Exif()
     exif.update({256: 9999, 259: 7, 262: 6, 273: 8, 282: 72.0, 317: 1, 320: 5, 34675: b"profile", 315: "Somebody"})
+    exif.update({513: 8, 514: 4, 531: 1})
     page = random_page(metadata=Metadata(exif=exif.tobytes().removeprefix(b"Exif\0\0")))
     with Image.open(io.BytesIO(encode(page))) as image:
         np.testing.assert_array_equal(np.asarray(image), page.pixels)
         assert image.getexif()[315] == "Somebody"
+        assert not {320, 513, 514, 531} & set(image.tag_v2)
+    assert caplog.records == []  # tifffile would name those that it leaves out itself
+
+
+@pytest.mark.parametrize("big", [False, True])
+def test_values_in_folders_begin_at_even_offsets(big):
+    file = io.BytesIO(b"123")
+    tags = [tiff_file.Tag(code, 2, b"x" * 10 + bytes([0]), ()) for code in (42033, 42036, 42037)]
+    file.seek(0, io.SEEK_END)
+    (start,) = struct.unpack("<Q" if big else "<I", tiff_file.write_folder(file, tuple(tags), big))
+    entry, last = ("<HHQQ", "<Q") if big else ("<HHII", "<I")
+    data, first = file.getvalue(), start + (8 if big else 2)
+    offsets = [struct.unpack_from(entry, data, first + number * struct.calcsize(entry))[3] for number in range(3)]
+    assert [offset % 2 for offset in (start, *offsets)] == [0] * 4
+    assert [data[offset : offset + 11] for offset in offsets] == [b"x" * 10 + b"\0"] * 3
+    assert struct.unpack_from(last, data, first + 3 * struct.calcsize(entry)) == (0,)  # no further folder
 
 
 def test_folders_that_point_at_each_other_come_to_an_end():
