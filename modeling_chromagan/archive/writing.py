@@ -13,12 +13,13 @@ from ..durable_files import replacing
 from ..errors import SettingError, UserError, first_line
 from ..image_saving import ImageSaveError, refuse_size
 from .avif_file import write_avif
+from .exif_block import ExifBlock, parse_exif
 from .file_settings import FileSettings, Notes
 from .jpeg2000_file import write_jpeg2000
 from .jpeg_file import write_jpeg
 from .pages import ColoredPage
 from .png_file import write_png
-from .tiff_file import COMPRESSIONS, read_tags, write_tiff
+from .tiff_file import COMPRESSIONS, write_tiff
 from .webp_file import write_webp
 
 # Writers by the names of `picture_formats.SUFFIXES`.
@@ -128,11 +129,14 @@ def _checked(pages: Iterable[ColoredPage], output_format: str, name: str, notes:
         except Exception as error:
             raise _PageError(error) from error
         refuse_size(page.pixels.shape[1], page.pixels.shape[0], output_format, name)
-        try:
-            read_tags(page.metadata.exif)
-        except ValueError:
-            notes.add("its EXIF is damaged: it is left out")
-            page = replace(page, metadata=replace(page.metadata, exif=b""))
+        if page.metadata.exif:
+            try:
+                block = parse_exif(page.metadata.exif)
+            except ValueError:
+                block = ExifBlock(damaged=True)
+            if block.damaged:
+                notes.add("its EXIF is damaged: what cannot be read is left out")
+                page = replace(page, metadata=replace(page.metadata, exif=block.pack()))
         yield page
 
 
