@@ -25,5 +25,6 @@ def is_colored(path: Path) -> bool:
 
 
 def files_in(folder: Path) -> list[str]:
-    """Every file below a folder, hidden ones too, as sorted relative names."""
-    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir())
+    """Every file below a folder, hidden ones too but for the records of runs, as sorted relative names."""
+    names = (path.relative_to(folder) for path in folder.rglob("*") if not path.is_dir())
+    return sorted(name.as_posix() for name in names if ".chromagan" not in name.parts)

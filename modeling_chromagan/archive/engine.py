@@ -126,14 +126,14 @@ class Run:
                 return Done(task, decision, before)
             source = read()
             self.refuse_taken(task, before, source.sha256)
-            record = replace(record, input_sha256=source.sha256, kept=tuple(sorted(decision.keep)))
-            self.manifest.add(record)
         except TakenError as error:  # the record is that of the other input
             return Done(task, Decision(False, ""), replace(record, status="failed", reason=str(error)))
         except PICTURE_ERRORS as error:
             return self.end(task, Decision(True, ""), record, "failed", reason=describe(error, str(task.source)))
         colorizer = self.colorizer()
+        record = replace(record, input_sha256=source.sha256, kept=tuple(sorted(decision.keep)))
         try:
+            self.manifest.add(record)
             result = colorizer.colorize(
                 source,
                 called=str(task.source),
@@ -146,6 +146,9 @@ class Run:
             return self.end(task, decision, record, "already in color", seconds=round(time.perf_counter() - began, 3))
         except PICTURE_ERRORS as error:
             return self.end(task, decision, record, "failed", reason=describe(error, str(task.source)))
+        except BaseException:  # an interruption, or a mistake of this program: no fault of the file
+            self.manifest.add(replace(record, tries=record.tries - 1))
+            raise
         outputs = {output.name: output for output in (*record.outputs, *result.outputs)}
         return self.end(
             task,

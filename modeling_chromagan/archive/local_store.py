@@ -1,19 +1,23 @@
 """Inputs and results on file systems of this machine."""
 
+import contextlib
 import hashlib
 import os
+import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ImageLoadError, SettingError
+from ..picture_formats import SUFFIXES, output_name
 from .manifest import FOLDER
 
 if TYPE_CHECKING:
     from .pages import ColoredPage
     from .writing import Written
 
+STANDARD_STREAM = Path("-")  # a file of this name has to be given with its folder's whole path
 READ_WHOLE = 256 << 20  # bytes of a file that are read once, hashed and decoded from memory
 
 
@@ -22,6 +26,18 @@ class LocalStore:
 
     def __init__(self, out: Path):
         self.out = out
+        self.received = b""
+
+    def receive(self, data: bytes, output_format: str | None) -> str:
+        """Keeps what came on standard input, which is read as `STANDARD_STREAM`; gives the name of its result."""
+        from .scan import open_scan
+
+        self.received = data
+        found = ""
+        with contextlib.suppress(ImageLoadError), open_scan(data, name="-", max_pixels=sys.maxsize) as scan:
+            found = scan.format.lower()
+        suffix = SUFFIXES.get({"jpeg2000": "jp2", "mpo": "jpeg"}.get(found, found), (".png",))[0]
+        return output_name(f"stdin{suffix}", output_format)
 
     def target(self, name: str) -> Path:
         """Where the result `name` lies."""
@@ -46,6 +62,8 @@ class LocalStore:
         Raises:
             ImageLoadError: if it cannot be read.
         """
+        if source == STANDARD_STREAM:
+            return Source(self.received, hashlib.sha256(self.received).hexdigest())
         name, source = str(source), Path(source)
         try:
             if not os.path.isfile(source):  # opening a named pipe would wait for its writer
@@ -108,4 +126,4 @@ def make_folder(folder: Path) -> None:
         raise SettingError(f"-o {folder} cannot be written: permission denied")
 
 
-__all__ = ["LocalStore", "Source", "make_folder"]
+__all__ = ["STANDARD_STREAM", "LocalStore", "Source", "make_folder"]

@@ -9,9 +9,7 @@ DEPTHS = ("same", "8", "16")
 METADATA = ("keep", "minimal", "none")
 WORKING_SPACES = ("srgb", "adobe-rgb", "prophoto", "same")
 
-# Formats that hold more than one picture, and more than 8 bits a channel.
-HOLDS = {"pages": ("tiff",), "frames": ("png", "webp", "avif")}
-DEEP_FORMATS = ("png", "tiff", "jp2")
+DEEP_FORMATS = ("png", "tiff", "jp2")  # that hold more than 8 bits a channel without loss
 
 
 @dataclass(frozen=True)
@@ -48,4 +46,4 @@ class RunSettings:
         return given
 
 
-__all__ = ["DEEP_FORMATS", "DEPTHS", "HOLDS", "METADATA", "WORKING_SPACES", "RunSettings"]
+__all__ = ["DEEP_FORMATS", "DEPTHS", "METADATA", "WORKING_SPACES", "RunSettings"]

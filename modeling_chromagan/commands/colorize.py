@@ -5,72 +5,147 @@ checked, and only if there is something left to do.
 """
 
 import argparse
-import os
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from ..archive.output_plan import Task, compare_name, make_plan
-from ..errors import SettingError, UserError, first_line
-from ..picture_formats import OUTPUT_FORMATS
+from ..archive.engine import PICTURE_ERRORS, SOFTWARE, Run, describe
+from ..archive.forecast import foresee
+from ..archive.local_store import STANDARD_STREAM, LocalStore, make_folder
+from ..archive.manifest import Manifest, read_all
+from ..archive.output_plan import Plan, Task, make_plan
+from ..archive.pages import AlreadyInColorError
+from ..archive.report import check_report, write_report
+from ..archive.run_lock import lock_run
+from ..archive.run_settings import DEEP_FORMATS, DEPTHS, METADATA, WORKING_SPACES, RunSettings
+from ..errors import SettingError, UserError
+from ..picture_formats import OUTPUT_FORMATS, output_name
 from ..processor_settings import CHOICES, RANGES
-from ..sources.models import FLOAT16_ON_CPU, find_model, load_colorizer
+from ..sources.models import (
+    FLOAT16_ON_CPU,
+    ModelSource,
+    download_model,
+    find_model,
+    hash_model_files,
+    load_colorizer,
+    usable_cores,
+)
 from .arguments import DEVICES, device_name, number, whole_number
 from .messages import Report, only_own_output
 
 if TYPE_CHECKING:
-    from PIL import Image
-
-    from ..image_loading import LoadedImage
-    from ..pipeline_chromagan import ChromaGANPipeline
+    from ..archive.colorizing import FileColorizer
+    from ..archive.pages import ColoredPage
 
 DTYPES = ("auto", "float32", "bfloat16", "float16")
-
-# What a picture can do wrong: unreadable, unwritable, too small, too large for the memory of the machine or the GPU
-# (torch raises RuntimeError). Anything else is a mistake of this program and keeps its traceback.
-PICTURE_ERRORS = (OSError, ValueError, MemoryError, RuntimeError)
 
 
 def add_colorize_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the options of `chromagan colorize`."""
     parser.description = (
         "Turns pictures, and all pictures in folders, into color pictures of the same size. Each output keeps the "
-        "luminance of its input; only the colors are invented."
+        "luminance of its input, its pages, and what its file says; only the colors are invented. What was done is "
+        "recorded in OUT/.chromagan: the same command again does what is missing or has changed, and nothing else."
     )
     parser.epilog = (
         "Hidden files and folders inside a folder are skipped, and so is OUT. Exit code: 0 all done, 1 something "
         "failed (named on stderr, everything else is finished), 2 wrong usage, 130 interrupted."
     )
     add = parser.add_argument
-    add("inputs", nargs="+", type=Path, metavar="INPUT", help="a picture, or a folder with pictures at any depth")
-    add("-o", "--out", type=Path, required=True, metavar="OUT", help="folder for the results; made if it is missing")
+    add(
+        "inputs",
+        nargs="+",
+        type=Path,
+        metavar="INPUT",
+        help="a picture, a folder with pictures at any depth, or - for standard input",
+    )
+    add(
+        "-o",
+        "--out",
+        type=Path,
+        required=True,
+        metavar="OUT",
+        help="folder for the results, made if it is missing; or - for standard output",
+    )
+    add_result_arguments(parser.add_argument_group("results"))
+    add_run_arguments(parser.add_argument_group("run"))
+    add_network_arguments(parser.add_argument_group("network"))
+
+
+def add_result_arguments(group: argparse._ArgumentGroup) -> None:
+    """Adds what decides how results are written."""
+    add = group.add_argument
     add(
         "--format",
         choices=OUTPUT_FORMATS,
         help="format of the results (default: the input's own if it is one of these, else png); every gray value "
-        "survives in png, tiff and webp, which is written lossless",
+        "survives in png, tiff, jp2 and webp, which are written lossless",
+    )
+    add(
+        "--depth",
+        choices=DEPTHS,
+        default=RunSettings.depth,
+        help=f"bits a channel (default: same, the input's, where the format holds them: {', '.join(DEEP_FORMATS)})",
+    )
+    add(
+        "--profile",
+        default=RunSettings.profile,
+        metavar="SPACE",
+        help=f"color space of the results: {', '.join(WORKING_SPACES)} (the input's), or an ICC file (default: srgb)",
+    )
+    add(
+        "--metadata",
+        choices=METADATA,
+        default=RunSettings.metadata,
+        help="what results carry of what their inputs say: everything, the resolution alone, nothing (default: keep)",
+    )
+    add(
+        "--no-provenance",
+        dest="provenance",
+        action="store_false",
+        help="do not write into results that their colors are invented, and by what",
+    )
+    add(
+        "--recolor",
+        action="store_true",
+        help="colorize what is in color already too (default: it is left alone, and counted)",
     )
     add("--compare", action="store_true", help="also write NAME.compare.SUFFIX, before and after side by side")
-    add("--overwrite", action="store_true", help="replace results that exist (default: they are kept)")
-    add("--quiet", action="store_true", help="print errors only")
-    add("--model", help="folder or Hub id (default: $CHROMAGAN_MODEL, else the weights that come with the package)")
+
+
+def add_run_arguments(group: argparse._ArgumentGroup) -> None:
+    """Adds what decides which inputs are done, and what is said about it."""
+    add = group.add_argument
+    add("--overwrite", action="store_true", help="replace results, also those that somebody has edited")
+    add("--retry-failed", action="store_true", help="do only what failed or crashed before")
+    add("--dry-run", action="store_true", help="say what would become of each input, and why; nothing is written")
     add(
-        "--device",
-        type=device_name,
-        default="auto",
-        help=f"{DEVICES} (default: auto, the best there is)",
+        "--report",
+        type=Path,
+        metavar="FILE",
+        help="write a report of all results in OUT: FILE.csv, or FILE.html with small pictures before and after",
     )
+    add("--json", action="store_true", help="print one line of JSON for each input, for other programs")
+    add("--quiet", action="store_true", help="print errors only")
+    add(
+        "--workers",
+        type=whole_number(1, 256),
+        metavar="N",
+        help="pictures that are worked on at the same time (default: as many as there are cores)",
+    )
+
+
+def add_network_arguments(group: argparse._ArgumentGroup) -> None:
+    """Adds what decides which network runs, where, and what it sees."""
+    add = group.add_argument
+    add("--model", help="folder or Hub id (default: $CHROMAGAN_MODEL, else the weights that come with the package)")
+    add("--device", type=device_name, default="auto", help=f"{DEVICES} (default: auto, the best there is)")
     add(
         "--dtype",
         choices=DTYPES,
-        default="auto",
+        default=RunSettings.dtype,
         help="precision of the network (default: auto, which is float32); float16 needs a GPU",
-    )
-    add(
-        "--batch-size",
-        type=whole_number(1),
-        metavar="N",
-        help="most pictures to hold and to send through the network at once (default: 1 on the CPU, 8 elsewhere)",
     )
     add(
         "--working-size",
@@ -100,89 +175,130 @@ def add_colorize_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run_colorize(options: argparse.Namespace) -> int:
     """Runs `chromagan colorize` and returns its exit code."""
-    if options.dtype == "float16" and options.device == "cpu":
-        raise SettingError(FLOAT16_ON_CPU)
+    settings = settings_of(options)
     model = find_model(options.model)
-    plan = make_plan(options.inputs, options.out, options.format, options.compare)
-    tasks = [task for task in plan.tasks if options.overwrite or not all(map(os.path.isfile, outputs(task, options)))]
-    report = Report(options.quiet)
+    if options.out == STANDARD_STREAM:
+        return colorize_to_standard_output(options, settings, model)
+    store = LocalStore(options.out)
+    files = [path for path in options.inputs if path != STANDARD_STREAM]
+    plan = make_plan(files, options.out, options.format, options.compare)
+    if STANDARD_STREAM in options.inputs:
+        plan.tasks.append(Task(STANDARD_STREAM, store.receive(sys.stdin.buffer.read(), options.format)))
+    report = Report(options.quiet, options.json)
     for failure in plan.failures:
         report.fail(failure)
-    if tasks:
+    for note in plan.notes:
+        report.note(note)
+    if options.dry_run:
+        run = make_run(options, settings, model, store)
+        for task in tasks_of(plan, run, options):
+            report.foretell(foresee(run, task))
+    elif plan.tasks:
         make_folder(options.out)
-        with only_own_output(options.quiet), report.progress(len(tasks)):
-            colorize_tasks(tasks, load_colorizer(model, options), options, report)
-    report.summarize(kept=len(plan.tasks) - len(tasks), not_pictures=plan.not_pictures)
+        with lock_run(options.out), only_own_output(options.quiet):
+            run = make_run(options, settings, model, store)
+            tasks = tasks_of(plan, run, options)
+            with report.progress(len(tasks)):
+                for done in run.work_off(tasks, options.workers or usable_cores()):
+                    report.add(done)
+    report.summarize(not_pictures=plan.not_pictures)
+    if options.report is not None and not options.dry_run:
+        write_report(read_all(options.out), options.report, options.out)
     return 1 if report.failed else 0
 
 
-def make_folder(folder: Path) -> None:
-    """Makes the folder for the results; a place that cannot be written is refused before the model is loaded."""
+def make_run(options: argparse.Namespace, settings: RunSettings, model: ModelSource, store: LocalStore) -> Run:
+    """The run that does as the options say; its model is loaded when the first picture needs it."""
+    weights = hash_model_files(download_model(model))
+    return Run(
+        store,
+        Manifest(store.manifest()),
+        settings,
+        lambda: make_colorizer(options, settings, model, weights),
+        model=model.label,
+        weights=weights,
+        compare=options.compare,
+        overwrite=options.overwrite,
+        retry_crashed=options.retry_failed,
+    )
+
+
+def tasks_of(plan: Plan, run: Run, options: argparse.Namespace) -> list[Task]:
+    """What of a plan is to be looked at."""
+    if not options.retry_failed:
+        return plan.tasks
+    return [task for task in plan.tasks if run.manifest.has_failed(task.name)]
+
+
+def settings_of(options: argparse.Namespace) -> RunSettings:
+    """The settings that results depend on.
+
+    Raises:
+        SettingError: for those that do not go together.
+    """
+    if options.dtype == "float16" and options.device == "cpu":
+        raise SettingError(FLOAT16_ON_CPU)
+    if options.depth == "16" and options.format is not None and options.format not in DEEP_FORMATS:
+        raise SettingError(f"--depth 16 with --format {options.format}; accepted with it: {', '.join(DEEP_FORMATS)}")
+    if options.profile not in WORKING_SPACES:
+        from ..archive.working_spaces import find_working_space
+
+        find_working_space(options.profile, b"")
+    if options.report is not None:
+        check_report(options.report)
+    names = [name for name in RunSettings.__dataclass_fields__ if name != "output_format"]
+    return RunSettings(options.format, **{name: getattr(options, name) for name in names})
+
+
+def make_colorizer(
+    options: argparse.Namespace, settings: RunSettings, model: ModelSource, weights: str
+) -> "FileColorizer":
+    """Loads the model, for files."""
+    from ..archive.colorizing import FileColorizer
+
+    return FileColorizer(load_colorizer(model, options), settings, model.label, weights, SOFTWARE)
+
+
+def colorize_to_standard_output(options: argparse.Namespace, settings: RunSettings, model: ModelSource) -> int:
+    """Writes the result of the one input to standard output, and nothing else there; leaves no record."""
+    if len(options.inputs) != 1 or options.inputs[0].is_dir():
+        raise SettingError("-o - takes one picture; accepted for several: a folder")
+    for name in ("compare", "dry_run", "json", "report", "retry_failed"):
+        if getattr(options, name):
+            raise SettingError(f"--{name.replace('_', '-')} goes with a folder for the results, not with -o -")
+    from ..archive.writing import Written, encode_pages
+
+    store = LocalStore(Path())
+    (source,) = options.inputs
+    output = output_name(source.name, options.format)
+    if source == STANDARD_STREAM:
+        output = store.receive(sys.stdin.buffer.read(), options.format)
+    encoded = []
+
+    def write(pages: "Iterable[ColoredPage]", name: str, **how: Any) -> Written:
+        encoded.append(encode_pages(pages, **how))
+        return Written("", len(encoded[-1]), ())
+
+    report = Report(options.quiet)
+    with only_own_output(options.quiet):
+        colorizer = make_colorizer(options, settings, model, hash_model_files(download_model(model)))
+        try:
+            result = colorizer.colorize(
+                store.read(source), called=str(source), output=output, compare=False, keep=frozenset(), write=write
+            )
+        except AlreadyInColorError as error:
+            raise UserError(f"{source}: is in color already; accepted: a gray picture, or --recolor") from error
+        except PICTURE_ERRORS as error:
+            raise UserError(describe(error, str(source))) from error
+    if len(encoded) > 1:
+        raise UserError(
+            f"{source}: holds {len(encoded)} pictures; accepted with them: --format tiff, or a folder as OUT"
+        )
+    for note in result.notes:
+        report.note(f"{source}: {note}")
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        sys.stdout.buffer.write(encoded[0])
+        sys.stdout.buffer.flush()
     except OSError as error:
-        raise SettingError(f"-o {folder} cannot be made: {error.strerror}") from error
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise SettingError(f"-o {folder} cannot be written: permission denied")
-
-
-def colorize_tasks(
-    tasks: Sequence[Task], colorizer: "ChromaGANPipeline", options: argparse.Namespace, report: Report
-) -> None:
-    """Reads, colorizes and writes the pictures of `tasks`, holding one batch of them at a time."""
-    batch_size = options.batch_size or (1 if colorizer.device.type == "cpu" else 8)
-    items = ((task, str(task.source), str(task.source)) for task in tasks)
-    for task, original, picture, error in colorizer.read_ahead(items, batch_size, batch_size, PICTURE_ERRORS):
-        if error is not None:
-            report.fail(describe(error, task.source))
-        else:
-            for note in original.notes:
-                report.note(f"{task.source}: {note}")
-            write_outputs(task, original, picture, options, report)
-        del original, picture, error  # or they would live on while the next one is read
-
-
-def write_outputs(
-    task: Task, original: "LoadedImage", picture: "Image.Image", options: argparse.Namespace, report: Report
-) -> None:
-    """Writes those outputs of a task that are missing, or all."""
-    from ..image_saving import save_image
-
-    notes = ()
-    target, *compare = outputs(task, options)
-    try:
-        if options.overwrite or not os.path.isfile(target):
-            notes = save_image(picture, target)
-        for path in compare:
-            if options.overwrite or not os.path.isfile(path):
-                save_image(side_by_side(original, picture), path)
-    except PICTURE_ERRORS as error:
-        report.fail(describe(error, task.source))
-        return
-    for note in notes:
-        report.note(f"{target}: {note}")
-    report.finish()
-
-
-def outputs(task: Task, options: argparse.Namespace) -> list[Path]:
-    """The result of a task, and its comparison if one is wanted."""
-    return [options.out / name for name in (task.name, *([compare_name(task.name)] if options.compare else []))]
-
-
-def describe(error: BaseException, source: Path | str) -> str:
-    """An error as "NAME: reason"."""
-    if isinstance(error, UserError):
-        return str(error)
-    if isinstance(error, MemoryError):
-        return f"{source}: too large for the memory that is free"
-    return f"{source}: {first_line(error)}"
-
-
-def side_by_side(original: "LoadedImage", picture: "Image.Image") -> "Image.Image":
-    """The original in 8-bit gray on the left, its colorization on the right."""
-    from PIL import Image
-
-    both = Image.new(picture.mode, (2 * picture.width, picture.height))
-    both.paste(original.as_shown(picture.mode), (0, 0))
-    both.paste(picture, (picture.width, 0))
-    return both
+        raise UserError(f"standard output: cannot be written: {error.strerror}") from error
+    return 0

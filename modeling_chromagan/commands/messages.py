@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from ..archive.engine import Done
     from ..archive.forecast import Forecast
 
+SAME_NOTES = 3  # pictures that are named with the same note; further ones are counted
 LINE_EVERY = 60  # seconds between two lines of progress where there is no terminal
 
 
@@ -67,6 +68,7 @@ class Report:
         self.quiet, self.as_json = quiet, as_json
         self.is_dry = False
         self.counts: Counter[str] = Counter()
+        self.notes: Counter[str] = Counter()
         self._progress = Progress(0, "", quiet=True)
 
     @property
@@ -99,10 +101,11 @@ class Report:
         elif done.decision.work and not self.as_json:
             if done.decision.remark:
                 self.note(f"{source}: {done.decision.remark}")
-            if done.status == "already in color":
-                self.note(f"{source}: is in color already, and left alone")
-            for note in record.notes if record is not None else ():
-                self.note(f"{source}: {note}")
+            in_color = ("is in color already, and left alone",) if done.status == "already in color" else ()
+            for note in (*in_color, *(record.notes if record is not None else ())):
+                self.notes[note] += 1
+                if self.notes[note] <= SAME_NOTES:
+                    self.note(f"{source}: {note}")
         self._progress.advance()
 
     def foretell(self, forecast: "Forecast") -> None:
@@ -130,16 +133,13 @@ class Report:
         if not self.quiet:
             self._progress.say(f"note: {line}")
 
-    def finish(self) -> None:
-        """Counts a picture that is colorized and written."""
-        self.counts["colorized"] += 1
-        self._progress.advance()
-
-    def summarize(self, *, not_pictures: int, kept: int = 0) -> None:
+    def summarize(self, *, not_pictures: int) -> None:
         """Prints the counts, to stdout; beside JSON to stderr."""
         if self.quiet:
             return
-        self.counts["kept"] += kept
+        for note, count in self.notes.items():
+            if count > SAME_NOTES:
+                self.note(f"{count - SAME_NOTES:,} more: {note}")
         first = "would colorize" if self.is_dry else "colorized"
         line = ", ".join(f"{self.counts[status]} {status}" for status in (first, "kept", "failed"))
         line += f", {not_pictures} not pictures"

@@ -42,6 +42,15 @@ class ModelSource:
     name: str
     revision: str | None = None
 
+    @property
+    def label(self) -> str:
+        """What results say of it: its Hub id with the revision, or the folder's own name without its place."""
+        if not os.path.isdir(self.place):
+            return f"{self.place}@{self.revision}" if self.revision else self.place
+        if os.path.samefile(self.place, PACKAGED_WEIGHTS):
+            return "the weights that come with the package"
+        return Path(self.place).resolve().name
+
 
 def find_model(option: str | None, option_name: str = "--model ") -> ModelSource:
     """The model that the option, the environment or the package names, in this order.
@@ -194,6 +203,19 @@ def hash_weights(generator: "ChromaGANGenerator") -> str:
     for name, tensor in sorted(generator.state_dict().items()):
         digest.update(name.encode())
         digest.update(tensor.detach().cpu().float().contiguous().numpy())
+    return digest.hexdigest()
+
+
+def hash_model_files(folder: str | os.PathLike) -> str:
+    """SHA-256 of what a folder's results depend on: its config, its image processor and its weights.
+
+    Unlike `hash_weights` it asks nothing of torch, and tells two settings of the image processor apart.
+    """
+    digest = hashlib.sha256()
+    for path in sorted(Path(folder).iterdir()):
+        if path.name in (CONFIG, PROCESSOR) or (path.suffix == ".safetensors" and path.name.startswith("model")):
+            with path.open("rb") as file:
+                digest.update(f"{path.name}\0".encode() + hashlib.file_digest(file, "sha256").digest())
     return digest.hexdigest()
 
 

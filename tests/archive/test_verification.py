@@ -2,7 +2,6 @@
 
 import os
 from dataclasses import replace
-from pathlib import Path
 
 from archived_results import colorized
 
@@ -41,6 +40,6 @@ def test_what_cannot_be_read_is_neither_whole_nor_edited(tmp_path, monkeypatch):
     def refuse(*arguments):
         raise OSError(5, "Input/output error")
 
-    monkeypatch.setattr(Path, "open", refuse)
+    monkeypatch.setattr("hashlib.file_digest", refuse)
     finding = verify(record, LocalStore(tmp_path / "out"))
     assert (finding.results, finding.source) == ({"a.png": "unreadable"}, "unreadable")

@@ -19,22 +19,16 @@ from modeling_chromagan.commands.messages import Progress, Report, print_line
 
 
 def test_notes_are_one_line_each_and_quiet_has_none(run, tmp_path):
-    pages = [Image.fromarray(write_picture(tmp_path / "unused.png", seed=seed)) for seed in (0, 1)]
-    pages[0].save(tmp_path / "pages.tif", save_all=True, append_images=pages[1:])
-    Image.merge("LA", pages).save(tmp_path / "alpha.png")
-    arguments = (
-        tmp_path / "pages.tif",
-        tmp_path / "alpha.png",
-        "--format",
-        "jpeg",
-        "--overwrite",
-        "-o",
-        tmp_path / "out",
-    )
+    bands = [Image.fromarray(write_picture(tmp_path / "unused.png", seed=seed)) for seed in (0, 1)]
+    for number in range(5):
+        Image.merge("LA", bands).save(tmp_path / f"{number}.png")
+    sources = [tmp_path / f"{number}.png" for number in range(5)]
+    arguments = (*sources, "--format", "jpeg", "--overwrite", "-o", tmp_path / "out")
     code, out, err = run(*arguments)
-    assert (code, len(out), len(err)) == (0, 1, 2)
-    assert err[0].startswith(f"note: {tmp_path / 'pages.tif'}: ")
-    assert err[1].startswith(f"note: {tmp_path / 'out' / 'alpha.jpg'}: JPEG has no transparency")
+    assert (code, len(out), len(err)) == (0, 1, 4)
+    for source, line in zip(sources, err[:3], strict=False):
+        assert line.startswith(f"note: {source}: JPEG has no transparency")
+    assert err[3].startswith("note: 2 more: JPEG has no transparency")
     assert run(*arguments, "--quiet") == (0, [], [])
     code, out, err = run(tmp_path / "missing.png", "-o", tmp_path / "out", "--quiet")
     assert (code, out, len(err)) == (1, [], 1)

@@ -1,0 +1,139 @@
+"""One file in, its result out: every page at its depth, with what it says, in the format that is asked for."""
+
+import dataclasses
+import hashlib
+
+import numpy as np
+import pytest
+import tifffile
+from picture_files import files_in, write_picture
+from PIL import Image
+
+from modeling_chromagan.archive import local_store
+from modeling_chromagan.archive.colorizing import FileColorizer
+from modeling_chromagan.archive.local_store import LocalStore
+from modeling_chromagan.archive.pages import AlreadyInColorError
+from modeling_chromagan.archive.run_settings import RunSettings
+from modeling_chromagan.color_profiles import reduce_unit
+from modeling_chromagan.errors import ImageLoadError
+from modeling_chromagan.sources.models import load_pipeline
+
+
+@pytest.fixture
+def colorize(tmp_path, model_folder):
+    """Colorizes a file into `out` under a name, with changed settings: its `Result`."""
+    pipeline = load_pipeline(model_folder)
+
+    def colorize(path, output, *, compare=False, keep=(), **settings):
+        colorizer = FileColorizer(pipeline, RunSettings(**settings), "a model", "abc", "chromagan 1")
+        store = LocalStore(tmp_path / "out")
+        return colorizer.colorize(
+            store.read(path),
+            called=str(path),
+            output=output,
+            compare=compare,
+            keep=frozenset(keep),
+            write=store.write,
+        )
+
+    return colorize
+
+
+def colors(seed=0, height=40, width=56):
+    """A picture in strong colors, as a photograph has them: of every hue."""
+    coarse = np.random.default_rng(seed).integers(0, 256, (6, 8, 3)).astype(np.uint8)
+    return Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC)
+
+
+@pytest.mark.parametrize(("name", "depth"), [("a.png", 16), ("a.tif", 16), ("a.jp2", 16), ("a.jpg", 8), ("a.webp", 8)])
+def test_sixteen_bits_stay_sixteen_where_the_format_holds_them(colorize, tmp_path, name, depth):
+    gray = np.arange(40 * 64, dtype=np.uint16).reshape(40, 64) * 25
+    tifffile.imwrite(tmp_path / "deep.tif", gray)
+    result = colorize(tmp_path / "deep.tif", name)
+    assert any("8 bits a channel" in note for note in result.notes) == (depth == 8)
+    if name == "a.tif":
+        pixels = tifffile.imread(tmp_path / "out" / name)
+        assert pixels.dtype == np.uint16
+        assert np.ptp(pixels.astype(int), axis=2).max() > 2000
+        assert np.abs(reduce_unit(pixels / 65535) * 65535 - gray).max() <= 1
+    else:
+        assert (b"IHDR" not in (data := (tmp_path / "out" / name).read_bytes())) or data[24] == depth
+    assert colorize(tmp_path / "deep.tif", "b.tif", depth="8")
+    assert tifffile.imread(tmp_path / "out" / "b.tif").dtype == np.uint8
+
+
+def test_pages_are_colored_but_those_in_color(colorize, tmp_path):
+    pages = [Image.fromarray(write_picture(tmp_path / "unused.png", 40 + 4 * n, 56, n)) for n in range(3)]
+    pages[1] = colors()
+    pages[0].save(tmp_path / "pages.tif", save_all=True, append_images=pages[1:])
+    result = colorize(tmp_path / "pages.tif", "pages.tif")
+    assert result.pictures == 3
+    with tifffile.TiffFile(tmp_path / "out" / "pages.tif") as file:
+        made = [page.asarray() for page in file.pages]
+    assert [page.shape for page in made] == [(40, 56, 3), (40, 56, 3), (48, 56, 3)]
+    np.testing.assert_array_equal(made[1], np.asarray(pages[1]))
+    assert np.ptp(made[0].astype(int), axis=2).max() > 10
+    colorize(tmp_path / "pages.tif", "again.tif", recolor=True)
+    assert not np.array_equal(tifffile.imread(tmp_path / "out" / "again.tif", key=1), made[1])
+
+    colorize(tmp_path / "pages.tif", "pages.jpg")
+    files = [name for name in files_in(tmp_path / "out") if name.endswith("jpg")]
+    assert files == ["pages.jpg", "pages.page-0002.jpg", "pages.page-0003.jpg"]
+
+
+def test_a_file_in_color_is_left_alone(colorize, tmp_path):
+    colors().save(tmp_path / "one.png")
+    colors().save(tmp_path / "two.tif", save_all=True, append_images=[colors(1)])
+    for name in ("one.png", "two.tif"):
+        with pytest.raises(AlreadyInColorError):
+            colorize(tmp_path / name, name, compare=True)
+    assert not (tmp_path / "out").exists()
+    assert colorize(tmp_path / "one.png", "one.png", recolor=True).outputs[0].name == "one.png"
+
+
+def test_a_comparison_shows_the_first_page_and_what_is_kept_is_not_touched(colorize, tmp_path):
+    pages = [Image.fromarray(write_picture(tmp_path / "unused.png", 40, 56, n)) for n in range(2)]
+    pages[0].save(tmp_path / "pages.tif", save_all=True, append_images=pages[1:])
+    result = colorize(tmp_path / "pages.tif", "pages.tif", compare=True, depth="16", profile="adobe-rgb")
+    assert [output.name for output in result.outputs] == ["pages.compare.tif", "pages.tif"]
+    both = tifffile.imread(tmp_path / "out" / "pages.compare.tif")
+    assert (both.shape, both.dtype) == ((40, 112, 3), np.uint8)
+    np.testing.assert_array_equal(both[:, :56], np.repeat(np.asarray(pages[0])[..., None], 3, axis=2))
+    for output in result.outputs:
+        assert hashlib.sha256((tmp_path / "out" / output.name).read_bytes()).hexdigest() == output.sha256
+    (tmp_path / "out" / "pages.tif").write_bytes(b"edited")
+    colorize(tmp_path / "pages.tif", "pages.tif", compare=True, keep=["pages.tif"])
+    assert (tmp_path / "out" / "pages.tif").read_bytes() == b"edited"
+
+
+def test_what_a_file_says_goes_with_it_and_where_the_colors_come_from(colorize, tmp_path):
+    write_picture(tmp_path / "a.jpg", dpi=(300, 300), comment=b"by hand")
+    for settings, resolution, said in (
+        ({}, (300, 300), b"compositeWithTrainedAlgorithmicMedia"),
+        ({"metadata": "minimal", "provenance": False}, (300, 300), b"JFIF"),
+        ({"metadata": "none", "provenance": False}, None, b"JFIF"),
+    ):
+        colorize(tmp_path / "a.jpg", "a.jpg", **settings)
+        with Image.open(tmp_path / "out" / "a.jpg") as picture:
+            assert picture.info.get("dpi") == resolution
+            assert ("comment" in picture.info) == (settings == {})
+        data = (tmp_path / "out" / "a.jpg").read_bytes()
+        assert said in data
+        assert (b"Iptc4xmpExt" in data) == (settings == {})
+    before = hashlib.sha256(data).hexdigest()
+    assert colorize(tmp_path / "a.jpg", "a.jpg", **settings).outputs[0].sha256 == before
+
+
+def test_a_large_file_that_changes_under_the_reader_leaves_no_result(colorize, tmp_path, monkeypatch):
+    write_picture(tmp_path / "a.png")
+    monkeypatch.setattr(local_store, "READ_WHOLE", 10)
+    read = LocalStore.read
+
+    def read_and_change(self, source):
+        return dataclasses.replace(read(self, source), version=(0, 0))
+
+    assert colorize(tmp_path / "a.png", "a.png").pictures == 1
+    monkeypatch.setattr(LocalStore, "read", read_and_change)
+    with pytest.raises(ImageLoadError, match="was changed while it was read"):
+        colorize(tmp_path / "a.png", "b.png")
+    assert files_in(tmp_path / "out") == ["a.png"]
