@@ -4,8 +4,7 @@ import os
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sized
 from pathlib import Path
-from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from PIL import Image
@@ -28,17 +27,6 @@ TASK = "image-to-image"
 # To fill batches, pictures are read ahead until one of these is reached; then all that was read is colorized.
 AHEAD_BATCHES = 4
 AHEAD_PIXELS = 100_000_000  # of the originals, which wait at one or two bytes a pixel
-
-NO_SETTINGS: Mapping[str, Any] = MappingProxyType({})
-
-
-class Colorized(NamedTuple):
-    """What became of one picture: `original` and `picture`, or `error`; `key` is what it was given with."""
-
-    key: Any
-    original: Any = None  # LoadedImage
-    picture: Any = None  # PIL.Image.Image
-    error: Exception | None = None
 
 
 class ChromaGANPipeline(Pipeline):
@@ -173,68 +161,17 @@ class ChromaGANPipeline(Pipeline):
             logger.warning_once(f"num_workers={num_workers} is ignored: pictures are read one after the other")
         count = len(inputs) if isinstance(inputs, Sized) else None
         items = inputs if isinstance(inputs, Iterable) else (inputs[i] for i in range(len(inputs)))
-        named = ((i, item, name_in_list(item, i, count)) for i, item in enumerate(items))
         ahead = AHEAD_BATCHES * batch_size if batch_size > 1 else 1
-        for done in self.read_ahead(
-            named, batch_size, ahead, (), preprocess_params, forward_params, postprocess_params
-        ):
-            yield done.picture
-
-    def read_ahead(
-        self,
-        items: Iterable[tuple[Any, Any, str | None]],
-        batch_size: int,
-        ahead: int,
-        tolerated: tuple[type[Exception], ...] = (),
-        preprocess_params: Mapping[str, Any] = NO_SETTINGS,
-        forward_params: Mapping[str, Any] = NO_SETTINGS,
-        postprocess_params: Mapping[str, Any] = NO_SETTINGS,
-    ) -> Iterator[Colorized]:
-        """Reads some pictures, colorizes them, gives the results in their order, and goes on.
-
-        Args:
-            items: a key, the picture, and what errors call it, of each. Taken when they are read.
-            batch_size: most pictures that go through the network at a time.
-            ahead: most pictures to hold; fewer where they are large.
-            tolerated: errors that are those of one picture and are given instead of it, at once if it cannot be read.
-                After any other nothing follows.
-            preprocess_params, forward_params, postprocess_params: settings of the three steps.
-        """
         window, pixels = [], 0
-        for key, image, name in items:
-            try:
-                inputs = self.preprocess(image, name=name, **preprocess_params)
-            except tolerated as error:
-                yield Colorized(key, error=error)
-                continue
-            pixels += inputs["originals"][0].original.gray.size
-            window.append((key, inputs))
-            del image, inputs  # or the picture would live on while the next one is read
+        for i, item in enumerate(items):
+            model_inputs = self.preprocess(item, name=name_in_list(item, i, count), **preprocess_params)
+            pixels += model_inputs["originals"][0].original.gray.size
+            window.append(model_inputs)
+            del item, model_inputs  # or the picture would live on while the next one is read
             if len(window) >= ahead or pixels >= AHEAD_PIXELS:
-                yield from self.colorize_window(window, batch_size, tolerated, forward_params, postprocess_params)
+                yield from self.run_in_batches(window, batch_size, forward_params, postprocess_params)
                 pixels = 0
-        yield from self.colorize_window(window, batch_size, tolerated, forward_params, postprocess_params)
-
-    def colorize_window(
-        self,
-        window: list[tuple[Any, dict[str, Any]]],
-        batch_size: int,
-        tolerated: tuple[type[Exception], ...],
-        forward_params: Mapping[str, Any],
-        postprocess_params: Mapping[str, Any],
-    ) -> Iterator[Colorized]:
-        """Colorizes prepared pictures, (key, inputs) each, as `read_ahead` says; empties `window` meanwhile."""
-        try:
-            prepared = [inputs for _, inputs in window]
-            for picture in self.run_in_batches(prepared, batch_size, forward_params, postprocess_params):
-                key, inputs = window.pop(0)
-                yield Colorized(key, inputs["originals"][0].original, picture)
-                del inputs, picture  # full-size pictures, while the next one is composed
-        except tolerated as error:
-            if len(window) == 1:
-                yield Colorized(window.pop()[0], error=error)
-        while window:  # the fault of one of them, or of their number: the rest one by one
-            yield from self.colorize_window([window.pop(0)], 1, tolerated, forward_params, postprocess_params)
+        yield from self.run_in_batches(window, batch_size, forward_params, postprocess_params)
 
     def run_in_batches(
         self,
@@ -243,7 +180,7 @@ class ChromaGANPipeline(Pipeline):
         forward_params: Mapping[str, Any],
         postprocess_params: Mapping[str, Any],
     ) -> Iterator[Image.Image]:
-        """Runs prepared pictures in batches of equal network size; gives results in their order.
+        """Runs prepared pictures in batches of equal network size; gives results in their order and empties the list.
 
         Never padded to the largest: the global features are pooled over the whole picture and would see the padding.
         """
@@ -260,8 +197,11 @@ class ChromaGANPipeline(Pipeline):
                 }
                 outputs = self.forward(batch, **forward_params)
                 reconstructions |= zip(chunk, outputs["reconstruction"].split(1), strict=True)
-        for position, model_inputs in enumerate(prepared):
-            model_outputs = {"reconstruction": reconstructions[position], "originals": model_inputs["originals"]}
+        for position in range(len(prepared)):
+            model_outputs = {
+                "reconstruction": reconstructions.pop(position),
+                "originals": prepared.pop(0)["originals"],
+            }
             yield self.postprocess(model_outputs, **postprocess_params)
 
     def save_pretrained(self, save_directory: str | os.PathLike, **kwargs: Any) -> None:
