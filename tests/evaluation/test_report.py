@@ -18,7 +18,7 @@ from modeling_chromagan import ChromaGANGenerator
 from modeling_chromagan.evaluation.colorizers import GREY
 from modeling_chromagan.evaluation.measurement import evaluate_model
 from modeling_chromagan.evaluation.metrics import METRICS
-from modeling_chromagan.evaluation.report import csv_columns, markdown_report
+from modeling_chromagan.evaluation.report import PictureTable, csv_columns, markdown_report
 
 
 def test_command_measures_the_saved_model(small_model, small_data, tmp_path, capsys):
@@ -115,3 +115,19 @@ def test_tables_stay_as_they_are(monkeypatch):
         "truth": {},
     }
     assert markdown_report(results) == Path(__file__).with_name("expected_report.md").read_text(encoding="utf-8")
+
+
+def test_a_table_that_is_not_complete_has_no_name(tmp_path):
+    def write(lines: int, failure: BaseException | None = None) -> None:
+        with PictureTable.open(tmp_path / "model.csv") as table:
+            for number in range(lines):
+                table.write(picture=f"{number}.jpg")
+            if failure:
+                raise failure
+
+    with pytest.raises(KeyboardInterrupt):
+        write(3, KeyboardInterrupt())
+    assert list(tmp_path.iterdir()) == []
+    write(2)
+    with (tmp_path / "model.csv").open() as file:
+        assert len(list(csv.DictReader(file))) == 2
