@@ -165,7 +165,7 @@ def _read_folder(file: IO[bytes], offset: int, big: bool, block: ExifBlock, skip
     file.seek(min(offset, FARTHEST))
     count = struct.unpack(f"{order}{'Q' if big else 'H'}", file.read(8 if big else 2))[0]
     entries = file.read(entry * min(count, 0xFFFF))
-    if len(entries) < entry:
+    if count and len(entries) < entry:
         raise struct.error("no entry")
     block.damaged |= len(entries) < entry * count
     folder: Folder = {}

@@ -182,6 +182,8 @@ def unwrapped(packet: bytes) -> bytes:
     if len(packet) > LARGEST:
         raise ValueError("too large")
     text = packet_text(packet).rstrip()
+    if text.startswith("?xpacket"):  # as in scans of the Library of Congress
+        text = f"<{text}"
     head = HEAD.match(text)
     tail = text.rfind("<?xpacket") if text.endswith("?>") else len(text)
     return text[head.end() if head else 0 : tail].rstrip().encode()

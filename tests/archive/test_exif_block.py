@@ -29,6 +29,7 @@ def test_packing_again_changes_nothing():
 
 def test_no_tags_are_no_bytes():
     assert ExifBlock().pack() == b""
+    assert parse_exif(b"II*\0\x08\0\0\0\0\0\0\0\0\0").pack() == b""  # as programs write that have nothing to say
 
 
 @pytest.mark.parametrize("offset", [30, 200, 900])

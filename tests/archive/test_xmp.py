@@ -72,6 +72,13 @@ def test_an_unchanged_packet_is_the_same_bytes():
         assert Packet(data).pack() == data
 
 
+def test_a_packet_whose_first_character_is_lost_is_read():
+    packet = Packet(WRAPPED.encode()[1:])
+    assert packet.values("dc:title") == ["Häuser", "Houses"]
+    packet.put("dc:format", ["image/png"])
+    assert parsed(packet.pack()) is not None
+
+
 def test_properties_of_structures_are_not_taken_for_those_of_the_picture():
     inner = structure("xmpMM:DerivedFrom", {"dc:title": "of another"})
     packet = Packet()
