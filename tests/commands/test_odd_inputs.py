@@ -1,5 +1,6 @@
 """Odd names, links and files, each with one answer, through the whole command."""
 
+import errno
 import json
 import os
 from pathlib import Path
@@ -194,3 +195,26 @@ def test_another_picture_of_the_same_name_does_not_replace_a_result(run, tmp_pat
     (tmp_path / "1").rename(tmp_path / "3")
     assert run(tmp_path / "3" / "a.png", "-o", tmp_path / "out")[1][0].startswith("0 colorized, 1 kept")
     assert run(tmp_path / "2" / "a.png", "-o", tmp_path / "out")[1][0].startswith("1 colorized, 0 kept")
+
+
+@pytest.mark.parametrize("renames", [True, False])
+def test_results_on_a_share_that_cannot_replace_files(run, tmp_path, monkeypatch, renames):
+    write_picture(tmp_path / "in" / "a.png")
+    write_picture(tmp_path / "out" / "a.png")
+    before = (tmp_path / "out" / "a.png").read_bytes()
+
+    def refuse(self, target):
+        raise OSError(errno.ENOTSUP, "Operation not supported")
+
+    monkeypatch.setattr(Path, "replace", refuse)
+    if not renames:
+        monkeypatch.setattr(Path, "rename", refuse)
+    code, _, err = run(tmp_path / "in", "-o", tmp_path / "out", "--overwrite")
+    assert files_in(tmp_path / "out") == ["a.png"]
+    if renames:
+        assert (code, err) == (0, [])
+        assert is_colored(tmp_path / "out" / "a.png")
+    else:
+        assert (code, len(err)) == (1, 1)
+        assert err[0].startswith(f"error: {tmp_path / 'out' / 'a.png'}: cannot be written: ")
+        assert (tmp_path / "out" / "a.png").read_bytes() == before
