@@ -116,13 +116,14 @@ def write_text(path: Path, text: str) -> None:
 
 
 def append_line(path: Path, line: str) -> None:
-    """Adds a line to a text file, made if it is missing: all of it, or nothing.
+    """Adds a line to a text file, made with its folders if it is missing: all of it, or nothing.
 
     Half a line that a kill or a failing disk left at the end of the file is ended first, and not glued to this one.
 
     Raises:
         OSError: if it cannot be written; the file is then as it was.
     """
+    path.parent.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0), 0o666)
     try:
         before = os.lseek(descriptor, 0, os.SEEK_END)

@@ -18,13 +18,11 @@ INCHES = Resolution(Fraction(300), Fraction(600), "inch")
 
 
 def exif_block(order: str = "II") -> bytes:
-    """Description, artist, time of the photograph, a place, and a folder in the folder of Exif."""
+    """Description, artist, time of the photograph and place."""
     exif = Image.Exif()
     exif.endian = {"II": "<", "MM": ">"}[order]
-    exif[270], exif[315] = "A view", "Somebody"
-    exif.get_ifd(34665).update(
-        {36867: "1936:01:02 03:04:05", 33434: (1, 125), 37510: b"ASCII\0\0\0note", 40965: {1: "R98"}}
-    )
+    exif[270], exif[274], exif[315] = "A view", 1, "Somebody"
+    exif.get_ifd(34665).update({36867: "1936:01:02 03:04:05", 33434: (1, 125), 37510: b"ASCII\0\0\0note"})
     exif.get_ifd(34853).update({0: b"\2\3\0\0", 1: "N", 2: (52.0, 30.0, 1.5)})
     block = exif.tobytes().removeprefix(b"Exif\0\0")
     assert block.startswith(order.encode())

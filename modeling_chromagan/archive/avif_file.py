@@ -12,7 +12,7 @@ SAYABLE = ("exif", "xmp")
 
 
 def write_avif(pages: Iterator[ColoredPage], file: BinaryIO, settings: FileSettings) -> Notes:
-    """Writes one picture, or frames: quality 95, no chroma subsampling, 8 bits; opacity is lossless.
+    """Writes one picture, or frames: quality 95, no chroma subsampling, 8 bits.
 
     Raises:
         ValueError: if frames differ in size.

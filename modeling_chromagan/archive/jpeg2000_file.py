@@ -14,6 +14,7 @@ import imagecodecs
 from .file_settings import FileSettings, Notes
 from .metadata import Metadata, Resolution
 from .pages import ColoredPage
+from .resolution import in_unit
 
 SAYABLE = ("resolution", "exif", "iptc", "xmp")
 IDENTIFIERS = {
@@ -76,8 +77,7 @@ def _header(header: memoryview, resolution: Resolution | None, profile: bytes, o
     if resolution and resolution.unit == "none":
         notes.add("JPEG 2000 has no aspect of pixels without a unit: it is left out")
     elif resolution:
-        per_meter = {"inch": Fraction(10_000, 254), "centimeter": Fraction(100)}[resolution.unit]
-        down, across = _scaled(resolution.y * per_meter), _scaled(resolution.x * per_meter)
+        across, down = map(_scaled, in_unit(resolution, "meter"))
         result += _box(b"res ", _box(b"resc", struct.pack(">4H2b", *down[:2], *across[:2], down[2], across[2])))
     return result
 

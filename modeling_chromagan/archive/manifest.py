@@ -5,12 +5,13 @@ are whole, which one was in the works, and how often it has been tried.
 """
 
 import json
-import os
 import threading
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
+
+from ..durable_files import append_line
 
 FOLDER = ".chromagan"  # in the folder of the results; hidden, so that no run reads its pictures
 SHARDS = "shards"  # in it, with the manifest of each shard of a plan
@@ -83,23 +84,10 @@ class Manifest:
         """Puts a record into memory and onto the disk.
 
         Raises:
-            OSError: if it cannot be written; a part of a line does no harm.
+            OSError: if it cannot be written; the manifest is then as it was.
         """
-        line = f"{record.to_line()}\n".encode()
         with self._lock:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
-            try:
-                size = os.fstat(descriptor).st_size
-                if size and os.pread(descriptor, 1, size - 1) != b"\n":  # a line that was cut off ends here
-                    line = b"\n" + line
-                written = os.write(descriptor, line)
-                if written != len(line):
-                    os.ftruncate(descriptor, size)
-                    raise OSError(28, os.strerror(28))
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
+            append_line(self.path, record.to_line())
             self.records[record.name] = record
 
     def has_failed(self, name: str) -> bool:

@@ -14,6 +14,7 @@ import imagecodecs
 from .file_settings import FileSettings, Notes
 from .metadata import Metadata, Resolution, TextEntry
 from .pages import ColoredPage
+from .resolution import in_unit
 
 SAYABLE = ("resolution", "exif", "xmp", "text")
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -112,8 +113,7 @@ def _physical(resolution: Resolution) -> bytes:
     if resolution.unit == "none":
         ratio = (resolution.x / resolution.y).limit_denominator(2**31 - 1)
         return struct.pack(">IIB", ratio.numerator, ratio.denominator, 0)
-    per_meter = {"inch": Fraction(10_000, 254), "centimeter": Fraction(100)}[resolution.unit]
-    return struct.pack(">IIB", round(resolution.x * per_meter), round(resolution.y * per_meter), 1)
+    return struct.pack(">IIB", *map(round, in_unit(resolution, "meter")), 1)
 
 
 def _text_chunk(entry: TextEntry) -> tuple[bytes, bytes]:

@@ -62,6 +62,8 @@ def write_report(
                 write_table(findings, file, out)
             else:
                 write_page(findings, file, out)
+    except BrokenPipeError:  # of what `look` prints
+        raise
     except OSError as error:
         raise SettingError(f"--report {path} cannot be written: {error.strerror or error}") from error
 

@@ -1,10 +1,9 @@
 """Whether results and inputs are still what was recorded, by their SHA-256."""
 
-import hashlib
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ..errors import ImageLoadError
 from .local_store import LocalStore
 from .manifest import Record
 
@@ -29,7 +28,7 @@ class Finding:
 def verify(record: Record, store: LocalStore) -> Finding:
     """Reads every result of a record, and its input where it can be found."""
     results = {output.name: state_of_result(store, output.name, output.sha256) for output in record.outputs}
-    return Finding(record, results, state_of_input(record))
+    return Finding(record, results, state_of_input(store, record))
 
 
 def state_of_result(store: LocalStore, name: str, sha256: str) -> str:
@@ -44,21 +43,16 @@ def state_of_result(store: LocalStore, name: str, sha256: str) -> str:
         return "unreadable"
 
 
-def state_of_input(record: Record) -> str:
+def state_of_input(store: LocalStore, record: Record) -> str:
     """One of `INPUT_STATES`; "" where no hash was recorded."""
     if not record.input_sha256:
         return ""
-    path = Path(record.input)
+    source = record.input if "://" in record.input else Path(record.input)
     try:
-        if not os.path.isfile(path):  # a named pipe would wait for its writer
-            return "not found"
-        with path.open("rb") as file:
-            same = hashlib.file_digest(file, "sha256").hexdigest() == record.input_sha256
-        return "unchanged" if same else "changed"
-    except FileNotFoundError:
-        return "not found"
-    except OSError:
-        return "unreadable"
+        return "unchanged" if store.read(source).sha256 == record.input_sha256 else "changed"
+    except ImageLoadError as error:
+        is_there = isinstance(error.__cause__, OSError) and not isinstance(error.__cause__, FileNotFoundError)
+        return "unreadable" if is_there else "not found"
 
 
 __all__ = ["INPUT_STATES", "RESULT_STATES", "Finding", "verify"]

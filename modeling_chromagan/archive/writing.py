@@ -5,7 +5,7 @@ import hashlib
 import io
 import itertools
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -13,6 +13,7 @@ from ..durable_files import replacing
 from ..errors import SettingError, UserError, first_line
 from ..image_saving import ImageSaveError, refuse_size
 from .avif_file import write_avif
+from .exif_block import ExifBlock, parse_exif
 from .file_settings import FileSettings, Notes
 from .jpeg2000_file import write_jpeg2000
 from .jpeg_file import write_jpeg
@@ -105,18 +106,20 @@ def _check(
 
 def _write(
     pages: Iterable[ColoredPage], file: BinaryIO, output_format: str, settings: FileSettings, name: str
-) -> Notes:
-    checked = _within_limits(pages, output_format, name)
+) -> list[str]:
+    notes = Notes()
+    checked = _checked(pages, output_format, name, notes)
     if settings.layout == "single":
         checked = itertools.islice(checked, 1)
-    return WRITERS[output_format](checked, file, settings)
+    return notes + WRITERS[output_format](checked, file, settings)
 
 
 class _PageError(Exception):
     """Carries an error of whoever makes the pages past the handling of errors of writing."""
 
 
-def _within_limits(pages: Iterable[ColoredPage], output_format: str, name: str) -> Iterator[ColoredPage]:
+def _checked(pages: Iterable[ColoredPage], output_format: str, name: str, notes: Notes) -> Iterator[ColoredPage]:
+    """The pages, without EXIF that some writers cannot write and readers of the others stumble over."""
     remaining = iter(pages)
     while True:
         try:
@@ -126,6 +129,14 @@ def _within_limits(pages: Iterable[ColoredPage], output_format: str, name: str) 
         except Exception as error:
             raise _PageError(error) from error
         refuse_size(page.pixels.shape[1], page.pixels.shape[0], output_format, name)
+        if page.metadata.exif:
+            try:
+                block = parse_exif(page.metadata.exif)
+            except ValueError:
+                block = ExifBlock(damaged=True)
+            if block.damaged:
+                notes.add("its EXIF is damaged: what cannot be read is left out")
+                page = replace(page, metadata=replace(page.metadata, exif=block.pack()))
         yield page
 
 

@@ -5,16 +5,17 @@ import json
 import sys
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from ..archive.local_store import LocalStore
-from ..archive.manifest import FOLDER, Record, read_all
+from ..archive.manifest import FOLDER, Record
 from ..archive.report import check_report, write_report
 from ..archive.run_lock import running
 from ..archive.summary import PROBLEMS, Summary, duration, reason_of
 from ..archive.verification import INPUT_STATES, RESULT_STATES, Finding, verify
-from ..errors import SettingError, printable
+from ..errors import SettingError, first_line, printable
+from ..scale.store import RemoteStore, Store, open_store
 from .messages import Progress, print_line
 
 
@@ -25,11 +26,11 @@ def add_status_arguments(parser: argparse.ArgumentParser) -> None:
         "going on."
     )
     parser.epilog = (
-        "Exit code: 0 all that was begun is done, and with --verify whole; 1 something failed, was not finished, is "
-        "gone or edited; 2 wrong usage, or no run has written into OUT; 130 interrupted."
+        "Exit code: 0 all that was begun or planned is done, and with --verify whole; 1 something failed, was not "
+        "finished, is gone or edited; 2 wrong usage, or no run has written into OUT; 130 interrupted."
     )
     add = parser.add_argument
-    add("out", type=Path, metavar="OUT", help="folder of the results")
+    add("out", metavar="OUT", help="folder of the results, a path or a URL")
     add("--verify", action="store_true", help="read all results, and inputs that are there, and compare their SHA-256")
     add("--report", type=Path, metavar="FILE", help="write a report: FILE.csv, or FILE.html with small pictures")
     add("--json", action="store_true", help="print one JSON object instead of lines")
@@ -39,30 +40,48 @@ def run_status(options: argparse.Namespace) -> int:
     """Runs `chromagan status` and returns its exit code."""
     if options.report is not None:
         check_report(options.report)
-    if next(read_all(options.out), None) is None:
-        raise SettingError(f"{options.out}: no run has written into it; {options.out / FOLDER} has no records")
-    status = Status(options)
-    if options.report is not None:
-        write_report(read_all(options.out), options.report, options.out, status.look)
-    else:
-        for record in read_all(options.out):
-            status.look(record)
+    store = open_store(options.out)
+    if options.report is not None and isinstance(store, RemoteStore) and options.report.suffix.lower() != ".csv":
+        raise SettingError(f"--report {options.report} of results behind a URL; accepted: a name that ends in .csv")
+    try:
+        planned = count_planned(store)
+        if planned is None and next(store.read_all(), None) is None:
+            raise SettingError(f"{options.out}: no run has written into it; {store.path(FOLDER)} has no records")
+        status = Status(options, store, planned)
+        if options.report is not None:
+            write_report(store.read_all(), options.report, store.out, status.look)
+        else:
+            for record in store.read_all():
+                status.look(record)
+    except BrokenPipeError:  # of what is printed
+        raise
+    except OSError as error:
+        raise SettingError(f"{options.out} cannot be read: {error.strerror or first_line(error)}") from error
     status.end()
     return 0 if status.is_whole else 1
+
+
+def count_planned(store: Store) -> int | None:
+    """How many pictures the plan in `store` has; None if there is none, or nothing here to read it with."""
+    with suppress(ImportError):
+        from ..scale.plan import count_pictures
+
+        return count_pictures(store)
+    return None
 
 
 class Status:
     """Counts records one by one, and prints what is the matter with them."""
 
-    def __init__(self, options: argparse.Namespace):
+    def __init__(self, options: argparse.Namespace, store: Store, planned: int | None):
         self.out, self.verify, self.as_json = options.out, options.verify, options.json
-        self.store = LocalStore(options.out)
-        self.running = running(options.out)
+        self.store, self.planned = store, planned
+        self.running = "" if isinstance(store, RemoteStore) else running(store.out)
         self.summary = Summary()
         self.results: Counter[str] = Counter()
         self.inputs: Counter[str] = Counter()
         self.problems: list[dict[str, str]] = []
-        many = sum(1 for _ in read_all(options.out)) if options.verify else 0
+        many = sum(1 for _ in store.read_all()) if options.verify else 0
         self.progress = Progress(many, "files", quiet=not options.verify)
 
     def look(self, record: Record) -> Finding:
@@ -74,7 +93,7 @@ class Status:
         for name, state in finding.results.items():
             self.results[state] += 1
             if state != "whole":
-                self.say(state, str(self.out / name))
+                self.say(state, str(self.store.path(name)))
         if finding.source:
             self.inputs[finding.source] += 1
             if finding.source in ("changed", "unreadable"):
@@ -92,7 +111,16 @@ class Status:
     @property
     def is_whole(self) -> bool:
         """Whether there is nothing to do again."""
-        return self.summary.is_done and self.results.total() == self.results["whole"] and not self.inputs["changed"]
+        edited = self.results.total() - self.results["whole"]
+        return self.summary.is_done and not (self.left or edited or self.inputs["changed"])
+
+    @property
+    def left(self) -> int:
+        """How many pictures of a plan were not begun."""
+        if self.planned is None:
+            return 0
+        without_plan = len(self.store.open_manifest("manifest").records)
+        return max(0, self.planned - (self.summary.counts.total() - without_plan))
 
     def end(self) -> None:
         """Prints the counts, and how to go on."""
@@ -102,6 +130,8 @@ class Status:
             return
         summary = self.summary
         print_line(f"{self.out}: {summary.in_words()}")
+        if self.planned is not None:
+            print_line(f"{self.planned:,} planned, {self.left:,} of them not begun")
         if summary.seconds:
             each = summary.seconds / summary.counts["colorized"]
             print_line(f"{duration(summary.seconds)} of work, {each:.1f} s a file")
@@ -120,12 +150,16 @@ class Status:
             yield "to go on: chromagan colorize --retry-failed tries again what failed or crashed, and nothing else"
         if (counts["started"] and not self.running) or self.results["gone"] or self.inputs["changed"]:
             yield "to go on: the same chromagan colorize again makes what is unfinished, gone or no longer up to date"
+        if self.left and not self.running:
+            yield f"to go on: chromagan colorize --plan {self.out} makes what of the plan is left"
         if self.results["edited"]:
             yield "edited results are kept; chromagan colorize --overwrite replaces them"
 
     def as_values(self) -> dict[str, Any]:
         """All of it for other programs."""
         values = {**self.summary.as_values(), "running": bool(self.running), "problems": self.problems}
+        if self.planned is not None:
+            values |= {"planned": self.planned, "left": self.left}
         if self.verify:
             values["results"] = {state: self.results[state] for state in RESULT_STATES}
             values["inputs"] = {state: self.inputs[state] for state in INPUT_STATES}

@@ -333,6 +333,11 @@ def count_shards(store: Store) -> int:
     return describe_plan(schema)["shards"]
 
 
+def count_pictures(store: Store) -> int | None:
+    """How many pictures the plan in `store` has; None if there is none."""
+    return open_plan(store, lambda source, places: pq.read_metadata(source, **places).num_rows)
+
+
 def read_shard(store: Store, index: int) -> list[Task]:
     """The pictures of one shard of the plan in `store`."""
     table = read_plan(store, filters=[("shard", "=", index)], columns=["path", "output"])
@@ -369,4 +374,4 @@ def as_source(path: str) -> Path | str:
     return path if is_url(path) else Path(path)
 
 
-__all__ = ["PlanError", "PlanSummary", "count_shards", "make_plan_of_shards", "read_shard"]
+__all__ = ["PlanError", "PlanSummary", "count_pictures", "count_shards", "make_plan_of_shards", "read_shard"]

@@ -18,6 +18,8 @@ def test_metadata_are_read_back(layout):
     data = encode_pages(pages, output_format="avif", layout=layout, profile=b"")
     with Image.open(io.BytesIO(data)) as image:
         assert image.getexif()[270] == "A view"
+        assert image.getexif().get_ifd(34665)[36867] == "1936:01:02 03:04:05"
+        assert image.getexif().get_ifd(34853)[2] == (52.0, 30.0, 1.5)
         assert image.info["xmp"] == XMP
         assert image.n_frames == (1 if layout == "single" else 2)
 

@@ -3,6 +3,7 @@
 import threading
 
 import pytest
+from full_disk import largest_file
 
 from modeling_chromagan.archive.manifest import Manifest, Output, Record, read_all
 
@@ -67,13 +68,11 @@ def test_threads_do_not_write_into_each_others_lines(tmp_path):
     assert len(Manifest(manifest.path).records) == 80
 
 
-def test_a_record_that_does_not_fit_the_disk_is_an_error(tmp_path, monkeypatch):
+def test_a_record_that_does_not_fit_the_disk_is_an_error(tmp_path):
     manifest = Manifest(tmp_path / "manifest.jsonl")
     manifest.add(FULL)
     before = manifest.path.read_bytes()
-    write = manifest_os().write
-    monkeypatch.setattr(manifest_os(), "write", lambda descriptor, data: write(descriptor, data[:40]))
-    with pytest.raises(OSError, match="No space left"):
+    with largest_file(len(before) + 40), pytest.raises(OSError, match="File too large"):
         manifest.add(Record("b.png", "colorized", "b.tif"))
     assert manifest.path.read_bytes() == before
     assert set(manifest.records) == {FULL.name}
@@ -90,9 +89,3 @@ def test_the_records_of_all_shards_are_read_one_manifest_at_a_time(tmp_path):
     (folder / "shards" / "00001.jsonl").write_bytes(b'{"name": "cut')
     (folder / "shards" / "notes.txt").write_text("no manifest")
     assert [(record.name, record.status) for record in read_all(tmp_path)] == [(name, "colorized") for name in "abcd"]
-
-
-def manifest_os():
-    from modeling_chromagan.archive import manifest
-
-    return manifest.os

@@ -2,6 +2,7 @@
 
 import os
 from dataclasses import replace
+from pathlib import Path
 
 from archived_results import colorized
 
@@ -40,6 +41,6 @@ def test_what_cannot_be_read_is_neither_whole_nor_edited(tmp_path, monkeypatch):
     def refuse(*arguments):
         raise OSError(5, "Input/output error")
 
-    monkeypatch.setattr("hashlib.file_digest", refuse)
+    monkeypatch.setattr(Path, "open", refuse)
     finding = verify(record, LocalStore(tmp_path / "out"))
     assert (finding.results, finding.source) == ({"a.png": "unreadable"}, "unreadable")

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 import tifffile
 from PIL import Image, ImageCms
-from written_pages import everything, random_page
+from written_pages import everything, exif_block, random_page
 
 from modeling_chromagan.archive import writing
+from modeling_chromagan.archive.metadata import Metadata
 from modeling_chromagan.archive.pages import ColoredPage
 from modeling_chromagan.archive.writing import FORMATS_OF_LAYOUT, WRITERS, encode_pages, write_pages
 from modeling_chromagan.errors import ImageLoadError, SettingError
@@ -101,6 +102,17 @@ def test_what_a_container_has_no_place_for_is_named():
         )
         left_out = {name for name in fields for note in notes if f"no place for {name}" in note}
         assert left_out == fields - names, output_format
+
+
+@pytest.mark.parametrize("block", [b"nonsense", b"II*\0\xff\xff\0\0", exif_block()[:-20], b"II*\0\x08\0\0\0\x01\0"])
+@pytest.mark.parametrize("output_format", WRITERS)
+def test_a_damaged_exif_block_is_no_reason_to_write_nothing(tmp_path, output_format, block):
+    page = random_page(metadata=Metadata(exif=block))
+    written = write_pages([page], tmp_path / "a", output_format=output_format, **SINGLE)
+    with Image.open(tmp_path / "a") as image:
+        image.load()
+        assert image.getexif().get_ifd(34853).get(2) is None  # of the third, the rest is there
+    assert written.notes == ("its EXIF is damaged: what cannot be read is left out",)
 
 
 @pytest.mark.parametrize("layout", ["pages", "frames"])

@@ -91,6 +91,36 @@ def test_shards_count_with_what_was_made_without_a_plan(tmp_path, status):
     assert status(out)[1][0] == f"{out}: 2 colorized, 0 failed"
 
 
+def test_what_of_a_plan_is_not_begun_is_left(tmp_path, status, capsys):
+    pytest.importorskip("pyarrow")
+    colorized(tmp_path, "a.png", "plan/a.png")
+    colorized(tmp_path, "b.png", "plan/b.png")
+    out = record_all(tmp_path, colorized(tmp_path, "c.png"))
+    assert cli.main(["plan", str(tmp_path / "in" / "plan"), "-o", str(out), "--quiet"]) == 0
+    code, lines, _ = status(out)
+    assert (code, lines[1]) == (1, "2 planned, 2 of them not begun")
+    assert lines[-1] == f"to go on: chromagan colorize --plan {out} makes what of the plan is left"
+    for number, name in enumerate(("a.png", "b.png")):
+        Manifest(out / ".chromagan" / "shards" / f"{number:05}.jsonl").add(colorized(tmp_path, name, f"plan/{name}"))
+        code, lines, _ = status(out)
+        assert (code, lines[1]) == (1 - number, f"2 planned, {1 - number} of them not begun")
+    assert json.loads(status(out, "--json")[1][0])["left"] == 0
+
+
+def test_results_behind_a_url_are_counted_and_verified(tmp_path, status):
+    memory = pytest.importorskip("fsspec").filesystem("memory")
+    made = colorized(tmp_path, "a.png")
+    memory.pipe_file("/status/out/a.png", (tmp_path / "out" / "a.png").read_bytes())
+    gone = replace(made, name="b.png", outputs=(replace(made.outputs[0], name="b.png"),))
+    lines = [made.to_line(), gone.to_line()]
+    memory.pipe_file("/status/out/.chromagan/shards/00000.jsonl", "\n".join(lines).encode())
+    code, lines, _ = status("memory://status/out", "--verify", "--report", tmp_path / "r.csv")
+    assert (code, lines[0]) == (1, "gone: memory://status/out/b.png")
+    assert lines[-3:-1] == ["results: 1 whole, 1 gone", "inputs: 2 unchanged"]
+    assert status("memory://status/out", "--report", "r.html")[0] == 2
+    assert status("memory://status/nothing")[0] == 2
+
+
 def test_other_programs_get_one_object(tmp_path, status):
     made = colorized(tmp_path, "a.png")
     gone = replace(made, name="gone.png", outputs=(replace(made.outputs[0], name="gone.png"),))
@@ -134,11 +164,12 @@ def test_a_folder_without_records_and_a_report_of_no_kind_are_refused(tmp_path, 
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("arguments", [[], ["--json"]])
+@pytest.mark.parametrize("arguments", [[], ["--json"], ["--report", "REPORT"]])
 def test_a_reader_that_stops_ends_the_command_without_a_traceback(tmp_path, arguments):
     out = record_all(tmp_path, Record("a.png", "failed", "in/a.png", reason="damaged"))
     reading, writing = os.pipe()
     os.close(reading)
+    arguments = [word.replace("REPORT", str(tmp_path / "r.csv")) for word in arguments]
     command = [sys.executable, "-m", "modeling_chromagan.cli", "status", out, *arguments]
     ended = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, text=True)
     os.close(writing)
