@@ -11,6 +11,8 @@ from .color import LUMINANCE_WEIGHTS, SRGB_CODED_JOINT, SRGB_LINEAR_JOINT, SRGB_
 
 TABLE_BITS = 20  # resolution of the table from linear luminance to sRGB code; 16 bits would be 13 codes off in black
 
+D50 = (63190, 65536, 54061)  # the white of the connection space, in 1/65536
+
 
 def _srgb_to_linear(code: np.ndarray) -> np.ndarray:
     return np.where(code <= SRGB_CODED_JOINT, code / SRGB_SLOPE, ((code + 0.055) / 1.055) ** 2.4)
@@ -46,22 +48,30 @@ def reduce_unit(rgb: np.ndarray) -> np.ndarray:
     return np.clip(linear_to_srgb(linear @ np.array(LUMINANCE_WEIGHTS)), 0, 1)
 
 
+def assemble_profile(space: bytes, version: int, tags: dict[bytes, bytes]) -> bytes:
+    """A display profile for `space`, relative to D50 (ICC.1:2010, section 7).
+
+    Equal arguments give equal bytes: the time of making is that of no run. Equal tags are stored once.
+    """
+    white = struct.pack(">3i", *D50)
+    tags = {b"wtpt": b"XYZ " + bytes(4) + white} | tags
+    offset, data, table = 132 + 12 * len(tags), b"", struct.pack(">I", len(tags))
+    places: dict[bytes, int] = {}
+    for signature, content in tags.items():
+        if content not in places:
+            places[content] = offset + len(data)
+            data += content + bytes(-len(content) % 4)
+        table += signature + struct.pack(">II", places[content], len(content))
+    header = struct.pack(">I4xI4s4s4s", offset + len(data), version, b"mntr", space, b"XYZ ")
+    header += struct.pack(">6H", 2000, 1, 1, 0, 0, 0) + b"acsp" + bytes(28) + white
+    return header.ljust(128, b"\0") + table + data
+
+
 def _gray_srgb_profile() -> ImageCms.ImageCmsProfile:
     """A gray ICC profile with the exact sRGB curve, which Pillow cannot make: the target of gray conversions."""
-    white = struct.pack(">3i", 63190, 65536, 54061)  # D50, the white of the connection space, in 1/65536
     curve = [round(value * 65536) for value in (2.4, 1 / 1.055, 0.055 / 1.055, 1 / 12.92, 0.04045)]
-    tags = {
-        b"wtpt": b"XYZ " + bytes(4) + white,
-        b"kTRC": b"para" + bytes(4) + struct.pack(">HH5i", 3, 0, *curve),
-    }
-    offset = 128 + 4 + 12 * len(tags)
-    table, data = struct.pack(">I", len(tags)), b""
-    for signature, content in tags.items():
-        table += signature + struct.pack(">II", offset + len(data), len(content))
-        data += content
-    header = struct.pack(">I4sI4s4s4s", offset + len(data), b"", 0x04200000, b"mntr", b"GRAY", b"XYZ ")
-    header += bytes(12) + b"acsp" + bytes(28) + white
-    return ImageCms.ImageCmsProfile(io.BytesIO(header.ljust(128, b"\0") + table + data))
+    tags = {b"kTRC": b"para" + bytes(4) + struct.pack(">HH5i", 3, 0, *curve)}
+    return ImageCms.ImageCmsProfile(io.BytesIO(assemble_profile(b"GRAY", 0x04200000, tags)))
 
 
 def _build_transform(profile: ImageCms.ImageCmsProfile, mode: str, target: str) -> ImageCms.ImageCmsTransform:

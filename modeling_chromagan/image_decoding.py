@@ -18,7 +18,7 @@ from .color import LAB_ROOT_JOINT, LAB_SLOPE
 from .color_profiles import gray_curve, linear_to_srgb, reduce_integers, rgb_transform
 from .errors import ImageLoadError, one_line
 from .jpeg2000_header import LAB, Jpeg2000Header
-from .pixel_blocks import Box, Reader, all_gray, assemble, check_range
+from .pixel_blocks import Box, Reader, all_gray, assemble, boxes, check_range
 
 Conversion = TypeVar("Conversion")
 
@@ -42,7 +42,13 @@ def pillow_reason(error: Exception) -> str:
 
 
 class StoredPicture:
-    """A decoded Pillow image, read block by block."""
+    """A decoded Pillow image, read block by block.
+
+    `stored` has, once the luminance was read, the displayed gray values as the file has them, before its profile was
+    applied: the luminance itself where there is none, and None where the luminance is that of colors.
+    """
+
+    stored: np.ndarray | None = None
 
     def __init__(
         self,
@@ -145,6 +151,17 @@ class StoredPicture:
     def _assemble(self, dtype: type, read: Reader) -> np.ndarray:
         return assemble(*self.image.size, self.orientation, dtype, read)
 
+    def _gray(self, dtype: type, read: Reader, convert: Callable[[np.ndarray], np.ndarray] | None) -> np.ndarray:
+        """Displayed luminance of a gray picture: values that `read` gives, made sRGB by `convert` if there is one."""
+        self.stored = self._assemble(dtype, read)
+        if convert is None:
+            return self.stored
+        height, width = self.stored.shape
+        gray: np.ndarray = np.empty((height, width), np.float32 if self.stored.dtype.kind == "f" else np.uint16)
+        for left, top, right, bottom in boxes(width, height):
+            gray[top:bottom, left:right] = convert(self.stored[top:bottom, left:right])
+        return gray
+
     def _is_16_bit_color(self) -> bool:
         return re.search(r";16[LBN]$", self.raw_mode) is not None and not self.image.mode.startswith("I")
 
@@ -186,14 +203,24 @@ class StoredPicture:
             block = image.crop(box)
             return np.asarray(block.getchannel("L") if image.mode == "LA" else block.convert("L"))
 
-        curve = self._from_profile("GRAY", gray_curve)
         depth = min(self.depths, default=8)
-        if curve is None and depth >= 8:
-            return self._assemble(np.uint8, read)
-        levels = np.arange(256, dtype=np.uint8) if curve is None else curve[::257]
         if depth < 8:  # as below: JPEG 2000 samples filled up with zeros
-            levels = levels[np.rint((np.arange(256) >> (8 - depth)) * (255 / ((1 << depth) - 1))).astype(np.uint8)]
-        return self._assemble(levels.dtype.type, lambda box: levels[read(box)])
+            levels = np.rint((np.arange(256) >> (8 - depth)) * (255 / ((1 << depth) - 1))).astype(np.uint8)
+            return self._gray(np.uint8, lambda box: levels[read(box)], self._gray_conversion())
+        return self._gray(np.uint8, read, self._gray_conversion())
+
+    def _gray_conversion(self) -> Callable[[np.ndarray], np.ndarray] | None:
+        """From values of the profile, of 8 or 16 bits or 0..1, to sRGB."""
+        curve = self._from_profile("GRAY", gray_curve)
+        if curve is None:
+            return None
+
+        def convert(values: np.ndarray) -> np.ndarray:
+            if values.dtype.kind == "f":
+                return np.interp(values, np.linspace(0, 1, 65536), curve / 65535)
+            return (curve[::257] if values.dtype == np.uint8 else curve)[values]
+
+        return convert
 
     def _palette(self) -> tuple[np.ndarray, bool]:
         """Reduces the colors that are used, as a picture of 256 pixels, and looks the pixels up in the result."""
@@ -206,18 +233,22 @@ class StoredPicture:
         colors = Image.fromarray(entries[np.newaxis])
         if "icc_profile" in image.info:
             colors.info["icc_profile"] = image.info["icc_profile"]
-        table, was_color = StoredPicture(colors, "", 1, self.name, self.notes).luminance()
-        table = table[0]
+        picture = StoredPicture(colors, "", 1, self.name, self.notes)
+        table, was_color = picture.luminance()
 
-        def read(box: Box) -> np.ndarray:
-            block = image.crop(box)
-            return table[np.asarray(block.getchannel("P") if image.mode == "PA" else block)]
+        def displayed(table: np.ndarray) -> np.ndarray:
+            def read(box: Box) -> np.ndarray:
+                block = image.crop(box)
+                return table[0][np.asarray(block.getchannel("P") if image.mode == "PA" else block)]
 
-        return self._assemble(table.dtype, read), was_color
+            return self._assemble(table.dtype.type, read)
+
+        gray = displayed(table)
+        if picture.stored is not None:
+            self.stored = gray if picture.stored is table else displayed(picture.stored)
+        return gray, was_color
 
     def _sixteen_bit_gray(self) -> np.ndarray:
-        curve = self._from_profile("GRAY", gray_curve)
-
         def read(box: Box) -> np.ndarray:
             values = np.asarray(self.image.crop(box)).astype(np.uint16)
             if self.raw_mode == "I;12":  # Pillow leaves 12-bit samples at 0..4095
@@ -226,9 +257,9 @@ class StoredPicture:
                 values = np.rint((values >> (16 - self.depths[0])) * (65535 / ((1 << self.depths[0]) - 1)))
             if self._white_is_zero():
                 values = 65535 - values
-            return values if curve is None else curve[values]
+            return values
 
-        return self._assemble(np.uint16, read)
+        return self._gray(np.uint16, read, self._gray_conversion())
 
     def _thirty_two_bit_gray(self) -> np.ndarray:
         is_float = self.image.mode == "F"
@@ -244,15 +275,10 @@ class StoredPicture:
             return values.view(np.uint32) if self.raw_mode == "I;32N" else values
 
         check_range(*self.image.size, read, 1 if is_float else 65535, self.name)
-        curve = self._from_profile("GRAY", gray_curve)
         if not is_float:
-            return self._assemble(np.uint16, read if curve is None else lambda box: curve[read(box)])
-
-        def read_unit(box: Box) -> np.ndarray:
-            values = 1 - read(box) if self._white_is_zero() else read(box)
-            return values if curve is None else np.interp(values, np.linspace(0, 1, 65536), curve / 65535)
-
-        return self._assemble(np.float32, read_unit)
+            return self._gray(np.uint16, read, self._gray_conversion())
+        inverted = self._white_is_zero()
+        return self._gray(np.float32, lambda box: 1 - read(box) if inverted else read(box), self._gray_conversion())
 
     def _lab(self) -> tuple[np.ndarray, bool]:
         """L is a function of luminance alone: Lab pictures hold what we look for."""
@@ -282,7 +308,8 @@ class StoredPicture:
 
         if not all_gray(*image.size, read_stored):
             return self._assemble(np.uint16, lambda box: reduce_integers(read_srgb(box))), True
-        curve = self._from_profile("RGB", gray_curve) if space == "RGB" else None
-        if curve is None:
+        if space == "CMYK":
             return self._assemble(np.uint8, lambda box: read_stored(box)[..., 0]), False
-        return self._assemble(np.uint16, lambda box: curve[read_stored(box)[..., 0]]), False
+        curve = self._from_profile("RGB", gray_curve)
+        convert = None if curve is None else lambda values: curve[values]
+        return self._gray(np.uint8, lambda box: read_stored(box)[..., 0], convert), False

@@ -70,6 +70,8 @@ class LoadedImage:
     format: Pillow's name of the file format, "PIL" for images made in memory, "array" for arrays.
     was_color: whether any pixel had R, G and B that differ.
     notes: what had to be assumed, ignored or left out, one sentence each.
+    stored: (H, W) gray values as the file has them, before its profile was applied: `gray` itself where there was none
+        to apply, None where luminance was made from colors.
     """
 
     name: str
@@ -78,6 +80,7 @@ class LoadedImage:
     format: str
     was_color: bool
     notes: tuple[str, ...]
+    stored: np.ndarray | None = None
 
     def as_shown(self, mode: str) -> Image.Image:
         """The picture before it gets colors, in 8-bit gray, as a Pillow image of `mode` L, RGB, LA or RGBA."""
@@ -185,7 +188,8 @@ def loaded(picture: StoredPicture) -> LoadedImage:
     """Luminance and opacity of a decoded picture."""
     gray, was_color = picture.luminance()
     alpha, file_format = picture.alpha(), picture.image.format or "PIL"
-    return LoadedImage(picture.name, gray, alpha, file_format, was_color, tuple(dict.fromkeys(picture.notes)))
+    notes = tuple(dict.fromkeys(picture.notes))
+    return LoadedImage(picture.name, gray, alpha, file_format, was_color, notes, picture.stored)
 
 
 def _read(

@@ -318,8 +318,10 @@ class ChromaGANImageProcessor(PilBackend):
         saturation = self.saturation if saturation is None else saturation
         check_settings(saturation=saturation)
         ab = reconstruction_to_ab(reconstruction.detach().float().cpu(), self.encoding)
-        colors = compose(prepared.original.gray, saturation * ab, box=prepared.box, depth=depth, space=space)
-        alpha = prepared.original.alpha
+        gray, coding, alpha = prepared.original.gray, SRGB, prepared.original.alpha
+        if space.codes_stored and prepared.original.stored is not None:
+            gray, coding = prepared.original.stored, space
+        colors = compose(gray, saturation * ab, box=prepared.box, depth=depth, space=space, coding=coding)
         if alpha is None:
             return colors
         return np.concatenate((colors, alpha.astype(colors.dtype)[..., None] * (1 if depth == 8 else 257)), axis=2)

@@ -12,6 +12,8 @@ from encoded_pictures import (
     adobe_rgb,
     assert_is,
     encoded,
+    gamma_curve,
+    icc_profile,
     kinds_of_files,
     luminance_of,
     png,
@@ -20,6 +22,7 @@ from encoded_pictures import (
     reason_of,
     srgb_of_lab,
     tiff,
+    to_code,
 )
 from PIL import Image
 from skimage.color import rgb2lab
@@ -324,3 +327,39 @@ def test_colors_are_turned_once(orientation):
     color = load_color(encoded(rgb, "PNG", exif=exif))
     np.testing.assert_array_equal(np.asarray(color), expected)
     np.testing.assert_array_equal(np.asarray(load_color(encoded(color, "PNG", exif=color.getexif()))), expected)
+
+
+GAMMA_18 = icc_profile(b"GRAY", kTRC=gamma_curve(1.8))
+
+
+@pytest.mark.parametrize("profile", [b"", GAMMA_18], ids=["none", "gamma 1.8"])
+def test_the_files_own_gray_values_are_kept_beside_the_luminance(profile):
+    options = {"icc_profile": profile} if profile else {}
+    gray, deep = random_gray(), random_gray(np.uint16)
+    palette = Image.fromarray(gray).quantize(256)
+    assert np.array_equal(palette.convert("L"), gray)
+    sources = {
+        "8 bits": (encoded(gray, "PNG", **options), gray),
+        "16 bits": (encoded(deep, "PNG", **options), deep),
+        "palette": (encoded(palette, "PNG", **(options and {"icc_profile": adobe_rgb()})), gray),
+    }
+    for kind, (content, expected) in sources.items():
+        loaded = load_image(content)
+        assert np.array_equal(loaded.stored, expected), kind
+        assert (loaded.stored is loaded.gray) == (not profile), kind
+        assert np.array_equal(loaded.stored, loaded.gray) == (not profile), kind
+
+
+def test_the_files_own_values_are_upright_and_of_any_type():
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    gray = random_gray()
+    neutral = np.stack([gray] * 3, axis=-1)
+    loaded = load_image(encoded(neutral, "PNG", icc_profile=adobe_rgb(), exif=exif))
+    assert np.array_equal(loaded.stored, np.rot90(gray, -1))
+    assert loaded.gray.shape == loaded.stored.shape
+    assert load_image(encoded(random_rgb(), "PNG")).stored is None
+    floats = random_gray().astype(np.float32) / 255
+    loaded = load_image(encoded(Image.fromarray(floats), "TIFF", icc_profile=GAMMA_18))
+    assert np.array_equal(loaded.stored, floats)
+    assert np.abs(loaded.gray - to_code(floats.astype(float) ** 1.8)).max() < 1e-3

@@ -10,14 +10,11 @@ import struct
 import numpy as np
 from PIL import ImageCms
 
+from ..color_profiles import D50, assemble_profile
 from ..errors import first_line
 
 CODES = np.linspace(0.0, 1.0, 65536)  # at which curves are tabulated
 HEADER = 128
-D50 = (63190, 65536, 54061)  # white of the connection space, in 1/65536
-
-# Equal profiles are to be equal bytes, so the time of making (ICC.1, 7.2.10) is that of no run.
-_DATE = struct.pack(">6H", 2000, 1, 1, 0, 0, 0)
 
 Colorants = tuple[tuple[int, int, int], ...]  # X, Y and Z relative to D50 in 1/65536, of red, green and blue
 
@@ -129,15 +126,8 @@ def make_profile(name: str, colorants: Colorants, curve: bytes) -> bytes:
     """
     text = name.encode("ascii") + b"\0"
     description = b"desc" + bytes(4) + struct.pack(">I", len(text)) + text + bytes(4 + 4 + 2 + 1 + 67)
-    xyz = [b"XYZ " + bytes(4) + struct.pack(">3i", *values) for values in (D50, *colorants)]
-    contents = [description, b"text" + bytes(4) + b"CC0\0", *xyz, curve]
-    owners = ("desc",), ("cprt",), ("wtpt",), ("rXYZ",), ("gXYZ",), ("bXYZ",), ("rTRC", "gTRC", "bTRC")
-    offset = HEADER + 4 + 12 * sum(map(len, owners))
-    table, data = b"", b""
-    for content, names in zip(contents, owners, strict=True):
-        for tag in names:
-            table += struct.pack(">4sII", tag.encode(), offset + len(data), len(content))
-        data += content + bytes(-len(content) % 4)
-    header = struct.pack(">I4sI4s4s4s", offset + len(data), b"", 0x02400000, b"mntr", b"RGB ", b"XYZ ")
-    header += _DATE + b"acsp" + bytes(28) + struct.pack(">3i", *D50)
-    return header.ljust(HEADER, b"\0") + struct.pack(">I", len(table) // 12) + table + data
+    tags = {b"desc": description, b"cprt": b"text" + bytes(4) + b"CC0\0"}
+    for channel, values in zip((b"r", b"g", b"b"), colorants, strict=True):
+        tags[channel + b"XYZ"] = b"XYZ " + bytes(4) + struct.pack(">3i", *values)
+        tags[channel + b"TRC"] = curve
+    return assemble_profile(b"RGB ", 0x02400000, tags)

@@ -11,12 +11,11 @@ import torch
 from PIL import ImageCms
 
 from ..color import WHITE
-from ..color_profiles import gray_curve, rgb_transform
+from ..color_profiles import D50, gray_curve, rgb_transform
 from ..errors import SettingError, first_line, one_line
 from ..rgb_spaces import SRGB, RGBSpace
 from .matrix_profile import (
     CODES,
-    D50,
     Colorants,
     ProfileError,
     color_space_of,

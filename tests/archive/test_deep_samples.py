@@ -50,6 +50,7 @@ def test_8_bits_give_what_a_file_of_them_gives():
 def test_a_profile_moves_gray_and_colors():
     gray = random_gray(np.uint16)
     loaded = deep(np.dstack([gray] * 3), profile=adobe_rgb()).loaded()
+    assert np.array_equal(loaded.stored, gray)
     exact = to_code((gray / 65535) ** (563 / 256)) * 65535
     assert np.abs(loaded.gray - exact).max() < 3
     assert not np.array_equal(

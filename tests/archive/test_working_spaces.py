@@ -2,35 +2,27 @@
 
 import io
 import struct
+import zlib
 
 import imagecodecs
 import numpy as np
 import pytest
 import torch
+from encoded_pictures import adobe_rgb, encoded, gamma_curve, icc_profile, sampled_curve, srgb_curve
 from PIL import Image, ImageCms
 
 from modeling_chromagan.archive.matrix_profile import make_profile
+from modeling_chromagan.archive.scan import open_scan
 from modeling_chromagan.archive.working_spaces import ADOBE_RGB, find_working_space
+from modeling_chromagan.color import encode_ab
 from modeling_chromagan.composition import compose
 from modeling_chromagan.errors import SettingError
+from modeling_chromagan.image_processing_chromagan import ChromaGANImageProcessor
 
 LAB = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes()
 SRGB_ICC = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 GAMMA_18 = struct.pack(">4s4xIH", b"curv", 1, 461)
 WIDE = make_profile("wide", ADOBE_RGB, GAMMA_18)
-
-
-def gray_profile(gamma: float) -> bytes:
-    return imagecodecs.cms_profile("gray", gamma=gamma)
-
-
-def table_profile(*values: int) -> bytes:
-    """A gray profile whose curve is a table, as those of dot gains."""
-    made = imagecodecs.cms_profile("gray", gamma=2.2)
-    curve = struct.pack(f">4s4xI{len(values)}H", b"curv", len(values), *values)
-    entry = made.index(b"kTRC", 128)
-    made = made[: entry + 4] + struct.pack(">II", len(made), len(curve)) + made[entry + 12 :] + curve
-    return struct.pack(">I", len(made)) + made[4:]
 
 
 def measured(colors: np.ndarray, profile: bytes) -> np.ndarray:
@@ -48,7 +40,7 @@ CODES = np.linspace(0, 1, 65536)
 SRGB_LINEAR = np.where(CODES > 0.04045, ((CODES + 0.055) / 1.055) ** 2.4, CODES / 12.92)
 
 
-GRAY_SRGB = table_profile(*np.rint(SRGB_LINEAR[:: 65535 // 1285] * 65535).astype(int))
+GRAY_SRGB = icc_profile(b"GRAY", kTRC=srgb_curve())
 
 
 @pytest.mark.parametrize("choice", ["adobe-rgb", "prophoto", "file"])
@@ -118,8 +110,11 @@ def test_a_profile_that_means_srgb_is_srgb(embedded):
     assert (found.space, found.profile, found.note) == (find_working_space("srgb", b"").space, b"", "")
 
 
-DOT_GAIN = [round(65535 * (code / 255) ** 1.75) for code in range(256)]
-GRAY_PROFILES = {"gamma 2.2": gray_profile(2.2), "gamma 1.8": gray_profile(1.8), "dot gain": table_profile(*DOT_GAIN)}
+GRAY_PROFILES = {
+    "gamma 2.2": icc_profile(b"GRAY", kTRC=gamma_curve(2.2)),
+    "gamma 1.8": icc_profile(b"GRAY", kTRC=gamma_curve(1.8)),
+    "dot gain": icc_profile(b"GRAY", kTRC=sampled_curve(np.linspace(0, 1, 256) ** 1.75)),
+}
 
 
 @pytest.mark.parametrize("kind", GRAY_PROFILES)
@@ -161,7 +156,7 @@ def test_same_is_srgb_with_a_note_where_the_scan_has_no_such_space(embedded, rea
     [
         (None, "no such file or directory"),
         (b"II*\0", "not an ICC profile"),
-        (gray_profile(2.2), "for GRAY, not RGB"),
+        (icc_profile(b"GRAY", kTRC=gamma_curve(2.2)), "for GRAY, not RGB"),
         (LAB, "for Lab, not RGB"),
         (WIDE[:-30], "damaged"),
     ],
@@ -183,3 +178,51 @@ def test_a_folder_and_an_unknown_name_are_refused_too(tmp_path):
     for choice in (str(tmp_path), "rec2020"):
         with pytest.raises(SettingError, match=f"^--profile {choice}: .*accepted: srgb"):
             find_working_space(choice, b"")
+
+
+def scans() -> dict[str, tuple[bytes, np.ndarray]]:
+    """Files of gray values with a profile of their own: every 8-bit level, or dark and other 16-bit ones."""
+    levels = np.tile(np.arange(256, dtype=np.uint8), (32, 1))
+    deep = np.sort(np.random.default_rng(0).integers(0, 65536, (32, 64))).astype(np.uint16)
+    deep[0] = np.arange(64)
+    files = {}
+    for kind, profile in GRAY_PROFILES.items():
+        files[f"8 bits, {kind}"] = encoded(levels, "PNG", icc_profile=profile), levels
+        files[f"16 bits, {kind}"] = encoded(deep, "PNG", icc_profile=profile), deep
+    files["8 bits, RGB"] = encoded(np.dstack([levels] * 3), "PNG", icc_profile=adobe_rgb()), levels
+    deep_rgb = imagecodecs.png_encode(np.dstack([deep] * 3))
+    files["16 bits, RGB"] = with_profile(deep_rgb, adobe_rgb()), deep
+    return files
+
+
+def with_profile(png: bytes, profile: bytes) -> bytes:
+    """A PNG file with an iCCP chunk behind its header."""
+    data = b"profile\0\0" + zlib.compress(profile)
+    chunk = struct.pack(">I", len(data)) + b"iCCP" + data + struct.pack(">I", zlib.crc32(b"iCCP" + data))
+    return png[:33] + chunk + png[33:]
+
+
+SCANS = scans()
+
+
+@pytest.mark.parametrize("kind", SCANS)
+def test_same_gives_the_stored_values_back(kind):
+    content, stored = SCANS[kind]
+    processor = ChromaGANImageProcessor(size=16, borders="keep")
+    with open_scan(content, name="scan", max_pixels=10**6) as scan:
+        found = find_working_space("same", scan.profile)
+        prepared = processor.prepare(next(scan.pages()).image)
+    assert not found.note
+    ab = encode_ab(torch.tensor([25.0, -18.0])[:, None, None].expand(2, 4, 4), processor.encoding)
+    deep = stored.astype(np.uint16) * 257 if stored.dtype == np.uint8 else stored
+    for depth, expected in ((8, np.rint(deep / 257)), (16, deep)):
+        neutral = processor.compose_colors(ab, prepared, saturation=0, depth=depth, space=found.space)
+        assert (neutral == expected[..., None]).all()
+        colors = processor.compose_colors(ab, prepared, depth=depth, space=found.space)
+        assert (colors != neutral).any()
+        white = 2**depth - 1
+        light = found.space.decode(torch.from_numpy(colors / white)).numpy() @ np.array(found.space.weights)
+        coded = found.space.encode(torch.from_numpy(light)).numpy() * white
+        # A curve in a table has corners, at which 16 bits are an eighth of a step further off.
+        tolerance = 0.501 if depth == 8 else 1.2 if "dot gain" in kind else 0.75
+        assert np.abs(coded - deep / 65535 * white).max() < tolerance
