@@ -67,6 +67,7 @@ def test_little_cms_reads_the_same_light_from_a_curve(curve):
 def test_equal_arguments_give_equal_bytes_that_little_cms_accepts():
     made = make_profile("A name", PRIMARIES, curv(563))
     assert made == make_profile("A name", PRIMARIES, curv(563))
+    assert made[24:36] == struct.pack(">6H", 2000, 1, 1, 0, 0, 0)  # whenever it was made
     assert len(made) == struct.unpack(">I", made[:4])[0]
     profile = ImageCms.ImageCmsProfile(io.BytesIO(made))
     assert ImageCms.getProfileDescription(profile).strip() == name_of(made) == "A name"
