@@ -9,13 +9,21 @@ import contextlib
 import errno
 import io
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, cast
 
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
 BUFFER = 1 << 18  # bytes; encoders give their output in small pieces
+PARTIAL = re.compile(r"\.[0-9a-f]{16}\.part")  # what a file is called while it is written
+
 # What file systems answer that cannot flush a folder (or anything): network shares, FUSE, Windows.
 CANNOT_FLUSH = {errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EPERM, errno.EACCES, errno.EBADF}
 # What they answer that cannot rename over a file that exists, or cannot rename at all.
@@ -30,6 +38,9 @@ class _CheckedFile(io.RawIOBase):
 
     def __init__(self, path: Path):
         self.file = io.FileIO(path, "x+")
+        while not _hold(self.file.fileno(), path):
+            self.file.close()
+            self.file = io.FileIO(path, "x+")
         self.end = 0
         self.abandoned = False
 
@@ -192,6 +203,25 @@ def replacing_folder(path: Path) -> Iterator[Path]:
     flush(path.parent)
 
 
+def remove_abandoned(folder: Path) -> None:
+    """Removes what a process that was killed left of a file that it wrote into `folder`, where locks tell."""
+    with contextlib.suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            if fcntl is not None and PARTIAL.fullmatch(entry.name) and entry.is_file(follow_symlinks=False):
+                with contextlib.suppress(OSError), open(entry.path, "r+b") as file:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # fails where somebody is writing it
+                    os.unlink(entry.path)
+
+
+def _hold(descriptor: int, path: Path) -> bool:
+    """Has `remove_abandoned` know that a new file is being written; False if that was faster, and the file is gone."""
+    with contextlib.suppress(OSError):  # a file system without locks
+        if fcntl is not None:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            return os.path.exists(path)
+    return True
+
+
 def flush_tree(folder: Path) -> None:
     """Has a folder, and all files and folders in it, on the disk."""
     for place, _, names in os.walk(folder):
@@ -259,6 +289,7 @@ __all__ = [
     "filling",
     "flush",
     "flush_tree",
+    "remove_abandoned",
     "replacing",
     "replacing_folder",
     "write_file",

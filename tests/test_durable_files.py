@@ -3,7 +3,10 @@
 import errno
 import io
 import os
+import signal
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +17,7 @@ from modeling_chromagan.durable_files import (
     append_line,
     filling,
     flush,
+    remove_abandoned,
     replacing,
     replacing_folder,
     write_file,
@@ -217,6 +221,46 @@ def test_a_file_that_may_not_be_replaced_stays(tmp_path, monkeypatch):
         write_text(tmp_path / "a", "after")
     assert names_in(tmp_path) == ["a"]
     assert (tmp_path / "a").read_text() == "before"
+
+
+def kill_while_writing(path: Path) -> None:
+    """Has another process killed that is writing a file."""
+    code = (
+        "import os, signal; from pathlib import Path; from modeling_chromagan.durable_files import replacing\n"
+        f"with replacing(Path({str(path)!r})) as file:\n"
+        "    file.write(bytes(10_000_000)); os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    assert subprocess.run([sys.executable, "-c", code]).returncode == -signal.SIGKILL
+
+
+@pytest.mark.skipif(durable_files.fcntl is None, reason="no locks on this system")
+def test_what_a_kill_left_goes_and_what_is_being_written_stays(tmp_path):
+    kill_while_writing(tmp_path / "a")
+    assert [path.suffix for path in tmp_path.iterdir()] == [".part"]
+    (tmp_path / ".other.part").touch()
+    (tmp_path / "notes").write_text("here")
+    with replacing(tmp_path / "b") as file:
+        file.write(b"whole")
+        remove_abandoned(tmp_path)
+        assert len(names_in(tmp_path)) == 3
+    assert names_in(tmp_path) == [".other.part", "b", "notes"]
+    assert (tmp_path / "b").read_bytes() == b"whole"
+    remove_abandoned(tmp_path / "gone")
+
+
+def test_a_file_that_was_taken_for_abandoned_is_begun_again(tmp_path, monkeypatch):
+    hold, calls = durable_files._hold, []
+
+    def remove_first(descriptor, path):
+        calls.append(path)
+        if len(calls) == 1:
+            path.unlink()
+        return hold(descriptor, path)
+
+    monkeypatch.setattr(durable_files, "_hold", remove_first)
+    write_file(tmp_path / "a", b"content")
+    assert (len(calls), names_in(tmp_path)) == (2, ["a"])
+    assert (tmp_path / "a").read_bytes() == b"content"
 
 
 # Records

@@ -103,6 +103,8 @@ class Run:
     def do(self, task: Task) -> Done:
         """Does one task, if there is anything to do."""
         before = self.manifest.records.get(task.name)
+        if before is not None and before.status == "started":
+            self.store.clear(task.name)
         if before is not None and (crashed := self.crashed(before)) is not None:
             if before.status != "crashed":
                 self.manifest.add(crashed)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..durable_files import remove_abandoned
 from ..errors import ImageLoadError, SettingError
 from ..picture_formats import SUFFIXES, output_name
 from .manifest import FOLDER
@@ -55,6 +56,10 @@ class LocalStore:
         """SHA-256 of the result `name`; raises OSError."""
         with self.target(name).open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
+
+    def clear(self, name: str) -> None:
+        """Removes what a process that was killed left of the result `name` while it was written."""
+        remove_abandoned(self.target(name).parent)
 
     def read(self, source: Path | str) -> "Source":
         """What is decoded, and its SHA-256.
