@@ -6,7 +6,6 @@ knows its result; new files become new shards.
 
 import io
 import json
-import os
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath, PurePosixPath
@@ -15,7 +14,6 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from PIL import Image
 
 from ..archive.manifest import FOLDER
 from ..archive.output_plan import (
@@ -25,14 +23,12 @@ from ..archive.output_plan import (
     check_results,
     comparison_key,
     digest,
-    find_places,
     name_results,
 )
-from ..durable_files import replacing
+from ..durable_files import remove_abandoned, replacing
 from ..errors import SettingError, UserError, first_line
-from ..picture_formats import PICTURE_SUFFIXES
-from ..strict_pillow import strict_pillow
-from .store import RemoteStore, Store, find_file_system, is_url, local_path, open_store, os_errors
+from .listing import BATCH, batches, list_sources
+from .store import RemoteStore, Store, is_url, open_store, os_errors
 
 NAME = f"{FOLDER}/plan.parquet"
 SCHEMA = pa.schema(
@@ -45,10 +41,6 @@ SCHEMA = pa.schema(
     ]
 )
 ABOUT = b"chromagan"  # key of the metadata: JSON with what the whole plan says
-BATCH = 10_000  # rows that are looked at together, and of a row group
-LARGEST_HEADER = 1 << 20  # bytes
-# Formats whose headers Pillow reads alone; of others it reads the whole file.
-FORMATS_WITH_HEADERS = ("JPEG", "PNG", "TIFF", "GIF", "BMP", "JPEG2000")
 
 
 @dataclass(frozen=True)
@@ -59,29 +51,6 @@ class PlanSummary:
     shards: int
     new: int
     gone: int
-
-
-class Header(io.FileIO):
-    """A file of which no more is read than a header may take."""
-
-    left = LARGEST_HEADER
-
-    def readinto(self, buffer: Any) -> int | None:
-        self.left -= len(buffer)
-        if self.left < 0:
-            raise OSError("the header is too large")
-        return super().readinto(buffer)
-
-
-@dataclass
-class Listing:
-    """What was found, as columns: one row takes about as many bytes as its names."""
-
-    found: Plan
-    path: pa.ChunkedArray
-    place: pa.ChunkedArray
-    bytes: np.ndarray
-    pixels: np.ndarray
 
 
 class Places(Collection[PurePath]):
@@ -158,113 +127,6 @@ def make_plan_of_shards(
     return PlanSummary(len(names), count, len(names) - kept, gone), listing.found
 
 
-def list_sources(sources: Sequence[str], store: Store) -> Listing:
-    """All pictures of `sources`, in order, with sizes in bytes, and in pixels where a look at their header tells."""
-    found = Plan()
-    columns: tuple[list[pa.Array], ...] = ([], [], [], [])
-    for batch in batches(find_sources(sources, store, found)):
-        rows = []
-        with strict_pillow((1 << 63) - 1):
-            for path, place, size in batch:
-                text = str(path)
-                if not text.isascii() and not is_unicode(text):
-                    found.failures.append(f"{text!r}: its name is no Unicode, which a plan cannot state; rename it")
-                    continue
-                size, pixels = (size, 0) if isinstance(path, str) else measure(path)
-                rows.append((text, place.as_posix(), size, pixels))
-        for column, values in zip(columns, zip(*rows, strict=True), strict=False):
-            column.append(pa.array(values))
-    path, place, size, pixels = columns
-    return Listing(
-        found,
-        pa.chunked_array(path, pa.string()),
-        pa.chunked_array(place, pa.string()),
-        pa.chunked_array(size, pa.int64()).to_numpy(),
-        pa.chunked_array(pixels, pa.int64()).to_numpy(),
-    )
-
-
-def find_sources(sources: Sequence[str], store: Store, found: Plan) -> Iterator[tuple[Path | str, PurePath, int]]:
-    """Each picture: an absolute path or a URL, the place of its result, and its bytes where they are known."""
-    here = [local_path(source).absolute() for source in sources if not is_url(source)]
-    out = Path(os.devnull) if isinstance(store, RemoteStore) else store.out  # a folder that no source can be
-    for path, place in find_places(here, out, found):
-        yield path, place, 0
-    for url in filter(is_url, sources):
-        yield from find_objects(url, store, found)
-
-
-def find_objects(url: str, store: Store, found: Plan) -> Iterator[tuple[str, PurePath, int]]:
-    """As `find_sources` for one URL, of an object or of a folder, one folder at a time."""
-    file_system, root = find_file_system(url)
-    out = store.root if isinstance(store, RemoteStore) and store.file_system == file_system else None
-    if root.rstrip("/") == out:
-        raise SettingError(f"{url} is both SRC and OUT; choose another OUT")
-    try:
-        with os_errors():
-            if file_system.isfile(root):
-                yield url, PurePosixPath(PurePosixPath(root).name), int(file_system.size(root) or 0)
-                return
-            if not file_system.exists(root):
-                found.failures.append(f"{url}: there is no such file or folder")
-                return
-            yield from walk(file_system, root.rstrip("/"), out, found)
-    except OSError as error:
-        found.failures.append(f"{url}: cannot be read: {first_line(error)}")
-
-
-def walk(file_system: Any, root: str, out: str | None, found: Plan) -> Iterator[tuple[str, PurePath, int]]:
-    """The pictures below `root`, without what is hidden or below `out`."""
-    for folder, folders, files in file_system.walk(root, detail=True):
-        for name in [*folders]:
-            if name.startswith(".") or f"{folder.rstrip('/')}/{name}" == out:
-                del folders[name]  # so that it is not walked into
-        for name, about in sorted(files.items()):
-            path = f"{folder.rstrip('/')}/{name}"
-            if name.startswith(".") or not name:
-                continue
-            if PurePosixPath(name).suffix.lower() not in PICTURE_SUFFIXES:
-                found.not_pictures += 1
-                continue
-            place = PurePosixPath(path).relative_to(root or "/")
-            yield file_system.unstrip_protocol(path), place, int(about.get("size") or 0)
-
-
-def measure(path: Path) -> tuple[int, int]:
-    """Bytes of a file, and pixels of its first picture; 0 where a header does not tell."""
-    try:
-        with io.BufferedReader(Header(path)) as file:
-            size = os.fstat(file.fileno()).st_size
-            try:
-                with Image.open(file, formats=FORMATS_WITH_HEADERS) as image:
-                    return size, image.width * image.height
-            except Exception:  # whatever a damaged file makes of the decoder; the run names it
-                return size, 0
-    except OSError:
-        return 0, 0
-
-
-def is_unicode(text: str) -> bool:
-    """Whether a name of the file system is text."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def batches(items: Iterator[Any]) -> Iterator[list[Any]]:
-    """Lists of up to `BATCH` items."""
-    batch: list[Any] = []
-    for item in items:
-        batch.append(item)
-        if len(batch) == BATCH:
-            yield batch
-            batch = []
-    if batch:
-        yield batch
-
-
 def assign(
     paths: pa.ChunkedArray, names: pa.ChunkedArray, work: np.ndarray, per_shard: int, before: pa.Table | None
 ) -> tuple[np.ndarray, int, int]:
@@ -310,6 +172,7 @@ def write_plan(store: Store, table: pa.Table, about: dict[str, Any]) -> None:
             pq.write_table(table, file, row_group_size=BATCH)
             store.put(NAME, file.getvalue())
         else:
+            remove_abandoned((store.out / NAME).parent)
             with replacing(store.out / NAME) as file:
                 pq.write_table(table, file, row_group_size=BATCH)
     except OSError as error:
@@ -329,7 +192,7 @@ def count_shards(store: Store) -> int:
     """
     schema = open_plan(store, lambda source, places: pq.read_schema(source, **places))
     if schema is None:
-        raise SettingError(f"{store.path(NAME)}: there is no plan; make one with `chromagan plan SRC -o OUT`")
+        raise no_plan(store)
     return describe_plan(schema)["shards"]
 
 
@@ -338,10 +201,27 @@ def count_pictures(store: Store) -> int | None:
     return open_plan(store, lambda source, places: pq.read_metadata(source, **places).num_rows)
 
 
+def count_pictures_of(store: Store, indices: range) -> int:
+    """How many pictures some shards of the plan in `store` have."""
+    table = read_plan(store, columns=["shard"])
+    return 0 if table is None else sum(1 for shard in table["shard"].to_numpy() if shard in indices)
+
+
 def read_shard(store: Store, index: int) -> list[Task]:
-    """The pictures of one shard of the plan in `store`."""
+    """The pictures of one shard of the plan in `store`.
+
+    Raises:
+        SettingError: if there is no plan, as where a worker does not see the folder of the others.
+    """
     table = read_plan(store, filters=[("shard", "=", index)], columns=["path", "output"])
-    return [] if table is None else list(Tasks(table["path"], table["output"]))
+    if table is None:
+        raise no_plan(store)
+    return list(Tasks(table["path"], table["output"]))
+
+
+def no_plan(store: Store) -> SettingError:
+    """What is said where there is no plan."""
+    return SettingError(f"{store.path(NAME)}: there is no plan; make one with `chromagan plan SRC -o OUT`")
 
 
 def open_plan(store: Store, read: Callable[[Any, dict[str, Any]], Any]) -> Any:
@@ -374,4 +254,12 @@ def as_source(path: str) -> Path | str:
     return path if is_url(path) else Path(path)
 
 
-__all__ = ["PlanError", "PlanSummary", "count_pictures", "count_shards", "make_plan_of_shards", "read_shard"]
+__all__ = [
+    "PlanError",
+    "PlanSummary",
+    "count_pictures",
+    "count_pictures_of",
+    "count_shards",
+    "make_plan_of_shards",
+    "read_shard",
+]

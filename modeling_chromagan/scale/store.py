@@ -68,6 +68,9 @@ class RemoteStore(Store):
         with os_errors():
             return self.file_system.isfile(self.key(name))
 
+    def clear(self, name: str) -> None:
+        """Nothing: an object is there as a whole or not at all."""
+
     def hash(self, name: str) -> str:
         return hashlib.sha256(self.get(name)).hexdigest()
 

@@ -4,10 +4,8 @@ import io
 import itertools
 import os
 import random
-from collections import Counter
+from pathlib import Path
 
-import fsspec
-import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from picture_files import write_picture
@@ -15,7 +13,7 @@ from PIL import Image
 
 from modeling_chromagan.archive.output_plan import make_plan
 from modeling_chromagan.errors import SettingError
-from modeling_chromagan.scale import plan as plan_module
+from modeling_chromagan.scale import listing as listing_module
 from modeling_chromagan.scale.plan import PlanError, count_shards, make_plan_of_shards, read_shard
 from modeling_chromagan.scale.store import open_store
 
@@ -32,16 +30,6 @@ def rows(out):
 def shards(out):
     store = open_store(out)
     return [[task.name for task in read_shard(store, index)] for index in range(count_shards(store))]
-
-
-@pytest.fixture
-def memory():
-    """An empty object store in memory."""
-    file_system = fsspec.filesystem("memory")
-    file_system.store.clear()
-    file_system.pseudo_dirs[:] = [""]
-    yield file_system
-    file_system.store.clear()
 
 
 def put(memory, path, size=(5, 4)):
@@ -104,7 +92,7 @@ def test_shards_have_equal_numbers_and_about_equal_work(tmp_path, monkeypatch):
     (tmp_path / "in").mkdir()
     for name in pixels:
         (tmp_path / "in" / name).touch()
-    monkeypatch.setattr(plan_module, "measure", lambda path: (10, pixels[path.name]))
+    monkeypatch.setattr(listing_module, "measure", lambda path: (10, pixels[path.name]))
     plan([tmp_path / "in"], tmp_path / "out", per_shard=20)
     dealt = shards(tmp_path / "out")
     assert sorted(itertools.chain(*dealt)) == sorted(pixels)
@@ -190,23 +178,6 @@ def test_a_name_that_is_no_unicode_is_named_and_left_out(tmp_path):
     assert shards(tmp_path / "out") == [["a.png"]]
 
 
-def test_no_more_of_a_file_is_read_than_a_header_may_take(tmp_path, monkeypatch):
-    path = tmp_path / "a.png"
-    Image.fromarray(np.random.default_rng(0).integers(0, 255, (2000, 3000), dtype=np.uint8)).save(path)
-    read = Counter()
-    readinto = plan_module.Header.readinto
-
-    def count(self, buffer):
-        read["bytes"] += len(buffer)
-        return readinto(self, buffer)
-
-    monkeypatch.setattr(plan_module.Header, "readinto", count)
-    assert plan_module.measure(path) == (path.stat().st_size, 6_000_000)
-    assert 0 < read["bytes"] < 100_000
-    monkeypatch.setattr(plan_module.Header, "left", 10)
-    assert plan_module.measure(path) == (path.stat().st_size, 0)
-
-
 def test_a_file_that_is_no_plan_is_named(tmp_path):
     (tmp_path / ".chromagan").mkdir()
     with pytest.raises(SettingError, match="there is no plan; make one with"):
@@ -221,11 +192,10 @@ def test_memory_grows_with_the_names_alone(tmp_path, monkeypatch):
     import tracemalloc
 
     def listing(count):
-        found = (
-            (plan_module.Path(f"/in/{number:07}.png"), plan_module.Path(f"{number:07}.png")) for number in range(count)
-        )
-        monkeypatch.setattr(plan_module, "find_places", lambda here, out, plan: found)
-        monkeypatch.setattr(plan_module, "measure", lambda path: (1, 1))
+        names = (Path(f"{number:07}.png") for number in range(count))
+        found = ((Path("/in") / name, name) for name in names)
+        monkeypatch.setattr(listing_module, "find_places", lambda here, out, plan: found)
+        monkeypatch.setattr(listing_module, "measure", lambda path: (1, 1))
         tracemalloc.start()
         plan(["x"], tmp_path / str(count), per_shard=500)
         peak = tracemalloc.get_traced_memory()[1]

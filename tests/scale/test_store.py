@@ -1,6 +1,5 @@
 """Results behind URLs: the same as files here, whole or not there, and recorded."""
 
-import fsspec
 import numpy as np
 import pytest
 from picture_files import write_picture
@@ -14,16 +13,6 @@ from modeling_chromagan.scale.store import RemoteStore, Store, open_store
 
 HOW = {"output_format": "png", "layout": "single", "profile": b""}
 PAGE = ColoredPage(np.arange(60, dtype=np.uint8).reshape(4, 5, 3))
-
-
-@pytest.fixture
-def memory():
-    """An empty object store in memory."""
-    file_system = fsspec.filesystem("memory", use_listings_cache=False)
-    file_system.store.clear()
-    file_system.pseudo_dirs[:] = [""]
-    yield file_system
-    file_system.store.clear()
 
 
 def test_what_a_path_or_url_opens(tmp_path, memory):
