@@ -36,7 +36,7 @@ def lock_run(out: Path, *, shared: bool = False) -> Iterator[None]:
         raise SettingError(f"{path} cannot be written: {error.strerror}") from error
     try:
         end = time.monotonic() + PATIENCE
-        while not _lock(descriptor, shared):
+        while not take_lock(descriptor, shared):
             if time.monotonic() > end:
                 raise SettingError(
                     f"{out}: {_holder(path)} is writing into it; wait for its end, or choose another OUT"
@@ -59,12 +59,12 @@ def running(out: Path) -> str:
     except OSError:
         return ""
     try:
-        return "" if _lock(descriptor, shared=False) else _holder(path)
+        return "" if take_lock(descriptor, shared=False) else _holder(path)
     finally:
         os.close(descriptor)
 
 
-def _lock(descriptor: int, shared: bool) -> bool:
+def take_lock(descriptor: int, shared: bool) -> bool:
     """Whether the lock was free, or cannot be had on this file system."""
     if fcntl is None:
         return True
@@ -84,4 +84,4 @@ def _holder(path: Path) -> str:
     return "another run"
 
 
-__all__ = ["lock_run", "running"]
+__all__ = ["lock_run", "running", "take_lock"]
