@@ -35,6 +35,14 @@ def number(least: float, most: float) -> Callable[[str], float]:
     return parse
 
 
+def worker_range(text: str) -> tuple[int, int]:
+    """An argparse type: how many workers there are, as N, or at least and at most, as MIN:MAX."""
+    numbers = [int(part) for part in text.split(":")] if re.fullmatch(r"\d+(:\d+)?", text) else []
+    if not numbers or not 1 <= numbers[0] <= numbers[-1] <= 10_000:
+        raise argparse.ArgumentTypeError(f"{text!r}; accepted: N or MIN:MAX, from 1 to 10000")
+    return numbers[0], numbers[-1]
+
+
 def device_name(text: str) -> str:
     """An argparse type: the name of a device, which may or may not exist here."""
     if re.sub(r"^cuda:\d+$", "cuda:N", text) not in DEVICES.split(", ") or text == "cuda:N":

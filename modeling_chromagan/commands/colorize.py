@@ -31,8 +31,9 @@ from ..sources.models import (
     load_colorizer,
     usable_cores,
 )
-from .arguments import DEVICES, device_name, number, whole_number
+from .arguments import DEVICES, device_name, number, whole_number, worker_range
 from .messages import Report, only_own_output
+from .planned import PLAN_OPTIONS, add_plan_options, run_planned
 
 if TYPE_CHECKING:
     from ..archive.colorizing import FileColorizer
@@ -55,7 +56,7 @@ def add_colorize_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add(
         "inputs",
-        nargs="+",
+        nargs="*",
         type=Path,
         metavar="INPUT",
         help="a picture, a folder with pictures at any depth, or - for standard input",
@@ -64,13 +65,13 @@ def add_colorize_arguments(parser: argparse.ArgumentParser) -> None:
         "-o",
         "--out",
         type=Path,
-        required=True,
         metavar="OUT",
         help="folder for the results, made if it is missing; or - for standard output",
     )
     add_result_arguments(parser.add_argument_group("results"))
     add_run_arguments(parser.add_argument_group("run"))
     add_network_arguments(parser.add_argument_group("network"))
+    add_plan_options(parser.add_argument_group("many machines"))
 
 
 def add_result_arguments(group: argparse._ArgumentGroup) -> None:
@@ -130,9 +131,10 @@ def add_run_arguments(group: argparse._ArgumentGroup) -> None:
     add("--quiet", action="store_true", help="print errors only")
     add(
         "--workers",
-        type=whole_number(1, 256),
+        type=worker_range,
         metavar="N",
-        help="pictures that are worked on at the same time (default: as many as there are cores)",
+        help="pictures that are worked on at the same time (default: as many as there are cores); of Ray: "
+        "its workers, N or MIN:MAX, of a core each",
     )
 
 
@@ -177,6 +179,8 @@ def run_colorize(options: argparse.Namespace) -> int:
     """Runs `chromagan colorize` and returns its exit code."""
     settings = settings_of(options)
     model = find_model(options.model)
+    if options.plan is not None:
+        return run_planned(options, settings, model)
     if options.out == STANDARD_STREAM:
         return colorize_to_standard_output(options, settings, model)
     store = LocalStore(options.out)
@@ -199,7 +203,7 @@ def run_colorize(options: argparse.Namespace) -> int:
             run = make_run(options, settings, model, store)
             tasks = tasks_of(plan, run, options)
             with report.progress(len(tasks)):
-                for done in run.work_off(tasks, options.workers or usable_cores()):
+                for done in run.work_off(tasks, options.workers[1] if options.workers else usable_cores()):
                     report.add(done)
     report.summarize(not_pictures=plan.not_pictures)
     if options.report is not None and not options.dry_run:
@@ -236,6 +240,14 @@ def settings_of(options: argparse.Namespace) -> RunSettings:
     Raises:
         SettingError: for those that do not go together.
     """
+    if options.plan is None:
+        if not options.inputs or options.out is None:
+            raise SettingError("required: INPUT and -o/--out OUT, or --plan OUT (see chromagan colorize --help)")
+        for name in PLAN_OPTIONS:
+            if getattr(options, name) is not None:
+                raise SettingError(f"--{name.replace('_', '-')} goes with --plan")
+    if options.workers and options.workers[0] != options.workers[1] and options.engine != "ray":
+        raise SettingError(f"--workers {options.workers[0]}:{options.workers[1]} goes with --engine ray; accepted: N")
     if options.dtype == "float16" and options.device == "cpu":
         raise SettingError(FLOAT16_ON_CPU)
     if options.depth == "16" and options.format is not None and options.format not in DEEP_FORMATS:

@@ -278,7 +278,7 @@ def test_settings_reach_the_network_and_the_composition(run, tmp_path):
         ([], "required"),
         (["a.png"], "-o/--out"),
         (["a.png", "-o", "out", "--format", "bmp"], "invalid choice: 'bmp'"),
-        (["a.png", "-o", "out", "--workers", "0"], "'0'; accepted: a whole number from 1 to 256"),
+        (["a.png", "-o", "out", "--workers", "0"], "'0'; accepted: N or MIN:MAX, from 1 to 10000"),
         (["a.png", "-o", "out", "--depth", "16", "--format", "jpeg"], "accepted with it: png, tiff, jp2"),
         (["a.png", "-o", "out", "--profile", "nowhere.icc"], "nowhere.icc"),
         (["a.png", "b.png", "-o", "-"], "-o - takes one picture; accepted for several: a folder"),
