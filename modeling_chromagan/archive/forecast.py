@@ -8,7 +8,6 @@ from .engine import PICTURE_ERRORS, Run, describe
 from .local_store import Source
 from .manifest import Record
 from .output_plan import Task
-from .scan import open_scan
 from .summary import reason_of
 
 MOST_PIXELS = 200_000_000  # where the settings leave it to the model: what models usually say
@@ -53,6 +52,8 @@ def foresee(run: Run, task: Task) -> Forecast:
 
 def is_in_color(run: Run, task: Task, source: Source) -> bool:
     """Whether every page of an input is in color; raises ImageLoadError where one cannot be read."""
+    from .scan import open_scan  # here: it imports torch
+
     limit = run.settings.max_pixels or MOST_PIXELS
     with open_scan(source.content, name=str(task.source), max_pixels=limit) as scan:
         in_color = [page.colors is not None for page in scan.pages()]  # all are read: the last one may be damaged

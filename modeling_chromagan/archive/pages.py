@@ -2,12 +2,15 @@
 
 from dataclasses import dataclass, field
 from fractions import Fraction
+from typing import TYPE_CHECKING
 
-import numpy as np
-from PIL import Image
-
-from ..image_loading import LoadedImage
 from .metadata import Metadata
+
+if TYPE_CHECKING:  # commands import this file before they know that there is anything to do
+    import numpy as np
+    from PIL import Image
+
+    from ..image_loading import LoadedImage
 
 # How the pictures of a file belong together: one picture, pages of any sizes (TIFF), frames in time (GIF, APNG, WebP).
 LAYOUTS = ("single", "pages", "frames")
@@ -29,10 +32,10 @@ class Page:
         that of `image`, which may have 16 bits by the conversion of a profile.
     """
 
-    image: LoadedImage
+    image: "LoadedImage"
     metadata: Metadata = field(default_factory=Metadata)
     duration: Fraction | None = None
-    colors: Image.Image | None = None
+    colors: "Image.Image | None" = None
     depth: int = 8
 
 
@@ -45,6 +48,6 @@ class ColoredPage:
     duration: milliseconds that a frame is shown.
     """
 
-    pixels: np.ndarray
+    pixels: "np.ndarray"
     metadata: Metadata = field(default_factory=Metadata)
     duration: Fraction | None = None

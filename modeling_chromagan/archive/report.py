@@ -12,7 +12,6 @@ from typing import BinaryIO
 from ..durable_files import replacing
 from ..errors import SettingError
 from .manifest import Record
-from .report_page import write_page
 from .verification import Finding
 
 COLUMNS = (
@@ -61,6 +60,8 @@ def write_report(
             if path.suffix.lower() == ".csv":
                 write_table(findings, file, out)
             else:
+                from .report_page import write_page  # here: it imports torch
+
                 write_page(findings, file, out)
     except BrokenPipeError:  # of what `look` prints
         raise

@@ -1,26 +1,27 @@
 """Small pictures of inputs and results, for reports."""
 
 import io
-import warnings
 from pathlib import Path
 
-from PIL import Image, ImageCms
+from PIL import Image
 
+from ..image_loading import load_color
+from ..picture_formats import FORMAT_OF_SUFFIX
+from .pages import Page
 from .scan import open_scan
 
 SIDE = 160  # pixels, of the longer side
 GROUND = 128  # gray behind what is transparent
 MOST_PIXELS = 200_000_000  # larger pictures are not shown
 
-PICTURE_ERRORS = (OSError, ValueError, MemoryError, SyntaxError, ImageCms.PyCMSError, Image.DecompressionBombError)
+PICTURE_ERRORS = (OSError, ValueError, MemoryError)
 
 
 def thumbnail_before(source: Path) -> bytes | None:
     """The first picture of an input as it is, as a JPEG; None where it cannot be read (any more)."""
     try:
-        with open_scan(source, name=str(source), max_pixels=MOST_PIXELS) as scan:
-            page = next(scan.pages())
-            return _encode(page.colors or page.image.as_shown("LA"))
+        page = first_page(source)
+        return _encode(page.colors or page.image.as_shown("LA"))
     except PICTURE_ERRORS:
         return None
 
@@ -28,20 +29,19 @@ def thumbnail_before(source: Path) -> bytes | None:
 def thumbnail_after(result: Path) -> bytes | None:
     """The first picture of a result in its colors, as a JPEG; None where it cannot be read (any more)."""
     try:
-        with warnings.catch_warnings(), Image.open(result) as picture:
-            warnings.simplefilter("ignore")
-            if picture.width * picture.height > MOST_PIXELS:
-                return None
-            picture.draft("RGB", (2 * SIDE, 2 * SIDE))  # a JPEG is decoded at a fraction of its size
-            profile = picture.info.get("icc_profile")
-            small = picture.convert("RGBA" if picture.has_transparency_data else "RGB")
-            small.thumbnail((SIDE, SIDE))
-            if profile:
-                source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-                ImageCms.profileToProfile(small, source, ImageCms.createProfile("sRGB"), inPlace=True)
-            return _encode(small)
+        colors = load_color(result, max_pixels=MOST_PIXELS, short_side=SIDE)
+        if FORMAT_OF_SUFFIX.get(result.suffix.lower()) != "jpeg":  # which is decoded at a fraction of its size
+            alpha = first_page(result).image.alpha
+            if alpha is not None:
+                colors.putalpha(Image.fromarray(alpha))
+        return _encode(colors)
     except PICTURE_ERRORS:
         return None
+
+
+def first_page(path: Path) -> Page:
+    with open_scan(path, name=str(path), max_pixels=MOST_PIXELS) as scan:
+        return next(scan.pages())
 
 
 def _encode(picture: Image.Image) -> bytes:
