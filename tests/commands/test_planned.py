@@ -1,5 +1,6 @@
 """`chromagan colorize --plan`: options that go together, what is said, what is left to other commands."""
 
+import os
 import sys
 from pathlib import Path
 
@@ -7,8 +8,9 @@ import pytest
 from picture_files import is_colored, write_picture
 
 from modeling_chromagan import cli
+from modeling_chromagan.archive.run_settings import RunSettings
 from modeling_chromagan.commands.arguments import worker_range
-from modeling_chromagan.commands.planned import load_for_shards
+from modeling_chromagan.commands.planned import load_for_shards, make_work
 from modeling_chromagan.errors import WeightsError
 from modeling_chromagan.sources.models import find_model
 
@@ -97,6 +99,12 @@ def test_workers_are_a_number_or_a_range():
     assert (worker_range("4"), worker_range("1:64")) == ((4, 4), (1, 64))
 
 
-def test_a_model_in_a_folder_is_found_from_anywhere(run, out, model_folder, monkeypatch):
+def test_workers_find_plan_and_model_from_any_folder(out, model_folder, monkeypatch):
     monkeypatch.chdir(Path(model_folder).parent)
-    assert run("--plan", out, "--model", Path(model_folder).name, "--quiet") == (0, [], [])
+    options = cli.build_parser("colorize").parse_args(
+        ["colorize", "--plan", os.path.relpath(out), "--model", Path(model_folder).name, "--device", "cpu"]
+    )
+    work = make_work(options, RunSettings(), find_model(options.model))
+    monkeypatch.chdir(out.parent)
+    assert work.out == str(out)
+    assert work.load().weights == work.weights
