@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from PIL import Image, ImageCms
 
+from ..color import decode_luminance
 from ..image_saving import srgb_profile
 from ..picture_formats import FORMAT_OF_SUFFIX
 from .local_store import Source
@@ -26,6 +27,7 @@ from .pixel_budget import PixelBudget
 from .provenance import Provenance, add_provenance
 from .run_settings import DEEP_FORMATS, RunSettings
 from .scan import Scan, open_scan
+from .steady_chroma import steady_chroma
 from .working_spaces import IN_SRGB, WorkingSpace, find_working_space
 from .writing import FORMATS_OF_LAYOUT, Written
 
@@ -157,9 +159,20 @@ class FileRun:
         return self.scan.pages()
 
     def predicted(self, pages: Iterator[Page]) -> Iterator[Predicted]:
-        """Every page as the network saw it, with the reconstruction."""
-        for page in pages:
-            yield (page, None, None) if self.is_left(page) else (page, *self.colorizer.predict(page))
+        """Every page as the network saw it, with the reconstruction; of frames, steady ones."""
+        predict = self.colorizer.predict
+        if self.scan.layout != "frames":
+            for page in pages:
+                yield (page, None, None) if self.is_left(page) else (page, *predict(page))
+            return
+        processor = self.colorizer.pipeline.image_processor
+        grays, chroma = [], []
+        for page in pages:  # margins are picture: where they are found could change from frame to frame
+            prepared, reconstruction = predict(page, borders="keep")
+            grays.append(decode_luminance(prepared.pixel_values[0], processor.encoding).numpy() / 100)
+            chroma.append(reconstruction)
+        for page, reconstruction in zip(self.scan.pages(), steady_chroma(grays, chroma), strict=True):
+            yield page, processor.prepare(page.image, borders="keep"), reconstruction
 
     def is_left(self, page: Page) -> bool:
         """Whether a page keeps the colors that it has."""

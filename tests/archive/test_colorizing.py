@@ -81,6 +81,28 @@ def test_pages_are_colored_but_those_in_color(colorize, tmp_path):
     assert files == ["pages.jpg", "pages.page-0002.jpg", "pages.page-0003.jpg"]
 
 
+def test_what_stands_still_in_a_film_has_one_color(colorize, tmp_path):
+    """A network colors every noisy frame a little differently; steady frames differ by the noise of the gray alone."""
+    still = write_picture(tmp_path / "unused.png").astype(np.int16)
+    noise = np.random.default_rng(0)
+    frames = [Image.fromarray((still + noise.integers(-3, 4, still.shape)).astype(np.uint8)) for _ in range(5)]
+    frames[0].save(tmp_path / "film.png", save_all=True, append_images=frames[1:], duration=[40, 80, 120, 40, 40])
+    for number, frame in enumerate(frames):
+        frame.save(tmp_path / f"{number}.png")
+        colorize(tmp_path / f"{number}.png", f"{number}.png")
+    assert colorize(tmp_path / "film.png", "film.png").pictures == 5
+    alone, steady = [], []
+    with Image.open(tmp_path / "out" / "film.png") as film:
+        for number in range(5):
+            film.seek(number)
+            assert film.info["duration"] == [40, 80, 120, 40, 40][number]
+            steady.append(np.asarray(film.convert("RGB")).astype(float))
+            alone.append(np.asarray(Image.open(tmp_path / "out" / f"{number}.png").convert("RGB")).astype(float))
+    flicker = [np.std([frame[..., 0] - frame[..., 2] for frame in kind], axis=0).mean() for kind in (alone, steady)]
+    assert np.ptp(steady[0], axis=2).max() > 10
+    assert flicker[1] < flicker[0] / 2
+
+
 def test_a_file_in_color_is_left_alone(colorize, tmp_path):
     colors().save(tmp_path / "one.png")
     colors().save(tmp_path / "two.tif", save_all=True, append_images=[colors(1)])
