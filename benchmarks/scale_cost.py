@@ -25,6 +25,7 @@ from modeling_chromagan import PACKAGED_WEIGHTS
 from modeling_chromagan.archive.colorizing import FileColorizer
 from modeling_chromagan.archive.local_store import LocalStore
 from modeling_chromagan.archive.run_settings import RunSettings
+from modeling_chromagan.image_loading import load_color
 from modeling_chromagan.sources.models import load_pipeline
 
 COUNTS = (50_000, 5_000_000, 50_000_000)
@@ -92,11 +93,11 @@ def enlarged(folder: Path, megapixels: int) -> list[Path]:
     """The examples in gray, with about that many pixels."""
     paths = []
     for path in sorted((ROOT / "examples").glob("*.jpg")):
-        with Image.open(path) as picture:
-            scale = (megapixels * 1e6 / (picture.width * picture.height)) ** 0.5
-            size = (round(picture.width * scale), round(picture.height * scale))
-            paths.append(folder / path.name)
-            picture.convert("L").resize(size, Image.Resampling.LANCZOS).save(paths[-1], quality=90)
+        picture = load_color(path)
+        scale = (megapixels * 1e6 / (picture.width * picture.height)) ** 0.5
+        size = (round(picture.width * scale), round(picture.height * scale))
+        paths.append(folder / path.name)
+        picture.convert("L").resize(size, Image.Resampling.LANCZOS).save(paths[-1], quality=90)
     return paths
 
 
