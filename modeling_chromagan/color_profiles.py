@@ -14,7 +14,7 @@ TABLE_BITS = 20  # resolution of the table from linear luminance to sRGB code; 1
 D50 = (63190, 65536, 54061)  # the white of the connection space, in 1/65536
 
 
-def _srgb_to_linear(code: np.ndarray) -> np.ndarray:
+def srgb_to_linear(code: np.ndarray) -> np.ndarray:
     return np.where(code <= SRGB_CODED_JOINT, code / SRGB_SLOPE, ((code + 0.055) / 1.055) ** 2.4)
 
 
@@ -25,7 +25,7 @@ def linear_to_srgb(linear: np.ndarray) -> np.ndarray:
 @functools.cache
 def _luminance_tables(levels: int) -> tuple[list[np.ndarray], np.ndarray]:
     """Weighted linear light of each level of a channel in units of 2^-30, and the sRGB code of 2^20 luminances."""
-    linear = _srgb_to_linear(np.arange(levels) / (levels - 1))
+    linear = srgb_to_linear(np.arange(levels) / (levels - 1))
     channels = [np.rint(weight * linear * (1 << 30)).astype(np.int32) for weight in LUMINANCE_WEIGHTS]
     middles = (np.arange((1 << TABLE_BITS) + 1) + 0.5) / (1 << TABLE_BITS)
     codes = np.rint(linear_to_srgb(np.minimum(middles, 1)) * 65535).astype(np.uint16)
@@ -44,7 +44,7 @@ def reduce_integers(rgb: np.ndarray) -> np.ndarray:
 
 def reduce_unit(rgb: np.ndarray) -> np.ndarray:
     """sRGB 0..1 (h, w, 3) in any float type -> float64 sRGB-coded luminance 0..1 (h, w)."""
-    linear = _srgb_to_linear(rgb.astype(np.float64))
+    linear = srgb_to_linear(rgb.astype(np.float64))
     return np.clip(linear_to_srgb(linear @ np.array(LUMINANCE_WEIGHTS)), 0, 1)
 
 
