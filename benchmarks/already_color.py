@@ -26,6 +26,7 @@ sys.path.insert(0, str(ROOT))
 from modeling_chromagan.archive.already_color import BIAS, WEIGHTS, color_features
 from modeling_chromagan.color import rgb8_to_lab
 from modeling_chromagan.color_profiles import linear_to_srgb, srgb_to_linear
+from modeling_chromagan.image_loading import load_color
 
 FALSE_COLOR = 0.003  # of gray pictures with at most two kinds of damage, to which the bias is set
 LUMINANCE = np.array((0.2126, 0.7152, 0.0722))
@@ -172,7 +173,7 @@ def jpeg(random: np.random.Generator, picture: Image.Image) -> Image.Image:
         return picture
     buffer = io.BytesIO()
     picture.save(buffer, "JPEG", quality=int(random.integers(40, 95)), subsampling=int(random.choice((0, 2))))
-    return Image.open(buffer).convert("RGB")
+    return load_color(buffer.getvalue())
 
 
 def photographs(sources: list[Path], limit: int) -> Iterator[Image.Image]:
@@ -181,12 +182,12 @@ def photographs(sources: list[Path], limit: int) -> Iterator[Image.Image]:
         if source.is_dir():
             for path in sorted(source.iterdir())[:limit]:
                 if path.suffix.lower() in (".jpg", ".jpeg", ".png"):
-                    yield Image.open(path).convert("RGB")
+                    yield load_color(path)
             continue
         left = limit
         for batch in pq.ParquetFile(source).iter_batches(min(200, limit), columns=["image"]):
             for value in batch.column("image").to_pylist()[:left]:
-                yield Image.open(io.BytesIO(value["bytes"])).convert("RGB")
+                yield load_color(value["bytes"])
             left -= len(batch)
             if left <= 0:
                 break

@@ -44,7 +44,7 @@ def test_faded_and_muted_colors_are_colors(seed):
 @pytest.mark.parametrize("seed", range(4))
 def test_a_stain_a_stamp_and_a_color_target_do_not_make_a_color_picture(seed):
     toned = sepia(photograph(seed).mean(axis=2))
-    y, x = np.mgrid[:1 : SIZE[1] * 1j, :1 : SIZE[0] * 1j]
+    y, x = np.mgrid[: 1 : SIZE[1] * 1j, : 1 : SIZE[0] * 1j]
     stained = toned * (1 - np.stack([0.05 * x, 0.15 * x * y, 0.3 * x * y], axis=-1))
     assert not shows_color(picture(stained))
     stamped = toned.copy()
