@@ -1,7 +1,10 @@
 """TIFF pages that Pillow cannot open, or not at their depth."""
 
+import io
+
 import numpy as np
 import pytest
+import tifffile
 from encoded_pictures import adobe_rgb, random_gray, tiff
 from tiff_files import tiff_file
 
@@ -75,6 +78,15 @@ def test_missing_strips_are_not_filled_with_black():
         page_of(content[:-20])
     with pytest.raises(ImageLoadError, match="the name: damaged or truncated"):
         page_of(tiff_file((RGB, {"rowsperstrip": 4, "compression": "lzw"}))[:-20])
+
+
+def test_a_strip_of_no_bytes_is_not_filled_with_black():
+    content = tiff_file((RGB, {"rowsperstrip": 4}))
+    with tifffile.TiffFile(io.BytesIO(content)) as file:
+        third = file.pages[0].tags["StripByteCounts"].valueoffset + 2 * 2  # of 16 bits each
+    page = page_of(content[:third] + bytes(2) + content[third + 2 :])
+    assert np.abs(page.image.gray.astype(int) - page_of(content).image.gray).max() < 400  # Pillow finds it, in 8 bits
+    assert "read as 8" in page.image.notes[0]
 
 
 def test_other_kinds_are_named():
