@@ -1,9 +1,9 @@
 """Whether a picture is in color already, or gray with a tone: sepia, a faded or stained print, a stamp on it.
 
-Of a toned gray picture the color is a function of lightness, plus something smooth in space where paper has yellowed
-or silver has tarnished. So lightness curves of a and b and a smooth field are fitted to a small copy, robustly, so
-that stamps, spots and pencil marks do not bend them, and what remains is judged: how much it is, over how much of the
-picture, in one direction of color or in two, how far above the noise, and how strong the tone is that leaves it.
+Of a toned gray picture the color is a smooth function of lightness, plus something smooth in space where paper has
+yellowed or silver has tarnished. So curves of a and b over lightness and a smooth field are fitted to a small copy,
+robustly, so that stamps, spots and pencil marks do not bend them, and what remains is judged: how much it is, over how
+much of the picture, in one direction of color or in two, how far above the noise, and what tone it would need.
 The edges of the picture, where mounts and color targets are, do not count.
 """
 
@@ -17,15 +17,16 @@ from ..color import rgb8_to_lab
 
 SIDE = 90  # pixels of the copy's longer side, at most
 EDGE = 1 / 8  # of each side, which is left out
-KNOTS = 7  # of the curves over lightness
+KNOTS, RARE = 7, 0.02  # of the curves over lightness; share of the pixels that a knot must have to count
+APART, EQUAL = (3, 6), 3.0  # pixels between two that are compared, and levels of lightness that make no difference
 REPETITIONS, USUAL = 5, 2.5  # of the robust fit; chroma from which a pixel begins to weigh less
 BRIGHTEST, NOISIEST = 15.0, 5.0  # chroma to which remainders and their noise are cut, so that spots do not decide
 
 # Of the logarithms that `color_features` gives, as `benchmarks/already_color.py --fit` prints them for photographs in
-# color, as they are and faded, and for the same in gray, toned and damaged. The bias is 1.2 above the printed one, at
-# which hardly a damaged gray picture is taken for color: twice as few photographs in color are missed.
-WEIGHTS = (1.81, 1.51, 1.09, -2.4, -1.77, 1.06, 2.35, 1.37)
-BIAS = -1.5
+# color, as they are and faded, and for the same in gray, toned and damaged. The bias is 0.65 above the printed one, at
+# which hardly a damaged gray picture is taken for color: fewer photographs in color are missed.
+WEIGHTS = (1.4, 1.25, 0.96, 2.02, 1.27, -2.13, -2.08, 1.72, 0.45, -0.68)
+BIAS = -0.6
 
 
 def shows_color(colors: Image.Image | np.ndarray) -> bool:
@@ -37,10 +38,12 @@ def shows_color(colors: Image.Image | np.ndarray) -> bool:
 
 
 def color_features(colors: Image.Image | np.ndarray) -> np.ndarray:
-    """What the decision rests on: logarithms of eight amounts of Lab chroma, (8,).
+    """What the decision rests on: logarithms of ten amounts of Lab chroma, (10,).
 
-    Of what remains of the color, averaged over 3 x 3 pixels: its median, its 80th and 95th percentile; what that
-    averaging took away; mean chroma; how much chroma follows lightness; the remainder's two principal deviations.
+    Of what remains of the color, averaged over 3 x 3 pixels: its median, its 80th and 95th percentile, its two
+    principal deviations; what that averaging took away. Of the curve over lightness: its largest chroma, and its
+    sharpest bend, since no toning goes from one color to another within a few levels. Of pixels near one another
+    and of one lightness: how far their colors are apart, at the median and the 90th percentile.
     """
     picture = Image.fromarray(colors) if isinstance(colors, np.ndarray) else colors
     factor = math.ceil(max(picture.size) / SIDE)
@@ -50,15 +53,17 @@ def color_features(colors: Image.Image | np.ndarray) -> np.ndarray:
     lab = lab[:, down : lab.shape[1] - down, across : lab.shape[2] - across]
     curves, field = _design(lab)
     tone, remainder = _fit(np.hstack([curves, field]), lab[1:].reshape(2, -1).T, curves.shape[1])
+    tone = tone[curves.mean(axis=0) > RARE]
     planes = remainder.T.reshape(2, *lab.shape[1:])
     smooth = _averaged(planes)
     deviations = np.linalg.eigvalsh(np.cov(np.clip(smooth.reshape(2, -1), -BRIGHTEST, BRIGHTEST), bias=True))
     amounts = (
         *(np.quantile(np.hypot(*smooth), (0.5, 0.8, 0.95)) + 0.05),
-        np.sqrt(np.square(np.minimum(np.hypot(*(planes - smooth)), NOISIEST)).mean()) + 0.05,
-        np.hypot(*lab[1:]).mean() + 0.5,
-        np.hypot(*(tone - tone.mean(axis=0)).T).mean() + 0.2,
         *(np.sqrt(np.maximum(deviations, 0)) + 0.1),
+        np.sqrt(np.square(np.minimum(np.hypot(*(planes - smooth)), NOISIEST)).mean()) + 0.05,
+        np.hypot(*tone.T).max(initial=0) + 0.5,
+        np.hypot(*np.diff(tone, 2, axis=0).T).max(initial=0) + 0.5,
+        *(np.quantile(_equals_apart(lab), (0.5, 0.9)) + 0.05),
     )
     return np.log(amounts)
 
@@ -76,7 +81,7 @@ def _design(lab: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _fit(design: np.ndarray, ab: np.ndarray, curves: int) -> tuple[np.ndarray, np.ndarray]:
-    """What the first `curves` functions explain of ab, (n, 2), and what all of them leave; weighted as Cauchy does."""
+    """Factors of the first `curves` functions, (curves, 2), and what all leave of ab, (n, 2); weights are Cauchy's."""
     weights = np.ones((len(design), 1))
     ridge = 1e-3 * len(design) * np.eye(design.shape[1])
     for _ in range(REPETITIONS):
@@ -84,7 +89,7 @@ def _fit(design: np.ndarray, ab: np.ndarray, curves: int) -> tuple[np.ndarray, n
         factors = np.linalg.solve(design.T @ weighted + ridge, weighted.T @ ab)
         remainder = ab - design @ factors
         weights = 1 / (1 + np.square(remainder / USUAL).sum(axis=1, keepdims=True))
-    return design[:, :curves] @ factors[:curves], remainder
+    return factors[:curves], remainder
 
 
 def _averaged(planes: np.ndarray) -> np.ndarray:
@@ -92,3 +97,14 @@ def _averaged(planes: np.ndarray) -> np.ndarray:
     padded = np.pad(planes, ((0, 0), (1, 1), (1, 1)), mode="edge")
     rows = padded[:, :-2] + padded[:, 1:-1] + padded[:, 2:]
     return (rows[..., :-2] + rows[..., 1:-1] + rows[..., 2:]) / 9
+
+
+def _equals_apart(lab: np.ndarray) -> np.ndarray:
+    """Differences of ab between pixels a few apart, across and down, whose lightness is the same; at least one."""
+    found = [np.zeros(1)]
+    for apart in APART:
+        for axis in (1, 2):
+            ordered = np.moveaxis(lab, axis, 1)
+            change = ordered[:, apart:] - ordered[:, :-apart]
+            found.append(np.hypot(*change[1:])[np.abs(change[0]) < EQUAL])
+    return np.concatenate(found)

@@ -5,7 +5,7 @@ import pytest
 from encoded_pictures import random_gray, random_rgb
 from PIL import Image
 
-from modeling_chromagan.archive.already_color import shows_color
+from modeling_chromagan.archive.already_color import WEIGHTS, color_features, shows_color
 from modeling_chromagan.image_loading import load_color
 
 SIZE = (240, 180)
@@ -39,6 +39,18 @@ def test_faded_and_muted_colors_are_colors(seed):
     assert shows_color(picture(colors))
     assert shows_color(picture(gray + 0.4 * (colors - gray)))
     assert shows_color(picture(0.25 + 0.5 * colors * (1.1, 0.9, 0.7)))  # as dyes fade, each by itself
+
+
+def test_a_tone_that_turns_within_few_levels_speaks_for_colors():
+    """A blue sky behind white clouds: every lightness has its color, but toning is smooth."""
+    gray = photograph().mean(axis=2)
+    evidence = []
+    for width in (0.2, 0.1, 0.03, 0.01):
+        share = 1 / (1 + np.exp((0.5 - gray[..., None]) / width))
+        turning = gray[..., None] * ((1 - share) * (0.45, 0.6, 1.0) + share * (1.0, 0.8, 0.5))
+        evidence.append(np.dot(WEIGHTS, color_features(picture(turning))))
+    assert evidence == sorted(evidence)
+    assert evidence[-1] > evidence[0] + 6
 
 
 @pytest.mark.parametrize("seed", range(4))
