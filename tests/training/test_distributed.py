@@ -141,4 +141,4 @@ def test_two_processes_do_what_one_does_and_plain_batch_norm_does_not(pictures, 
     assert gradients("two", "one") < 1e-2
     first = [{key: loss for key, loss in resumed[name].items() if key[0] == WARM_UP + 2} for name in ("two", "one")]
     assert len(first[0]) > 3
-    assert worst(*first) < 1e-3  # later ones grow apart, as those of every game of two networks do
+    assert worst(*first) < 1e-5  # later ones grow apart, as those of every game of two networks do
