@@ -22,6 +22,7 @@ import pytest
 from conftest import ROOT
 from filelock import FileLock
 from huggingface_hub import metadata_load
+from peak_memory import peak_memory
 from PIL import Image
 
 from modeling_chromagan import PACKAGED_WEIGHTS
@@ -465,8 +466,7 @@ def test_twelve_megapixels_finish(address, context, tmp_path):
         assert picture.size == (3000, 4000)
     processes = psutil.Process().children(recursive=True)
     renderers = [process for process in processes if "--type=renderer" in process.cmdline()]
-    peaks = [Path(f"/proc/{process.pid}/status").read_text() for process in renderers]
-    peak = max(int(re.search(r"VmHWM:\s+(\d+)", text)[1]) for text in peaks) * 1024
+    peak = max(peak_memory(process.pid) for process in renderers)
     print(
         f"12 megapixels: colored after {colored - began:.1f} s, saved after {saved - began:.1f} s, {peak / 1e6:.0f} MB"
     )

@@ -1,11 +1,9 @@
 """Full-size composition: luminance kept, blocks invisible, neutral margins."""
 
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 import torch
+from peak_memory import measure_alone, needs_peaks
 
 from modeling_chromagan.color import LUMINANCE_WEIGHTS, rgb_to_lab
 from modeling_chromagan.composition import compose
@@ -172,25 +170,24 @@ def test_bad_input_is_one_clear_line(change, message):
     assert "\n" not in str(caught.value)
 
 
-MEASURE_MEMORY = """
-import resource, sys
+PEAK_BESIDE_INPUT_AND_OUTPUT = """
+import sys
 import numpy as np, torch
+from peak_memory import peak_memory
 from modeling_chromagan.composition import compose
 height, width = int(sys.argv[1]), int(sys.argv[2])
 gray = np.random.default_rng(0).integers(0, 256, (height, width), dtype=np.uint8)
 ab = torch.randn(2, 64, 64) * 30
 compose(gray[:512, :512], ab)
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+before = peak_memory()
 result = compose(gray, ab)
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before * 1024 - result.nbytes)
+print(peak_memory() - before - result.nbytes)
 """
 
 
 @pytest.mark.slow
+@needs_peaks
 def test_memory_beside_input_and_output_does_not_grow():
-    temporaries = [
-        int(subprocess.run([sys.executable, "-c", MEASURE_MEMORY, *size], check=True, capture_output=True).stdout)
-        for size in (("2000", "3000"), ("6000", "8000"))
-    ]
-    assert max(temporaries) < 100 << 20
-    assert temporaries[1] - temporaries[0] < 30 << 20
+    small, large = (measure_alone(PEAK_BESIDE_INPUT_AND_OUTPUT, *size)[0] for size in ((2000, 3000), (6000, 8000)))
+    assert max(small, large) < 100 << 20
+    assert large - small < 30 << 20

@@ -1,8 +1,5 @@
 """The pictures an evaluation reads: order, kinds of sources, what is broken."""
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import datasets
@@ -10,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from drawn_pictures import picture_bytes, sideways, sunset, swapped, write_parquet
+from peak_memory import measure_alone, needs_peaks
 from PIL import Image
 
 from modeling_chromagan.evaluation.pictures import PictureSource, evenly_spaced, open_source, read_pictures
@@ -133,30 +131,25 @@ def test_a_source_that_breaks_off_is_named():
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the peak of memory is read as Linux tells it")
+@needs_peaks
 def test_memory_does_not_grow_with_the_number_of_pictures(tmp_path):
     noise = np.random.default_rng(0).integers(0, 256, (40, 256, 256, 3), dtype=np.uint8)  # 190 kB each as PNG
     script = (
-        "import re, sys\n"
-        "from pathlib import Path\n"
+        "import sys\n"
+        "from peak_memory import peak_memory\n"
         "from modeling_chromagan.evaluation.pictures import open_source, read_pictures\n"
         "from modeling_chromagan.evaluation.protocols import PROTOCOLS\n"
         "pictures = read_pictures(open_source(sys.argv[1], 'valid'), PROTOCOLS['native'])\n"
-        "count = sum(1 for _ in pictures)\n"
-        # Not getrusage: what it reports can be the peak of the process that started this one.
-        "print(count, re.search(r'VmHWM:\\s+(\\d+)', Path('/proc/self/status').read_text())[1])\n"
+        "print(sum(1 for _ in pictures), peak_memory())\n"
     )
     peaks = []
     for count in (40, 600):
         pictures = [Image.fromarray(noise[number % 40]) for number in range(count)]
         folder = write_valid(tmp_path / str(count), pictures, batch_size=20)
-        run = subprocess.run(
-            [sys.executable, "-c", script, str(folder)], capture_output=True, text=True, check=True, env=os.environ
-        )
-        found, peak = map(int, run.stdout.split())
+        found, peak = measure_alone(script, folder)
         assert found == count
-        peaks.append(peak / 1024)
-    assert peaks[1] - peaks[0] < 60, peaks  # MB; the compressed pictures alone are 110
+        peaks.append(peak)
+    assert peaks[1] - peaks[0] < 60 << 20, peaks  # the compressed pictures alone are 110 MB
 
 
 def test_tiny_imagenet_is_read_as_it_lies_there(data_root):

@@ -3,10 +3,10 @@
 import io
 import itertools
 import os
-from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+from peak_memory import measure_alone, needs_peaks
 from picture_files import write_picture
 from PIL import Image
 
@@ -183,22 +183,30 @@ def test_a_file_that_is_no_plan_is_named(tmp_path):
         count_shards(open_store(tmp_path))
 
 
+PEAK_OF_A_PLAN = """
+import sys
+from pathlib import Path
+
+from peak_memory import peak_memory
+
+from modeling_chromagan.scale import listing
+from modeling_chromagan.scale.plan import make_plan_of_shards
+
+
+def peak(count):
+    names = (Path(f"{number:07}.png") for number in range(count))
+    listing.find_places = lambda here, out, plan: ((Path("/in") / name, name) for name in names)
+    listing.measure = lambda path: (1, 1)
+    make_plan_of_shards(["x"], f"{sys.argv[1]}/{count}", None, 500)
+    return peak_memory()
+
+
+print(peak(20_000), peak(80_000))  # two batches at least: what a batch takes is in both
+"""
+
+
 @pytest.mark.slow
-def test_memory_grows_with_the_names_alone(tmp_path, monkeypatch):
-    import tracemalloc
-
-    def listing(count):
-        names = (Path(f"{number:07}.png") for number in range(count))
-        found = ((Path("/in") / name, name) for name in names)
-        monkeypatch.setattr(listing_module, "find_places", lambda here, out, plan: found)
-        monkeypatch.setattr(listing_module, "measure", lambda path: (1, 1))
-        tracemalloc.start()
-        plan(["x"], tmp_path / str(count), per_shard=500)
-        peak = tracemalloc.get_traced_memory()[1]
-        tracemalloc.stop()
-        return peak
-
-    listing(100)  # imports what it needs
-    small = listing(5_000)
-    each = (listing(20_000) - small) / 15_000
-    assert 100 < each < 700  # bytes a picture
+@needs_peaks
+def test_memory_grows_with_the_names_alone(tmp_path):
+    small, large = measure_alone(PEAK_OF_A_PLAN, tmp_path)
+    assert 100 < (large - small) / 60_000 < 500  # bytes a picture
