@@ -130,14 +130,15 @@ def download_model(model: ModelSource, folders: Sequence[str] = ()) -> str:
             return snapshot(local_files_only=True)
         except LocalEntryNotFoundError:
             raise ModelError(f"{model.name}: {reason_of(error, model)}") from error
-    for attempt in range(1, DOWNLOAD_TRIES + 1):
+    attempt = 0
+    while True:
+        attempt += 1
         try:
             return snapshot()
         except Exception as error:
             # The client goes on after most losses of a connection by itself, but not after a reset.
             if attempt == DOWNLOAD_TRIES or isinstance(error, HfHubHTTPError | OSError | ValueError):
                 raise ModelError(f"{model.name}: cannot be downloaded: {first_line(error)}") from error
-    raise AssertionError("the last attempt returns or raises")
 
 
 def reason_of(error: Exception, model: ModelSource) -> str:
