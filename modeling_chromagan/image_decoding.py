@@ -252,7 +252,7 @@ class StoredPicture:
         def read(box: Box) -> np.ndarray:
             values = np.asarray(self.image.crop(box)).astype(np.uint16)
             if self.raw_mode == "I;12":  # Pillow leaves 12-bit samples at 0..4095
-                values = (values << 4) | (values >> 8)
+                values = np.rint(values * (65535 / 4095))
             if self.depths:  # Pillow fills JPEG 2000 samples up with zeros, so that white is not reached
                 values = np.rint((values >> (16 - self.depths[0])) * (65535 / ((1 << self.depths[0]) - 1)))
             if self._white_is_zero():

@@ -96,9 +96,9 @@ def test_16_bit_gray_of_every_pillow_mode(mode):
 
 
 def test_12_bit_gray_reaches_white():
-    packed = bytes([0x00, 0x0F, 0xFF, 0x80, 0x00, 0x01])  # 0, 4095, 2048, 1
-    expected = np.rint(np.array([[0, 4095, 2048, 1]]) * (65535 / 4095)).astype(np.uint16)
-    assert np.abs(load_image(tiff(packed, 12, size=(4, 1))).gray.astype(int) - expected).max() <= 1
+    packed = bytes([0x00, 0x0F, 0xFF, 0x80, 0x00, 0x89])  # 0, 4095, 2048, 137
+    expected = np.rint(np.array([[0, 4095, 2048, 137]]) * (65535 / 4095)).astype(np.uint16)
+    assert_is(load_image(tiff(packed, 12, size=(4, 1))), expected)
 
 
 @pytest.mark.parametrize("compressed", [False, True])
