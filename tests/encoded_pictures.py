@@ -157,6 +157,18 @@ def adobe_rgb() -> bytes:
     return matrix_profile(gamma_curve(563 / 256), *primaries)
 
 
+def jpeg2000_with_profile(content: bytes, profile: bytes) -> bytes:
+    """A JP2 file with its color specification replaced by an embedded profile."""
+    start = content.index(b"colr") - 4
+    (length,) = struct.unpack_from(">I", content, start)
+    color = b"colr\2\0\0" + profile
+    header = content.index(b"jp2h") - 4
+    (outer,) = struct.unpack_from(">I", content, header)
+    changed = struct.pack(">I", len(color) + 4) + color
+    content = content[:start] + changed + content[start + length :]
+    return content[:header] + struct.pack(">I", outer + len(changed) - length) + content[header + 4 :]
+
+
 def srgb_primaries(curve: bytes) -> bytes:
     """The primaries of sRGB with another curve."""
     return matrix_profile(curve, (0.43607, 0.22249, 0.01392), (0.38515, 0.71687, 0.09708), (0.14307, 0.06061, 0.71410))

@@ -6,23 +6,11 @@ import struct
 import imagecodecs
 import numpy as np
 import pytest
-from encoded_pictures import adobe_rgb, encoded, random_gray, random_rgb, reason_of
+from encoded_pictures import adobe_rgb, encoded, jpeg2000_with_profile, random_gray, random_rgb, reason_of
 from PIL import Image
 
 from modeling_chromagan.image_loading import load_color, load_image
 from modeling_chromagan.jpeg2000_header import jpeg2000_header
-
-
-def with_profile(content: bytes, profile: bytes) -> bytes:
-    """The file with its color specification replaced by an embedded profile."""
-    start = content.index(b"colr") - 4
-    (length,) = struct.unpack_from(">I", content, start)
-    color = b"colr\2\0\0" + profile
-    header = content.index(b"jp2h") - 4
-    (outer,) = struct.unpack_from(">I", content, header)
-    changed = struct.pack(">I", len(color) + 4) + color
-    content = content[:start] + changed + content[start + length :]
-    return content[:header] + struct.pack(">I", outer + len(changed) - length) + content[header + 4 :]
 
 
 @pytest.mark.parametrize("container", ["jp2", "j2k"])
@@ -60,7 +48,7 @@ def test_gray_opacity_and_colors_are_read():
 
 def test_an_embedded_profile_is_applied():
     colors = random_rgb()
-    content = with_profile(encoded(colors, "JPEG2000"), adobe_rgb())
+    content = jpeg2000_with_profile(encoded(colors, "JPEG2000"), adobe_rgb())
     assert jpeg2000_header(io.BytesIO(content)).profile == adobe_rgb()
     expected = load_color(encoded(colors, "PNG", icc_profile=adobe_rgb()))
     np.testing.assert_array_equal(np.asarray(load_color(content)), np.asarray(expected))

@@ -11,6 +11,7 @@ from ..jpeg2000_header import jpeg2000_header
 from .deep_samples import DeepSamples, full_range
 
 CMYK, LAB, SYCC = 12, 14, 18  # enumerated color spaces of JPEG 2000, of which the last is Pillow's work
+ENUMERATED_SRGB = b"\1\0\0\0\0\0\x10"  # start of a color box (ISO/IEC 15444-1, I.5.3.3)
 ORIENTATION = 0x0112
 END_OF_PNG = b"IEND\xaeB`\x82"
 
@@ -53,6 +54,9 @@ def _jpeg2000(image: Image.Image, content: bytes) -> tuple[np.ndarray, bytes] | 
     (depth, *others) = set(header.depths)
     if depth <= 8 or others or len(header.depths) == 1 or header.space in (CMYK, LAB, SYCC) or not header.complete:
         return None
+    if header.profile:  # which imagecodecs would apply: sRGB in its place
+        color = content.index(header.profile) - 3
+        content = content[:color] + ENUMERATED_SRGB + content[color + len(ENUMERATED_SRGB) :]
     return full_range(imagecodecs.jpeg2k_decode(content, numthreads=1), depth), header.profile
 
 

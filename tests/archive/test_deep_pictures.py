@@ -5,7 +5,7 @@ import io
 import imagecodecs
 import numpy as np
 import pytest
-from encoded_pictures import encoded, png, random_gray, random_rgb
+from encoded_pictures import adobe_rgb, encoded, jpeg2000_with_profile, png, random_gray, random_rgb, to_code
 from PIL import Image
 
 from modeling_chromagan.archive.pages import Page
@@ -30,6 +30,14 @@ def test_gray_stored_as_deep_colors_keeps_its_16_bits():
         page = page_of(content)
         np.testing.assert_array_equal(page.image.gray, gray)
         assert (page.depth, page.image.notes, page.image.was_color) == (16, (), False)
+
+
+def test_a_jpeg2000_profile_is_applied_once():
+    gray = np.arange(65536, dtype=np.uint16).reshape(256, 256)
+    content = imagecodecs.jpeg2k_encode(np.dstack([gray] * 3), level=0, reversible=True)
+    image = page_of(jpeg2000_with_profile(content, adobe_rgb())).image
+    np.testing.assert_array_equal(image.stored, gray)
+    assert np.abs(image.gray - to_code((gray / 65535) ** (563 / 256)) * 65535).max() < 3
 
 
 def test_12_bit_colors_reach_white():
