@@ -45,10 +45,12 @@ class StoredPicture:
     """A decoded Pillow image, read block by block.
 
     `stored` has, once the luminance was read, the displayed gray values as the file has them, before its profile was
-    applied: the luminance itself where there is none, and None where the luminance is that of colors.
+    applied: the luminance itself where there is none, and None where the luminance is that of colors. `profile` has
+    then the ICC bytes that made the luminance of them, b"" where nothing did.
     """
 
     stored: np.ndarray | None = None
+    profile = b""
 
     def __init__(
         self,
@@ -156,6 +158,7 @@ class StoredPicture:
         self.stored = self._assemble(dtype, read)
         if convert is None:
             return self.stored
+        self.profile = self.image.info["icc_profile"]
         height, width = self.stored.shape
         gray: np.ndarray = np.empty((height, width), np.float32 if self.stored.dtype.kind == "f" else np.uint16)
         for left, top, right, bottom in boxes(width, height):
@@ -246,6 +249,7 @@ class StoredPicture:
         gray = displayed(table)
         if picture.stored is not None:
             self.stored = gray if picture.stored is table else displayed(picture.stored)
+            self.profile = picture.profile
         return gray, was_color
 
     def _sixteen_bit_gray(self) -> np.ndarray:

@@ -72,6 +72,7 @@ class LoadedImage:
     notes: what had to be assumed, ignored or left out, one sentence each.
     stored: (H, W) gray values as the file has them, before its profile was applied: `gray` itself where there was none
         to apply, None where luminance was made from colors.
+    profile: the ICC profile by which `gray` was made of `stored`, b"" where they are the same or there is no `stored`.
     """
 
     name: str
@@ -81,6 +82,7 @@ class LoadedImage:
     was_color: bool
     notes: tuple[str, ...]
     stored: np.ndarray | None = None
+    profile: bytes = b""
 
     def as_shown(self, mode: str) -> Image.Image:
         """The picture before it gets colors, in 8-bit gray, as a Pillow image of `mode` L, RGB, LA or RGBA."""
@@ -189,7 +191,7 @@ def loaded(picture: StoredPicture) -> LoadedImage:
     gray, was_color = picture.luminance()
     alpha, file_format = picture.alpha(), picture.image.format or "PIL"
     notes = tuple(dict.fromkeys(picture.notes))
-    return LoadedImage(picture.name, gray, alpha, file_format, was_color, notes, picture.stored)
+    return LoadedImage(picture.name, gray, alpha, file_format, was_color, notes, picture.stored, picture.profile)
 
 
 def _read(

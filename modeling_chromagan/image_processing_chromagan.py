@@ -298,6 +298,7 @@ class ChromaGANImageProcessor(PilBackend):
         saturation: float | None = None,
         depth: int = 8,
         space: RGBSpace = SRGB,
+        coding: RGBSpace | None = None,
     ) -> np.ndarray:
         """Predicted chroma joined with one picture's own luminance at full size, at any depth, in any space.
 
@@ -308,6 +309,7 @@ class ChromaGANImageProcessor(PilBackend):
             saturation: instead of the processor's own, as in `post_process_colorization`.
             depth: bits of a channel, 8 or 16.
             space: that the colors are in.
+            coding: whose curve the picture's gray values have as its file stores them; None takes its luminance.
 
         Returns:
             (H, W, 3), or (H, W, 4) where the picture has alpha, uint8 or uint16.
@@ -318,9 +320,11 @@ class ChromaGANImageProcessor(PilBackend):
         saturation = self.saturation if saturation is None else saturation
         check_settings(saturation=saturation)
         ab = reconstruction_to_ab(reconstruction.detach().float().cpu(), self.encoding)
-        gray, coding, alpha = prepared.original.gray, SRGB, prepared.original.alpha
-        if space.codes_stored and prepared.original.stored is not None:
-            gray, coding = prepared.original.stored, space
+        gray, alpha = prepared.original.gray, prepared.original.alpha
+        if coding is not None and prepared.original.stored is not None:
+            gray = prepared.original.stored
+        else:
+            coding = SRGB
         colors = compose(gray, saturation * ab, box=prepared.box, depth=depth, space=space, coding=coding)
         if alpha is None:
             return colors

@@ -50,7 +50,6 @@ class RGBSpace:
     weights: the channels' parts of the luminance, of sum 1; in a space of an ICC profile relative to D50.
     decode: codes 0..1 to linear light, any shape, float64; below 0 and above 1 it goes on.
     encode: the inverse.
-    codes_stored: whether the tone curve is that of the gray values as they stand in the file that is colorized.
     """
 
     name: str
@@ -58,7 +57,6 @@ class RGBSpace:
     weights: tuple[float, float, float]
     decode: Callable[[torch.Tensor], torch.Tensor]
     encode: Callable[[torch.Tensor], torch.Tensor]
-    codes_stored: bool = False
 
     @functools.cached_property
     def eight_bits(self) -> CodeTables:

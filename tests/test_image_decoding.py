@@ -348,6 +348,7 @@ def test_the_files_own_gray_values_are_kept_beside_the_luminance(profile):
         assert np.array_equal(loaded.stored, expected), kind
         assert (loaded.stored is loaded.gray) == (not profile), kind
         assert np.array_equal(loaded.stored, loaded.gray) == (not profile), kind
+        assert loaded.profile == (profile and (adobe_rgb() if kind == "palette" else profile)), kind
 
 
 def test_the_files_own_values_are_upright_and_of_any_type():

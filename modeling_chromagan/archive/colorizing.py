@@ -17,6 +17,7 @@ from PIL import Image, ImageCms
 from ..color import decode_luminance
 from ..image_saving import srgb_profile
 from ..picture_formats import FORMAT_OF_SUFFIX
+from ..rgb_spaces import RGBSpace
 from .local_store import Source
 from .manifest import Output
 from .metadata import select
@@ -28,7 +29,7 @@ from .provenance import Provenance, add_provenance
 from .run_settings import DEEP_FORMATS, RunSettings
 from .scan import Scan, open_scan
 from .steady_chroma import steady_chroma
-from .working_spaces import IN_SRGB, WorkingSpace, find_working_space
+from .working_spaces import IN_SRGB, WorkingSpace, find_coding, find_working_space
 from .writing import FORMATS_OF_LAYOUT, Written
 
 if TYPE_CHECKING:
@@ -184,10 +185,16 @@ class FileRun:
         """(H, W, 3 or 4) pixels of a page with its colors."""
         if page.colors is None or self.settings.recolor:
             return self.colorizer.pipeline.image_processor.compose_colors(
-                reconstruction, prepared, depth=depth, space=space.space
+                reconstruction, prepared, depth=depth, space=space.space, coding=self.coding(page)
             )
         pixels = np.asarray(in_space(page.colors, space))
         return pixels if page.image.alpha is None else np.dstack([pixels, page.image.alpha])
+
+    def coding(self, page: Page) -> RGBSpace | None:
+        """The space whose curve a page's stored values have; pages may differ in it, the result's is the first's."""
+        profile = page.image.profile
+        is_own = self.settings.profile == "same" and self.space.profile and profile == self.scan.profile
+        return self.space.space if is_own else find_coding(profile)
 
     def all_colored(self, predicted: Iterator[Predicted]) -> Iterator[ColoredPage]:
         """The pages with their colors; raises ImageLoadError before the last if the file has changed meanwhile."""

@@ -72,16 +72,19 @@ class DeepSamples:
         """Displayed luminance and opacity; RGB whose channels are equal everywhere keeps its values exactly."""
         if self.neutral:
             image = load_image(self._gray_picture(), max_pixels=self.max_pixels, name=self.name)
-            gray, notes, stored = image.gray, image.notes, image.stored
+            gray, notes, stored, profile = image.gray, image.notes, image.stored, image.profile
             if self.colors.shape[2] == 3 and self.profile:
+                profile = self.profile
                 stored = self._assemble(self.colors.dtype.type, lambda box: _crop(self.colors[..., 0], box))
         else:
-            gray, notes, stored = self._assemble(np.uint16, lambda box: reduce_integers(self._srgb(box))), (), None
+            gray = self._assemble(np.uint16, lambda box: reduce_integers(self._srgb(box)))
+            notes, stored, profile = (), None, b""
         alpha = None
         if self.opacity is not None:
             opacity, factor = self.opacity, np.float32(255 / np.iinfo(self.opacity.dtype).max)
             alpha = self._assemble(np.uint8, lambda box: np.rint(_crop(opacity, box) * factor))
-        return LoadedImage(self.name, gray, alpha, self.format, not self.neutral, (*self.notes, *notes), stored)
+        notes = (*self.notes, *notes)
+        return LoadedImage(self.name, gray, alpha, self.format, not self.neutral, notes, stored, profile)
 
     def color(self) -> Image.Image:
         """Displayed sRGB colors, mode RGB."""

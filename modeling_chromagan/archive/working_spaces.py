@@ -40,6 +40,7 @@ PROPHOTO: Colorants = ((52276, 18877, 0), (8860, 46653, 0), (2054, 6, 54061))
 # Bradford adaptation (ICC.1:2010, annex E), from XYZ to the responses of the cones.
 _BRADFORD = np.array(((0.8951, 0.2664, -0.1614), (-0.7502, 1.7135, 0.0367), (0.0389, -0.0685, 1.0296)))
 
+BLACK = torch.zeros(1, dtype=torch.float64)
 LARGEST_PROFILE = 16 << 20  # bytes; those of matrix profiles are a few thousand
 
 
@@ -92,6 +93,16 @@ def find_working_space(choice: str, embedded: bytes) -> WorkingSpace:
         raise SettingError(f"--profile {choice}: {one_line(reason or 'cannot be read')}; {ACCEPTED}") from error
 
 
+def find_coding(profile: bytes) -> RGBSpace | None:
+    """The space whose curve gray values have as they are stored under a profile, exact in the deepest shadows too.
+
+    None where there is no profile, and where only Little CMS finds the luminance: by tables in three dimensions, or of
+    a black that is not 0 but made so.
+    """
+    own = find_working_space("same", profile)
+    return own.space if own.profile and not own.space.decode(BLACK) else None
+
+
 def _read_profile(path: Path) -> bytes:
     with open(path, "rb") as file:
         content = file.read(LARGEST_PROFILE + 1)
@@ -108,12 +119,12 @@ def _same(embedded: bytes) -> WorkingSpace:
         if kind in ("RGB", "GRAY") and _means_srgb(embedded, kind):
             return IN_SRGB
         if kind != "GRAY":
-            return _space_of(embedded, codes_stored=True)
+            return _space_of(embedded)
         if embedded[20:24] != b"XYZ ":
             raise ProfileError("it is a gray profile that connects by Lab")
         curve_of(tags)
         name = f"{name_of(embedded)} in RGB".encode("ascii", "replace").decode()
-        return _space_of(make_profile(name, ADOBE_RGB, tags["kTRC"]), codes_stored=True)
+        return _space_of(make_profile(name, ADOBE_RGB, tags["kTRC"]))
     except ProfileError as error:
         note = f"the input's color profile cannot hold the result ({error}); the result is sRGB"
         return WorkingSpace("sRGB", SRGB, b"", note)
@@ -128,7 +139,7 @@ def _means_srgb(profile: bytes, kind: str) -> bool:
         raise ProfileError(f"Little CMS says: {first_line(error)}") from error
 
 
-def _space_of(profile: bytes, codes_stored: bool = False) -> WorkingSpace:
+def _space_of(profile: bytes) -> WorkingSpace:
     """The space of an RGB profile; raises ProfileError."""
     tags = tags_of(profile)
     if color_space_of(profile) != "RGB":
@@ -145,7 +156,7 @@ def _space_of(profile: bytes, codes_stored: bool = False) -> WorkingSpace:
         return torch.from_numpy(np.interp(linear.numpy(), curve, CODES))
 
     mixing, weights = _mix(matrix)
-    return WorkingSpace(name, RGBSpace(name, mixing, weights, decode, encode, codes_stored), profile)
+    return WorkingSpace(name, RGBSpace(name, mixing, weights, decode, encode), profile)
 
 
 def _mix(matrix: np.ndarray) -> tuple[tuple[tuple[float, float, float], ...], tuple[float, float, float]]:

@@ -6,6 +6,7 @@ import hashlib
 import numpy as np
 import pytest
 import tifffile
+from encoded_pictures import gamma_curve, icc_profile
 from picture_files import files_in, write_picture
 from PIL import Image
 
@@ -14,7 +15,7 @@ from modeling_chromagan.archive.colorizing import FileColorizer
 from modeling_chromagan.archive.local_store import LocalStore
 from modeling_chromagan.archive.pages import AlreadyInColorError
 from modeling_chromagan.archive.run_settings import RunSettings
-from modeling_chromagan.color_profiles import reduce_unit
+from modeling_chromagan.color_profiles import linear_to_srgb, reduce_unit, srgb_to_linear
 from modeling_chromagan.errors import ImageLoadError
 from modeling_chromagan.sources.models import load_pipeline
 
@@ -60,6 +61,40 @@ def test_sixteen_bits_stay_sixteen_where_the_format_holds_them(colorize, tmp_pat
         assert (b"IHDR" not in (data := (tmp_path / "out" / name).read_bytes())) or data[24] == depth
     assert colorize(tmp_path / "deep.tif", "b.tif", depth="8")
     assert tifffile.imread(tmp_path / "out" / "b.tif").dtype == np.uint8
+
+
+ADOBE_RGB = (0.31111, 0.62567, 0.06322)  # luminance of its primaries under D50
+GAMMA_18, GAMMA_22 = (icc_profile(b"GRAY", kTRC=gamma_curve(gamma)) for gamma in (1.8, 2.2))
+
+
+@pytest.mark.parametrize("profile", ["srgb", "adobe-rgb"])
+@pytest.mark.parametrize("gamma", [1.8, 2.2])
+def test_deep_shadows_of_a_profile_keep_their_steps(colorize, tmp_path, profile, gamma):
+    """In 65,536 sRGB codes the first 80 steps of gamma 2.2 would be one."""
+    gray = np.arange(64 * 64, dtype=np.uint16).reshape(64, 64) * 2
+    gray[:, 32:] *= 7  # else it is one dark margin
+    tifffile.imwrite(tmp_path / "a.tif", gray, iccprofile=icc_profile(b"GRAY", kTRC=gamma_curve(gamma)))
+    colorize(tmp_path / "a.tif", "a.tif", profile=profile)
+    pixels = tifffile.imread(tmp_path / "out" / "a.tif")
+    assert np.ptp(pixels.astype(int), axis=2).max() > 1000
+    linear = (gray / 65535) ** (round(gamma * 256) / 256)
+    if profile == "srgb":
+        difference = reduce_unit(pixels / 65535) - linear_to_srgb(linear)
+    else:
+        found = (pixels / 65535) ** (563 / 256) @ np.array(ADOBE_RGB)
+        difference = found ** (256 / 563) - linear ** (256 / 563)
+    assert np.abs(difference).max() * 65535 <= 1
+
+
+def test_pages_of_other_profiles_keep_their_luminance_in_the_space_of_the_first(colorize, tmp_path):
+    gray = write_picture(tmp_path / "unused.png")
+    with tifffile.TiffWriter(tmp_path / "a.tif") as file:
+        for profile in (GAMMA_18, GAMMA_22, None):
+            file.write(gray, iccprofile=profile, metadata=None)
+    colorize(tmp_path / "a.tif", "a.tif", profile="same")
+    for page, curve in enumerate([lambda x: x**1.8, lambda x: x**2.2, srgb_to_linear]):
+        found = (tifffile.imread(tmp_path / "out" / "a.tif", key=page) / 255) ** 1.8 @ np.array(ADOBE_RGB)
+        assert np.abs(found ** (1 / 1.8) - curve(gray / 255) ** (1 / 1.8)).max() * 255 < 0.55
 
 
 def test_pages_are_colored_but_those_in_color(colorize, tmp_path):

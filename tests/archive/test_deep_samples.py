@@ -51,6 +51,7 @@ def test_a_profile_moves_gray_and_colors():
     gray = random_gray(np.uint16)
     loaded = deep(np.dstack([gray] * 3), profile=adobe_rgb()).loaded()
     assert np.array_equal(loaded.stored, gray)
+    assert loaded.profile == adobe_rgb()
     exact = to_code((gray / 65535) ** (563 / 256)) * 65535
     assert np.abs(loaded.gray - exact).max() < 3
     assert not np.array_equal(

@@ -13,7 +13,7 @@ from PIL import Image, ImageCms
 
 from modeling_chromagan.archive.matrix_profile import make_profile
 from modeling_chromagan.archive.scan import open_scan
-from modeling_chromagan.archive.working_spaces import ADOBE_RGB, find_working_space
+from modeling_chromagan.archive.working_spaces import ADOBE_RGB, find_coding, find_working_space
 from modeling_chromagan.color import encode_ab
 from modeling_chromagan.composition import compose
 from modeling_chromagan.errors import SettingError
@@ -101,7 +101,7 @@ def test_srgb_is_the_default_whatever_is_embedded():
 def test_same_is_the_scans_own_rgb_space():
     found = find_working_space("same", WIDE)
     assert (found.name, found.profile, found.note) == ("wide", WIDE, "")
-    assert found.space.codes_stored
+    assert find_coding(WIDE) is found.space
 
 
 @pytest.mark.parametrize("embedded", [SRGB_ICC, GRAY_SRGB], ids=["RGB", "gray"])
@@ -122,7 +122,7 @@ def test_same_as_a_gray_profile_has_its_curve_in_wide_primaries(kind):
     embedded = GRAY_PROFILES[kind]
     found = find_working_space("same", embedded)
     assert not found.note
-    assert found.space.codes_stored
+    assert find_coding(embedded) is found.space
     profile = ImageCms.ImageCmsProfile(io.BytesIO(found.profile)).profile
     assert profile.green_colorant[0] == pytest.approx((0.20528, 0.62567, 0.06087), abs=1e-5)
     # The same code is the same light in both.
@@ -132,6 +132,14 @@ def test_same_as_a_gray_profile_has_its_curve_in_wide_primaries(kind):
     )
     color = measured(np.asarray(ramp.convert("RGB")), found.profile)
     np.testing.assert_allclose(color, gray, atol=0.03)
+
+
+LIFTED_BLACK = icc_profile(b"GRAY", kTRC=sampled_curve(np.linspace(0.01, 1, 256)))
+
+
+@pytest.mark.parametrize("embedded", [b"", GRAY_SRGB, LAB, LIFTED_BLACK], ids=["none", "sRGB", "Lab", "lifted black"])
+def test_without_a_curve_from_black_to_white_luminance_is_what_little_cms_finds(embedded):
+    assert find_coding(embedded) is None
 
 
 @pytest.mark.parametrize(
@@ -213,12 +221,13 @@ def test_same_gives_the_stored_values_back(kind):
         found = find_working_space("same", scan.profile)
         prepared = processor.prepare(next(scan.pages()).image)
     assert not found.note
+    coding = find_coding(prepared.original.profile)
     ab = encode_ab(torch.tensor([25.0, -18.0])[:, None, None].expand(2, 4, 4), processor.encoding)
     deep = stored.astype(np.uint16) * 257 if stored.dtype == np.uint8 else stored
     for depth, expected in ((8, np.rint(deep / 257)), (16, deep)):
-        neutral = processor.compose_colors(ab, prepared, saturation=0, depth=depth, space=found.space)
+        neutral = processor.compose_colors(ab, prepared, saturation=0, depth=depth, space=found.space, coding=coding)
         assert (neutral == expected[..., None]).all()
-        colors = processor.compose_colors(ab, prepared, depth=depth, space=found.space)
+        colors = processor.compose_colors(ab, prepared, depth=depth, space=found.space, coding=coding)
         assert (colors != neutral).any()
         white = 2**depth - 1
         light = found.space.decode(torch.from_numpy(colors / white)).numpy() @ np.array(found.space.weights)
