@@ -15,7 +15,7 @@ from ..archive.output_plan import Plan, find_places
 from ..errors import SettingError, first_line
 from ..picture_formats import PICTURE_SUFFIXES
 from ..strict_pillow import strict_pillow
-from .store import RemoteStore, Store, find_file_system, is_url, local_path, os_errors
+from .store import RemoteStore, Store, find_file_system, find_type, is_url, local_path, os_errors
 
 BATCH = 10_000  # rows that are looked at together
 LARGEST_HEADER = 1 << 20  # bytes
@@ -77,15 +77,15 @@ def find_objects(url: str, store: Store, found: Plan) -> Iterator[tuple[str, Pur
     if root.rstrip("/") == out:
         raise SettingError(f"{url} is both SRC and OUT; choose another OUT")
     try:
-        with os_errors():
-            if file_system.isfile(root):
+        kind = find_type(file_system, root)
+        if kind == "file":
+            with os_errors():
                 yield url, PurePosixPath(PurePosixPath(root).name), int(file_system.size(root) or 0)
-                return
-            if not file_system.exists(root):
-                found.failures.append(f"{url}: there is no such file or folder")
-                return
+        elif kind:
             root = root.rstrip("/")
             yield from walk(file_system, root, root, out, found)
+        else:
+            found.failures.append(f"{url}: there is no such file or folder")
     except OSError as error:
         found.failures.append(f"{url}: cannot be read: {first_line(error)}")
 

@@ -181,7 +181,7 @@ def write_plan(store: Store, table: pa.Table, about: dict[str, Any]) -> None:
 
 def read_plan(store: Store, **options: Any) -> pa.Table | None:
     """The plan in `store`; None if there is none. `options` are those of `pyarrow.parquet.read_table`."""
-    return open_plan(store, lambda source, places: pq.read_table(source, **places, **options))
+    return open_plan(store, lambda source: pq.read_table(source, **options))
 
 
 def count_shards(store: Store) -> int:
@@ -190,7 +190,7 @@ def count_shards(store: Store) -> int:
     Raises:
         SettingError: if there is no plan.
     """
-    schema = open_plan(store, lambda source, places: pq.read_schema(source, **places))
+    schema = open_plan(store, pq.read_schema)
     if schema is None:
         raise no_plan(store)
     return describe_plan(schema)["shards"]
@@ -198,7 +198,7 @@ def count_shards(store: Store) -> int:
 
 def count_pictures(store: Store) -> int | None:
     """How many pictures the plan in `store` has; None if there is none."""
-    return open_plan(store, lambda source, places: pq.read_metadata(source, **places).num_rows)
+    return open_plan(store, lambda source: pq.read_metadata(source).num_rows)
 
 
 def count_pictures_of(store: Store, indices: range) -> int:
@@ -224,17 +224,18 @@ def no_plan(store: Store) -> SettingError:
     return SettingError(f"{store.path(NAME)}: there is no plan; make one with `chromagan plan SRC -o OUT`")
 
 
-def open_plan(store: Store, read: Callable[[Any, dict[str, Any]], Any]) -> Any:
-    """What `read` makes of the plan in `store`; None if there is none."""
+def open_plan(store: Store, read: Callable[[Any], Any]) -> Any:
+    """What `read` makes of the plan in `store`, a path or a file; None if there is none."""
     try:
-        if isinstance(store, RemoteStore):
-            with os_errors():
-                return read(store.key(NAME), {"filesystem": store.file_system})
-        return read(store.out / NAME, {})
+        if not isinstance(store, RemoteStore):
+            return read(store.out / NAME)
+        # Given the file system, pyarrow would take what a server does not show for a plan that is not there.
+        with os_errors(), store.file_system.open(store.key(NAME), "rb") as file:
+            return read(file)
     except FileNotFoundError:
         return None
     except (OSError, pa.ArrowException) as error:
-        raise PlanError(f"{store.path(NAME)} is no plan of ours: {first_line(error)}") from error
+        raise PlanError(f"{store.path(NAME)} cannot be read as a plan: {first_line(error)}") from error
 
 
 class PlanError(UserError):

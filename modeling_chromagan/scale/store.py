@@ -65,14 +65,15 @@ class RemoteStore(Store):
         return f"{self.root.rstrip('/')}/{name}"
 
     def is_file(self, name: str) -> bool:
-        with os_errors():
-            return self.file_system.isfile(self.key(name))
+        with os_errors(self.path(name)):
+            return find_type(self.file_system, self.key(name)) == "file"
 
     def clear(self, name: str) -> None:
         """Nothing: an object is there as a whole or not at all."""
 
     def hash(self, name: str) -> str:
-        return hashlib.sha256(self.get(name)).hexdigest()
+        with os_errors(self.path(name)):
+            return hashlib.sha256(self.get(name)).hexdigest()
 
     def write(self, pages: "Iterable[ColoredPage]", name: str, **how: Any) -> "Written":
         """Writes a result as `write_pages` does to a file of this machine, and puts it there in one step.
@@ -84,7 +85,7 @@ class RemoteStore(Store):
         from ..image_saving import ImageSaveError
 
         with tempfile.TemporaryDirectory() as folder:
-            file = Path(folder, "result")
+            file = Path(folder, f"result{PurePosixPath(name).suffix}")  # some stores tell readers the type by it
             try:
                 written = write_pages(pages, file, **how)
             except ImageSaveError as error:
@@ -178,25 +179,42 @@ def find_file_system(url: str) -> tuple["AbstractFileSystem", str]:
         SettingError: if fsspec, or its driver for such URLs, is not installed.
     """
     try:
-        from fsspec.core import url_to_fs
+        from fsspec import get_filesystem_class
     except ImportError as error:
         raise SettingError(f'{url} needs fsspec: pip install "chromagan[scale]"') from error
     try:
+        # Not `url_to_fs`, for which "::" in a name separates URLs.
+        driver = get_filesystem_class(url.partition("://")[0])
         # Listings would be kept in memory, and results that other machines made since would not be seen.
-        return url_to_fs(url, use_listings_cache=False)
+        file_system = driver(**driver._get_kwargs_from_urls(url), use_listings_cache=False)
+        return file_system, driver._strip_protocol(url)
     except (ImportError, ValueError) as error:
         raise SettingError(f"{url}: {first_line(error)}") from error
 
 
+def find_type(file_system: "AbstractFileSystem", path: str) -> str:
+    """ "file", "directory", or "" where there is nothing; raises OSError where that cannot be told.
+
+    fsspec's own `isfile` and `exists` say no to that as well: what a server does not show would be taken for gone.
+    """
+    with os_errors():
+        try:
+            return file_system.info(path)["type"]
+        except FileNotFoundError:
+            return ""
+
+
 @contextlib.contextmanager
-def os_errors() -> Iterator[None]:
-    """Whatever is raised inside becomes an OSError: the drivers' own errors share no base."""
+def os_errors(called: str = "") -> Iterator[None]:
+    """Whatever is raised inside becomes an OSError, "CALLED: reason": the drivers' own share no base."""
     try:
         yield
-    except OSError:
+    except FileNotFoundError:
         raise
     except Exception as error:
-        raise OSError(f"{type(error).__name__}: {first_line(error)}") from error
+        reason = first_line(error)
+        reason = error.strerror or reason if isinstance(error, OSError) else f"{type(error).__name__}: {reason}"
+        raise OSError(f"{called}: {reason}" if called else reason) from error
 
 
 @contextlib.contextmanager
@@ -211,4 +229,13 @@ def load_errors(name: str) -> Iterator[None]:
         raise ImageLoadError(name, first_line(error)) from error
 
 
-__all__ = ["RemoteStore", "Store", "find_file_system", "is_url", "local_path", "open_store", "os_errors"]
+__all__ = [
+    "RemoteStore",
+    "Store",
+    "find_file_system",
+    "find_type",
+    "is_url",
+    "local_path",
+    "open_store",
+    "os_errors",
+]

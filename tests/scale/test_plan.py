@@ -179,8 +179,40 @@ def test_a_file_that_is_no_plan_is_named(tmp_path):
     with pytest.raises(SettingError, match="there is no plan; make one with"):
         count_shards(open_store(tmp_path))
     (tmp_path / ".chromagan" / "plan.parquet").write_bytes(b"PAR1 but not really")
-    with pytest.raises(PlanError, match=r"plan\.parquet is no plan of ours"):
+    with pytest.raises(PlanError, match=r"plan\.parquet cannot be read as a plan: "):
         count_shards(open_store(tmp_path))
+
+
+def test_a_plan_that_the_server_refuses_is_not_taken_for_none(memory, monkeypatch):
+    put(memory, "/scans/a.png")
+    plan(["memory://scans"], "memory://out")
+    before = memory.cat_file("/out/.chromagan/plan.parquet")
+    allowed = type(memory)._open
+
+    def refuse(self, path, *arguments, **options):
+        if path.endswith("plan.parquet"):
+            raise PermissionError(13, "Forbidden")
+        return allowed(self, path, *arguments, **options)
+
+    monkeypatch.setattr(type(memory), "_open", refuse)
+    for command in (
+        lambda: count_shards(open_store("memory://out")),
+        lambda: plan(["memory://scans"], "memory://out"),
+    ):
+        with pytest.raises(PlanError, match=r"^memory://out/\.chromagan/plan\.parquet cannot be read as a plan: Forb"):
+            command()
+    assert memory.cat_file("/out/.chromagan/plan.parquet") == before
+
+
+def test_a_source_that_the_server_refuses_is_not_taken_for_nothing(tmp_path, memory, monkeypatch):
+    put(memory, "/scans/a.png")
+
+    def refuse(*arguments, **options):
+        raise PermissionError(13, "Forbidden")
+
+    monkeypatch.setattr(type(memory), "info", refuse)
+    with pytest.raises(SettingError, match="nothing to plan: memory://scans: cannot be read: Forbidden"):
+        plan(["memory://scans"], tmp_path / "out")
 
 
 PEAK_OF_A_PLAN = """

@@ -25,6 +25,23 @@ def test_what_a_path_or_url_opens(tmp_path, memory):
         open_store("nowhere://x")
 
 
+def test_a_name_with_the_sign_that_chains_urls_is_a_name(tmp_path):
+    (tmp_path / "a::b.png").write_bytes(b"picture")
+    assert open_store(tmp_path).read(f"local://{tmp_path}/a::b.png").content == b"picture"
+
+
+def test_a_result_of_which_the_server_says_nothing_is_not_taken_for_gone(memory, monkeypatch):
+    store = open_store("memory://bucket/out")
+    store.put("a.png", b"picture")
+
+    def refuse(*arguments, **options):
+        raise PermissionError(13, "Forbidden")
+
+    monkeypatch.setattr(type(memory), "info", refuse)
+    with pytest.raises(OSError, match=r"^memory://bucket/out/a\.png: Forbidden$"):
+        store.is_file("a.png")
+
+
 def test_a_result_is_the_same_object_as_a_file(tmp_path, memory):
     store = open_store("memory://bucket/out")
     written = store.write([PAGE], "deep/a.png", **HOW)
