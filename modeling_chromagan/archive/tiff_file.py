@@ -25,6 +25,7 @@ LZW_GROWTH = 1.5  # of noise: codes of up to 12 bits for 8
 OF_PIXELS = {254, 255, 256, 257, 258, 259, 262, 263, 264, 265, 266, 273, 277, 278, 279, 282, 283, 284, 296, 297, 301}
 OF_PIXELS |= {317, 318, 319, 320, 322, 323, 324, 325, 330, 338, 339, 340, 341, 347, 512, 513, 514, 529, 530, 531, 532}
 OF_PIXELS |= {700, 33723, 34675}
+RATIONALS = {5: "I", 10: "i"}
 
 
 def write_tiff(pages: Iterator[ColoredPage], file: BinaryIO, settings: FileSettings) -> Notes:
@@ -76,13 +77,19 @@ def _rational(value: Fraction) -> tuple[int, int]:
     return value.numerator, value.denominator
 
 
-def _page_tags(file: BinaryIO, metadata: Metadata, big: bool) -> Iterator[tuple[int | str, int, int, bytes, bool]]:
+PageTag = tuple[int | str, int, int, bytes | tuple[int, ...], bool]
+
+
+def _page_tags(file: BinaryIO, metadata: Metadata, big: bool) -> Iterator[PageTag]:
     """The tags of a page as tifffile takes them; the folders of its EXIF are written to the file, in front of it."""
     if metadata.exif:
         block = parse_exif(metadata.exif).in_order("<")
         for number, tag in block.image.items():
             if number not in OF_PIXELS and tag.kind in tifffile.TIFF.DATA_FORMATS:
-                yield number, tag.kind, 0, tag.value, True
+                value: bytes | tuple[int, ...] = tag.value
+                if tag.kind in RATIONALS:  # of whose bytes tifffile counts the halves
+                    value = struct.unpack(f"<{2 * tag.count}{RATIONALS[tag.kind]}", tag.value)
+                yield number, tag.kind, tag.count, value, True
         for name, folder in (("ExifTag", block.exif), ("GPSTag", block.gps)):  # tifffile takes them by name only
             if folder:
                 yield name, 16 if big else 4, 1, _write_folder(file, folder, big), True

@@ -11,7 +11,7 @@ from PIL import Image, IptcImagePlugin
 from written_pages import IPTC, XMP, everything, exif_block, random_page
 
 from modeling_chromagan.archive import tiff_file
-from modeling_chromagan.archive.exif_block import Tag
+from modeling_chromagan.archive.exif_block import ExifBlock, Tag
 from modeling_chromagan.archive.metadata import Metadata, Resolution
 from modeling_chromagan.archive.writing import encode_pages, write_pages
 from modeling_chromagan.image_saving import ImageSaveError
@@ -98,6 +98,18 @@ def test_tags_about_other_pixels_are_not_taken_over(caplog):
         assert image.getexif()[315] == "Somebody"
         assert not {320, 513, 514, 531} & set(image.tag_v2)
     assert caplog.records == []  # tifffile would name those that it leaves out itself
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_fractions_are_as_many_as_they_were(size, order):
+    block = ExifBlock(order)
+    block.image[286] = block.rational(Fraction(7, 2))
+    block.image[37380] = Tag(10, 1, struct.pack(f"{order}2i", -1, 3))
+    block.image[50714] = Tag(5, 2, struct.pack(f"{order}4I", 1, 3, 2, 7))
+    with tifffile.TiffFile(io.BytesIO(encode(random_page(metadata=Metadata(exif=block.pack()))))) as file:
+        tags = file.pages[0].tags
+        found = [(tags[number].count, tags[number].value) for number in (286, 37380, 50714)]
+    assert found == [(1, (7, 2)), (1, (-1, 3)), (2, (1, 3, 2, 7))]
 
 
 @pytest.mark.parametrize("big", [False, True])
