@@ -164,6 +164,8 @@ def open_image(stream: IO[bytes], name: str, max_pixels: int) -> Image.Image:
     """
     with strict_pillow(max_pixels), one_error(name, max_pixels):
         image = _open(stream, name)
+        if not isinstance(image.info.get("xmp", b""), bytes):  # a TIFF's tag of another type, which fails Pillow later
+            del image.info["xmp"]
         check_size(image.width, image.height, name, max_pixels)
         return image
 

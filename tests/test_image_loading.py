@@ -17,6 +17,7 @@ from encoded_pictures import (
     tiff,
 )
 from PIL import Image, ImageFile, features
+from tiff_files import tiff_file
 
 from modeling_chromagan import LoadedImage
 from modeling_chromagan.errors import ImageLoadError
@@ -35,6 +36,12 @@ def test_an_orientation_that_there_is_not_leaves_the_picture_as_stored(orientati
     gray = random_gray()
     assert_is(load_image(encoded(gray, "PNG", exif=exif)), gray)
     np.testing.assert_array_equal(np.asarray(load_color(encoded(gray, "PNG", exif=exif)))[..., 0], gray)
+
+
+@pytest.mark.parametrize(("kind", "value"), [(2, "<x:xmpmeta/>"), (3, (1, 2, 3))])
+def test_xmp_of_a_wrong_type_does_not_fail_a_tiff(kind, value):
+    gray, tag = random_gray(), (700, kind, len(value), value, True)
+    assert_is(load_image(tiff_file((gray, {"extratags": [tag]}))), gray)
 
 
 def test_unreadable_exif_is_a_note():
