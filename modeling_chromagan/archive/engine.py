@@ -4,6 +4,7 @@ Each thread takes a file through reading, network, composition and writing with 
 takes less time than sharing every operation, and the result does not depend on the number of cores.
 """
 
+import contextlib
 import functools
 import os
 import threading
@@ -107,7 +108,8 @@ class Run:
             self.store.clear(task.name)
         if before is not None and (crashed := self.crashed(before)) is not None:
             if before.status != "crashed":
-                self.manifest.add(crashed)
+                with contextlib.suppress(OSError):  # a full disk: the next run finds it so too
+                    self.manifest.add(crashed)
             return Done(task, Decision(False, crashed.reason), crashed)
         began = time.perf_counter()
         read = functools.cache(lambda: self.store.read(task.source))
@@ -125,7 +127,8 @@ class Run:
         try:
             decision = self.decide(task, before, lambda: read().sha256)
             if not decision.work:
-                return Done(task, decision, before)
+                ours = before is not None and before.status not in ("failed", "crashed")
+                return Done(task, decision, before if ours else None)
             source = read()
             self.refuse_taken(task, before, source.sha256)
         except TakenError as error:  # the record is that of the other input
@@ -149,7 +152,8 @@ class Run:
         except PICTURE_ERRORS as error:
             return self.end(task, decision, record, "failed", reason=describe(error, str(task.source)))
         except BaseException:  # an interruption, or a mistake of this program: no fault of the file
-            self.manifest.add(replace(record, tries=record.tries - 1))
+            with contextlib.suppress(OSError):
+                self.manifest.add(replace(record, tries=record.tries - 1))
             raise
         outputs = {output.name: output for output in (*record.outputs, *result.outputs)}
         return self.end(
@@ -169,7 +173,7 @@ class Run:
         try:
             self.manifest.add(record)
         except OSError as error:  # the next run finds it begun, and does it again
-            record = replace(record, status="failed", reason=describe(error, str(self.manifest.path)))
+            record = replace(record, status="failed", reason=describe(error, str(task.source)))
         return Done(task, decision, record)
 
     def decide(self, task: Task, before: Record | None, input_sha256: Callable[[], str]) -> Decision:
@@ -210,7 +214,7 @@ def describe(error: BaseException, source: str) -> str:
         return str(error)
     if isinstance(error, MemoryError):
         return f"{source}: too large for the memory that is free"
-    return f"{source}: {first_line(error)}"
+    return f"{source}: {getattr(error, 'strerror', None) or first_line(error)}"
 
 
 def use_one_thread() -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ..durable_files import append_line
+from ..errors import SettingError
 
 FOLDER = ".chromagan"  # in the folder of the results; hidden, so that no run reads its pictures
 SHARDS = "shards"  # in it, with the manifest of each shard of a plan
@@ -65,19 +66,25 @@ class Record:
 
     @classmethod
     def from_line(cls, line: str | bytes) -> "Record":
-        """Raises ValueError or TypeError for a line that is none."""
-        values = json.loads(line)
+        """Without what later versions add; raises ValueError, TypeError or AttributeError for a line that is none."""
+        values = {name: value for name, value in json.loads(line).items() if name in cls.__dataclass_fields__}
         values["outputs"] = tuple(Output(**output) for output in values.get("outputs", ()))
         values |= {name: tuple(values.get(name, ())) for name in ("kept", "notes")}
         return cls(**values)
 
 
 class Manifest:
-    """The records of one run or shard in a file of JSON lines; several threads may add to it."""
+    """The records of one run or shard in a file of JSON lines; several threads may add to it.
+
+    Raises SettingError if the file is there and cannot be read: without it, finished work would be done again.
+    """
 
     def __init__(self, path: Path):
         self.path = path
-        self.records = {record.name: record for record in read_records(path)}
+        try:
+            self.records = {record.name: record for record in read_records(path)}
+        except OSError as error:
+            raise SettingError(f"{path} cannot be read: {error.strerror}; accepted: another OUT") from error
         self._lock = threading.Lock()
 
     def add(self, record: Record) -> None:
@@ -87,7 +94,10 @@ class Manifest:
             OSError: if it cannot be written; the manifest is then as it was.
         """
         with self._lock:
-            append_line(self.path, record.to_line())
+            try:
+                append_line(self.path, record.to_line())
+            except OSError as error:
+                raise OSError(error.errno, f"{self.path} cannot be written: {error.strerror}") from error
             self.records[record.name] = record
 
     def has_failed(self, name: str) -> bool:

@@ -6,6 +6,7 @@ import time
 from types import SimpleNamespace
 
 import pytest
+from full_disk import largest_file
 
 from modeling_chromagan.archive.engine import Run
 from modeling_chromagan.archive.local_store import LocalStore
@@ -87,6 +88,27 @@ def test_a_second_run_does_what_changed_and_nothing_else(files, tmp_path):
     made = records["a.out"]
     assert made.input_sha256 == made.outputs[0].sha256 == hashlib.sha256(b"other").hexdigest()
     assert (made.notes, made.pictures, made.weights, made.model) == (("a note",), 1, "w", "m")
+
+
+def test_a_file_that_somebody_put_in_the_place_of_a_failure_is_kept(files, tmp_path):
+    go = files(a="damaged", b="kill")
+    with pytest.raises(KeyboardInterrupt):
+        go()
+    files(b="damaged")
+    go()
+    for name in "ab":
+        (tmp_path / "out" / f"{name}.out").write_text("made by hand")
+    assert go() == (["a.out: kept", "b.out: kept"], [])
+
+
+def test_a_manifest_that_cannot_be_written_is_named_with_each_file(files, tmp_path):
+    go = files(a="a" * 500)
+    with largest_file(100):
+        store = LocalStore(tmp_path / "out")
+        run = Run(store, Manifest(store.manifest()), RunSettings(), lambda: None, model="m", weights="w")
+        (done,) = run.work_off([Task(tmp_path / "in" / "a.txt", "a.out")], 1)
+    assert done.record.reason == f"{tmp_path / 'in' / 'a.txt'}: {store.manifest()} cannot be written: File too large"
+    assert go() == (["a.out: colorized"], ["a.out"])
 
 
 def test_other_settings_or_weights_make_everything_again(files):

@@ -6,6 +6,7 @@ import pytest
 from full_disk import largest_file
 
 from modeling_chromagan.archive.manifest import Manifest, Output, Record, read_all
+from modeling_chromagan.errors import SettingError
 
 FULL = Record(
     "deep/a.png",
@@ -76,6 +77,18 @@ def test_a_record_that_does_not_fit_the_disk_is_an_error(tmp_path):
         manifest.add(Record("b.png", "colorized", "b.tif"))
     assert manifest.path.read_bytes() == before
     assert set(manifest.records) == {FULL.name}
+
+
+def test_what_a_later_version_adds_to_a_record_is_left_out(tmp_path):
+    line = FULL.to_line().replace("{", '{"later": [1], ', 1)
+    (tmp_path / "manifest.jsonl").write_text(f"{line}\n")
+    assert Manifest(tmp_path / "manifest.jsonl").records == {FULL.name: FULL}
+
+
+def test_a_manifest_that_cannot_be_read_is_no_empty_one(tmp_path):
+    (tmp_path / "manifest.jsonl").mkdir()
+    with pytest.raises(SettingError, match=r"manifest\.jsonl cannot be read: Is a directory; accepted: another OUT$"):
+        Manifest(tmp_path / "manifest.jsonl")
 
 
 def test_the_records_of_all_shards_are_read_one_manifest_at_a_time(tmp_path):
