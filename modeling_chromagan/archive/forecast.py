@@ -2,12 +2,14 @@
 
 import json
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 
 from ..errors import printable
+from ..picture_formats import FORMAT_OF_SUFFIX
 from .engine import PICTURE_ERRORS, Run, describe
 from .local_store import Source
 from .manifest import Record
-from .output_plan import Task
+from .output_plan import Task, compare_name
 from .summary import reason_of
 
 MOST_PIXELS = 200_000_000  # where the settings leave it to the model: what models usually say
@@ -42,22 +44,36 @@ def foresee(run: Run, task: Task) -> Forecast:
             return Forecast(task, "already in color" if left_alone else "kept", decision.reason)
         source = run.store.read(task.source)
         run.refuse_taken(task, before, source.sha256)
-        in_color = is_in_color(run, task, source)
+        left_alone = is_in_color(run, task, source)
     except PICTURE_ERRORS as error:
         reason = describe(error, str(task.source))
         return Forecast(task, "refused", reason_of(Record(task.name, "failed", str(task.source), reason=reason)))
-    left_alone = in_color and not run.settings.recolor
     return Forecast(task, "already in color" if left_alone else "would colorize", decision.reason)
 
 
 def is_in_color(run: Run, task: Task, source: Source) -> bool:
-    """Whether every page of an input is in color; raises ImageLoadError where one cannot be read."""
-    from .scan import open_scan  # here: it imports torch
+    """Whether an input is left alone, every page of it being in color.
+
+    Raises:
+        ImageLoadError: where a page cannot be read.
+        ImageSaveError: where one is larger than the result's format holds.
+    """
+    from ..image_saving import refuse_size  # here: they import torch
+    from .scan import open_scan
 
     limit = run.settings.max_pixels or MOST_PIXELS
     with open_scan(source.content, name=str(task.source), max_pixels=limit) as scan:
-        in_color = [page.colors is not None for page in scan.pages()]  # all are read: the last one may be damaged
-    return all(in_color)
+        # All are read: the last one may be damaged.
+        pages = [(page.image.gray.shape, page.colors is not None) for page in scan.pages()]
+    if all(in_color for _, in_color in pages) and not run.settings.recolor:
+        return True
+    sizes = [(width, height, task.name) for (height, width), _ in pages]
+    if run.compare:
+        sizes.insert(0, (2 * sizes[0][0], sizes[0][1], compare_name(task.name)))
+    output_format = FORMAT_OF_SUFFIX[PurePosixPath(task.name).suffix.lower()]
+    for width, height, name in sizes:
+        refuse_size(width, height, output_format, str(run.store.target(name)))
+    return False
 
 
 __all__ = ["Forecast", "foresee"]

@@ -78,6 +78,25 @@ def test_a_result_of_another_input_would_not_be_replaced(tmp_path):
     )
 
 
+def test_a_picture_that_the_format_cannot_hold_would_be_refused(tmp_path):
+    Image.new("L", (16_384, 2), 100).save(tmp_path / "wide.png")
+    store = LocalStore(tmp_path / "out")
+
+    def found(name, **options):
+        run = Run(store, Manifest(store.manifest()), RunSettings(), lambda: None, model="m", weights="w", **options)
+        return foresee(run, Task(tmp_path / "wide.png", name))
+
+    assert [found(name).status for name in ("a.webp", "a.png")] == ["refused", "would colorize"]
+    Image.new("L", (8_192, 2), 100).save(tmp_path / "wide.png")
+    assert found("a.webp").status == "would colorize"
+    found = found("a.webp", compare=True)
+    assert (found.status, found.reason) == (
+        "refused",
+        f"{tmp_path / 'out' / 'a.compare.webp'}: the picture has 16384 x 2 pixels, WEBP holds at most 16383 a side; "
+        "choose PNG or TIFF",
+    )
+
+
 def test_every_page_is_read(tmp_path):
     gray = Image.fromarray(write_picture(tmp_path / "in" / "unused.png", 300, 400))
     noise = Image.effect_noise((400, 300), 80)
