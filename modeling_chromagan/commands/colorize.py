@@ -14,7 +14,7 @@ from ..archive.engine import PICTURE_ERRORS, SOFTWARE, Run, describe
 from ..archive.forecast import foresee
 from ..archive.local_store import STANDARD_STREAM, LocalStore, make_folder
 from ..archive.manifest import Manifest, read_all
-from ..archive.output_plan import Plan, Task, make_plan
+from ..archive.output_plan import Plan, Task, check_results, comparison_key, make_plan
 from ..archive.pages import AlreadyInColorError
 from ..archive.report import check_report, write_report
 from ..archive.run_lock import lock_run
@@ -188,6 +188,7 @@ def run_colorize(options: argparse.Namespace) -> int:
     plan = make_plan(files, options.out, options.format, options.compare)
     if STANDARD_STREAM in options.inputs:
         plan.tasks.append(Task(STANDARD_STREAM, store.receive(sys.stdin.buffer.read(), options.format)))
+        check_results(plan.tasks, store.target, options.compare, comparison_key(options.out))
     report = Report(options.quiet, options.json)
     for failure in plan.failures:
         report.fail(failure)

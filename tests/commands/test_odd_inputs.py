@@ -1,9 +1,12 @@
 """Odd names, links and files, each with one answer, through the whole command."""
 
 import errno
+import io
 import json
 import os
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from picture_files import files_in, is_colored, write_picture
@@ -167,6 +170,15 @@ def test_results_of_other_runs_are_no_inputs(run, tmp_path):
     assert (code, out) == (0, ["1 colorized, 0 kept, 0 failed, 0 not pictures"])
     assert err == [f"note: {tmp_path / 'first'}: holds results of another run, and is left out"]
     assert files_in(tmp_path / "second") == ["a.png"]
+
+
+def test_standard_input_shares_no_result(run, tmp_path, monkeypatch):
+    write_picture(tmp_path / "in" / "stdin.png")
+    data = (tmp_path / "in" / "stdin.png").read_bytes()
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(data)))
+    code, out, err = run("-", tmp_path / "in", "-o", tmp_path / "out")
+    assert (code, out, len(err)) == (2, [], 1)
+    assert f"{tmp_path / 'in' / 'stdin.png'} and - would both become {tmp_path / 'out' / 'stdin.png'}" in err[0]
 
 
 def test_two_runs_at_once_are_refused(run, tmp_path, monkeypatch):
