@@ -1,5 +1,9 @@
 """Errors that a user can mend: one line that names the file or setting, what was found and what is accepted."""
 
+import re
+
+LINE_END = re.compile(r"\s*[\r\n]\s*")
+
 
 class UserError(Exception):
     """Something that whoever runs a command can mend; `str` is one line, and commands end with `exit_code`."""
@@ -36,7 +40,7 @@ def printable(text: str) -> str:
 
 def one_line(error: object, length: int | None = None) -> str:
     """All that an error or a text says, on one line, shortened to `length` characters; an error's type if nothing."""
-    text = " ".join(str(error).split())
+    text = LINE_END.sub(" ", str(error).strip())  # other spaces stay: names may hold several
     if isinstance(error, BaseException):
         text = text.rstrip(".") or type(error).__name__
     if isinstance(error, KeyError):  # of tensors by their names

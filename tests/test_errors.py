@@ -21,6 +21,7 @@ def test_the_message_is_one_line_whatever_the_name():
     [
         (OSError("disk\n  is full.\n"), "disk is full"),
         (ValueError("..."), "ValueError"),
+        ("two  spaces", "two  spaces"),
         (RuntimeError(), "RuntimeError"),
         (KeyError("conv1.weight"), "has no tensor 'conv1.weight'"),
         ("a text.", "a text."),

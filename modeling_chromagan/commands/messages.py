@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, TextIO
 
 from ..archive.summary import duration
-from ..errors import one_line, printable
+from ..errors import UserError, printable
 
 if TYPE_CHECKING:
     from ..archive.engine import Done
@@ -93,7 +93,7 @@ class Report:
         if self.as_json:
             from ..archive.json_lines import json_line
 
-            print(json_line(done), flush=True)
+            print_line(json_line(done))
         if record is not None and done.status == "failed":
             self._progress.say(f"error: {record.reason}")
         elif record is not None and done.status == "crashed":
@@ -113,7 +113,7 @@ class Report:
         self.is_dry = True
         self.counts[forecast.status] += 1
         if self.as_json:
-            print(forecast.json_line(), flush=True)
+            print_line(forecast.json_line())
         else:
             self._progress.say(str(forecast), sys.stdout)
         self._progress.advance()
@@ -124,7 +124,7 @@ class Report:
         if self.as_json:
             from ..archive.json_lines import failure_line
 
-            print(failure_line(line), flush=True)
+            print_line(failure_line(line))
         self._progress.say(f"error: {line}")
         self._progress.advance()
 
@@ -152,8 +152,13 @@ def print_line(line: str, file: TextIO | None = None) -> None:
     """Prints a text as one line that any terminal shows; what its encoding lacks, as a number."""
     file = file or sys.stdout
     encoding = getattr(file, "encoding", None) or "utf-8"
-    text = printable(one_line(line)).encode(encoding, "backslashreplace").decode(encoding)
-    print(text, file=file, flush=True)
+    text = printable(line).encode(encoding, "backslashreplace").decode(encoding)
+    try:
+        print(text, file=file, flush=True)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise UserError(f"what is said cannot be written: {error.strerror}") from error
 
 
 @contextlib.contextmanager

@@ -126,7 +126,7 @@ class Status:
         """Prints the counts, and how to go on."""
         self.progress.close()
         if self.as_json:
-            print(json.dumps(self.as_values()), flush=True)
+            print_line(json.dumps(self.as_values()))
             return
         summary = self.summary
         print_line(f"{self.out}: {summary.in_words()}")

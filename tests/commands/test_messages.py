@@ -1,5 +1,6 @@
 """What a command says: notes, errors, progress, and nothing that libraries say."""
 
+import errno
 import io
 import json
 import sys
@@ -16,6 +17,7 @@ from modeling_chromagan.archive.forecast import Forecast
 from modeling_chromagan.archive.manifest import Record
 from modeling_chromagan.archive.output_plan import Task
 from modeling_chromagan.commands.messages import Progress, Report, print_line
+from modeling_chromagan.errors import UserError
 
 
 def test_notes_are_one_line_each_and_quiet_has_none(run, tmp_path):
@@ -127,9 +129,18 @@ def test_other_programs_get_a_line_for_every_file_and_nothing_else(capsys):
 @pytest.mark.parametrize("encoding", ["utf-8", "ascii", "cp1252"])
 def test_any_name_can_be_printed_anywhere(encoding):
     stream = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
-    print_line("a\udcff\x1b[31m\u65e5.png", stream)
+    print_line("a\udcff\x1b[31m  \n\u65e5.png", stream)
     shown = "\u65e5" if encoding == "utf-8" else "\\u65e5"
-    assert stream.buffer.getvalue().decode(encoding) == f"a\\udcff\\x1b[31m{shown}.png\n"
+    assert stream.buffer.getvalue().decode(encoding) == f"a\\udcff\\x1b[31m  \\n{shown}.png\n"
+
+
+def test_a_disk_that_does_not_take_what_is_said_is_one_line():
+    class Full(io.StringIO):
+        def write(self, text):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(UserError, match="cannot be written: No space left on device"):
+        print_line("a line", Full())
 
 
 @pytest.mark.parametrize("as_json", [False, True])
