@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from ..durable_files import replacing
-from ..errors import SettingError
+from ..errors import SettingError, UserError
 from .manifest import Record
 from .verification import Finding
 
@@ -51,7 +51,8 @@ def write_report(
         look: what is found of the files of a record; it is called once for each.
 
     Raises:
-        SettingError: for another suffix, or if it cannot be written.
+        SettingError: for another suffix.
+        UserError: if it cannot be written; by then the run is over, and that is no wrong usage.
     """
     check_report(path)
     findings = map(look, records)
@@ -66,7 +67,7 @@ def write_report(
     except BrokenPipeError:  # of what `look` prints
         raise
     except OSError as error:
-        raise SettingError(f"--report {path} cannot be written: {error.strerror or error}") from error
+        raise UserError(f"--report {path} cannot be written: {error.strerror or error}") from error
 
 
 def check_report(path: Path) -> None:

@@ -11,7 +11,7 @@ from modeling_chromagan.archive.local_store import LocalStore
 from modeling_chromagan.archive.manifest import Output, Record, read_all
 from modeling_chromagan.archive.report import check_report, write_report
 from modeling_chromagan.archive.verification import verify
-from modeling_chromagan.errors import SettingError
+from modeling_chromagan.errors import SettingError, UserError
 
 
 def rows_of(path) -> list[dict[str, str]]:
@@ -79,5 +79,6 @@ def test_a_report_that_cannot_be_written_leaves_what_was_there(tmp_path):
         write_report(stop(), tmp_path / "report.csv", tmp_path)
     assert sorted(os.listdir(tmp_path)) == ["folder.csv", "report.csv"]
     assert (tmp_path / "report.csv").read_text() == "before"
-    with pytest.raises(SettingError, match="cannot be written"):
+    with pytest.raises(UserError, match="cannot be written") as caught:
         write_report([], tmp_path / "report.csv" / "below.csv", tmp_path)
+    assert caught.value.exit_code == 1  # the run before it is done, and was no wrong usage
