@@ -4,10 +4,10 @@ import contextlib
 import os
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from ..errors import SettingError
+from ..errors import SettingError, UserError
 from .manifest import FOLDER
 
 try:
@@ -29,24 +29,38 @@ def lock_run(out: Path, *, shared: bool = False) -> Iterator[None]:
         SettingError: if another run is at it, or the folder of the manifest cannot be written.
     """
     path = out / FOLDER / "lock"
+
+    def busy() -> SettingError:
+        return SettingError(f"{out}: {_holder(path)} is writing into it; wait for its end, or choose another OUT")
+
+    with locked_file(path, busy, shared=shared, patience=PATIENCE) as descriptor:
+        with contextlib.suppress(OSError):  # a full disk: the lock holds all the same
+            os.ftruncate(descriptor, 0)
+            if not shared:
+                os.pwrite(descriptor, f"process {os.getpid()} on {socket.gethostname()}".encode(), 0)
+        yield
+
+
+@contextlib.contextmanager
+def locked_file(path: Path, busy: Callable[[], UserError], *, shared: bool = False, patience: float) -> Iterator[int]:
+    """The descriptor of a file, made if it is missing, that this process has locked, where the file system has locks.
+
+    Raises:
+        SettingError: if it cannot be written.
+        UserError: what `busy` gives, if others have not given the lock back after `patience` seconds.
+    """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
     except OSError as error:
         raise SettingError(f"{path} cannot be written: {error.strerror}") from error
     try:
-        end = time.monotonic() + PATIENCE
+        end = time.monotonic() + patience
         while not take_lock(descriptor, shared):
             if time.monotonic() > end:
-                raise SettingError(
-                    f"{out}: {_holder(path)} is writing into it; wait for its end, or choose another OUT"
-                )
-            time.sleep(PATIENCE / 10)
-        with contextlib.suppress(OSError):  # a full disk: the lock holds all the same
-            os.ftruncate(descriptor, 0)
-            if not shared:
-                os.pwrite(descriptor, f"process {os.getpid()} on {socket.gethostname()}".encode(), 0)
-        yield
+                raise busy()
+            time.sleep(0.05)
+        yield descriptor
     finally:
         os.close(descriptor)
 
@@ -84,4 +98,4 @@ def _holder(path: Path) -> str:
     return "another run"
 
 
-__all__ = ["lock_run", "running", "take_lock"]
+__all__ = ["lock_run", "locked_file", "running"]

@@ -17,7 +17,7 @@ from .messages import Report, only_own_output
 
 if TYPE_CHECKING:
     from ..archive.colorizing import FileColorizer
-    from ..scale.shards import ShardBusyError, Work
+    from ..scale.shards import ShardError, Work
 
 ENGINES = ("local", "ray")
 PLAN_OPTIONS = ("shards", "engine", "address", "gpus_per_worker")
@@ -59,7 +59,7 @@ def run_planned(options: argparse.Namespace, settings: RunSettings, model: Model
     check_plan_options(options)
     try:
         from ..scale.plan import count_pictures_of
-        from ..scale.shards import ShardBusyError, check_settings, select_shards
+        from ..scale.shards import ShardError, check_settings, select_shards
         from ..scale.store import open_store
     except ImportError as error:
         raise SettingError('--plan needs pyarrow and fsspec: pip install "chromagan[scale]"') from error
@@ -70,7 +70,7 @@ def run_planned(options: argparse.Namespace, settings: RunSettings, model: Model
     report = Report(options.quiet, options.json)
     with only_own_output(options.quiet), report.progress(count_pictures_of(store, indices)):
         for done in work_off(options, work, indices):
-            if isinstance(done, ShardBusyError):
+            if isinstance(done, ShardError):
                 report.fail(str(done))
             else:
                 report.add(done)
@@ -113,7 +113,7 @@ def make_work(options: argparse.Namespace, settings: RunSettings, model: ModelSo
     )
 
 
-def work_off(options: argparse.Namespace, work: "Work", indices: range) -> "Iterator[Done | ShardBusyError]":
+def work_off(options: argparse.Namespace, work: "Work", indices: range) -> "Iterator[Done | ShardError]":
     """What becomes of the pictures of shards, by the engine of the options."""
     from ..scale.shards import run_shards
 

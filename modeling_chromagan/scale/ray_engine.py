@@ -12,7 +12,7 @@ from typing import Any
 
 from ..archive.engine import MOST_TRIES, Done
 from ..errors import SettingError, UserError, first_line
-from .shards import ShardBusyError, ShardWorker, Work
+from .shards import ShardError, ShardWorker, Work
 
 MOST_BLOCKS = 5_000  # Ray's driver remembers something of each: where there are more shards, a block has several
 OBJECT_STORE = 100 << 20  # bytes
@@ -26,7 +26,7 @@ def run_on_ray(
     workers: tuple[int, int],
     gpus_per_worker: float,
     worker: type = ShardWorker,
-) -> Iterator[Done | ShardBusyError]:
+) -> Iterator[Done | ShardError]:
     """Works off shards by `workers` processes (at least, at most) as `shards.run_shards` does.
 
     Args:

@@ -6,17 +6,17 @@ import json
 import os
 import pickle
 import re
-import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from ..archive.engine import Done, Run
 from ..archive.manifest import FOLDER, SHARDS
-from ..archive.run_lock import lock_run, take_lock
+from ..archive.run_lock import lock_run, locked_file
 from ..archive.run_settings import RunSettings
 from ..errors import SettingError, UserError, first_line
-from .plan import count_shards, read_shard
+from .plan import PlanError, count_shards, read_shard
 from .store import RemoteStore, Store, open_store
 
 if TYPE_CHECKING:
@@ -26,8 +26,8 @@ SETTINGS = f"{FOLDER}/settings.json"
 PATIENCE = 30.0  # seconds in which the worker of a run that was killed has ended too, and its lock with it
 
 
-class ShardBusyError(UserError):
-    """Another process works on a shard."""
+class ShardError(UserError):
+    """A shard that is left out: another process works on it, or its records cannot be read."""
 
 
 @dataclass(frozen=True)
@@ -65,8 +65,8 @@ def select_shards(out: str, share: str = "1/1") -> range:
     return range(int(numbers[1]) - 1, count_shards(open_store(out)), int(numbers[2]))
 
 
-def run_shards(work: Work, indices: Iterable[int]) -> Iterator[Done | ShardBusyError]:
-    """Works off shards one after the other in this process, with one model; those of other processes are left out.
+def run_shards(work: Work, indices: Iterable[int]) -> Iterator[Done | ShardError]:
+    """Works off shards one after the other in this process, with one model; those that cannot be are left out.
 
     Raises:
         UserError: if the model cannot be loaded, or the settings are not those with which the plan was begun.
@@ -78,23 +78,26 @@ def run_shards(work: Work, indices: Iterable[int]) -> Iterator[Done | ShardBusyE
     with contextlib.nullcontext() if isinstance(store, RemoteStore) else lock_run(store.out, shared=True):
         for index in indices:
             try:
-                yield from run_shard(work, index)
-            except ShardBusyError as error:
+                yield from run_shard(store, work, index)
+            except ShardError as error:
                 yield error
 
 
-def run_shard(work: Work, index: int) -> Iterator[Done]:
+def run_shard(store: Store, work: Work, index: int) -> Iterator[Done]:
     """Works off one shard, and says what became of each picture.
 
     Raises:
-        ShardBusyError: if another process is at it.
+        ShardError: if another process is at it, or its records cannot be read.
         UserError: if the model cannot be loaded, or the settings are not those with which the plan was begun.
     """
-    store = open_store(work.out)
     check_settings(store, work)
     name = f"{SHARDS}/{index:05}"
     with lock_shard(store, name):
-        manifest = store.open_manifest(name)
+        try:
+            manifest, tasks = store.open_manifest(name), read_shard(store, index)
+        except (OSError, PlanError) as error:
+            reason = getattr(error, "strerror", None) or first_line(error)
+            raise ShardError(f"{store.path(f'{FOLDER}/{name}.jsonl')}: this shard cannot be read: {reason}") from error
         run = Run(
             store,
             manifest,
@@ -105,7 +108,6 @@ def run_shard(work: Work, index: int) -> Iterator[Done]:
             overwrite=work.overwrite,
             retry_crashed=work.only_failed,
         )
-        tasks = read_shard(store, index)
         if work.only_failed:
             tasks = [task for task in tasks if manifest.has_failed(task.name)]
         # What a process was at when it ended comes first and alone: if it ends this one too, it is known which it was.
@@ -132,7 +134,7 @@ class ShardWorker:
         """One row a shard: pickled, what became of its pictures, or the error of all."""
         return {"done": [pickle.dumps(self.run(int(index))) for index in batch["item"]]}
 
-    def run(self, index: int) -> list[Done | ShardBusyError] | UserError:
+    def run(self, index: int) -> list[Done | ShardError] | UserError:
         """Works off one shard."""
         if self.error is not None:
             return self.error
@@ -153,7 +155,8 @@ def check_settings(store: Store, work: Work) -> None:
         first = json.loads(keep_first(store, SETTINGS, json.dumps(ours, indent=1).encode()))
         theirs, weights = dict(first["settings"]), str(first["weights"])
     except OSError as error:
-        raise SettingError(f"{store.path(SETTINGS)}: {error.strerror or first_line(error)}") from error
+        reason = error.strerror or first_line(error)
+        raise SettingError(f"{store.path(SETTINGS)} cannot be read or written: {reason}") from error
     except (ValueError, TypeError, KeyError) as error:
         raise SettingError(f"{store.path(SETTINGS)} was not written by a run; remove it") from error
     accepted = "accepted: the same, or another OUT"
@@ -178,12 +181,11 @@ def keep_first(store: Store, name: str, data: bytes) -> bytes:
         store.put(name, data)
         return store.get(name)
     path = store.out / name
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-    with open(descriptor, "r+b") as file:
-        end = time.monotonic() + PATIENCE
-        while not take_lock(descriptor, shared=False) and time.monotonic() < end:
-            time.sleep(0.02)
+
+    def busy() -> SettingError:
+        return SettingError(f"{path}: another process does not give it back")
+
+    with locked_file(path, busy, patience=PATIENCE) as descriptor, open(descriptor, "r+b", closefd=False) as file:
         before = file.read()
         if before.endswith(b"}"):
             return before
@@ -195,34 +197,20 @@ def keep_first(store: Store, name: str, data: bytes) -> bytes:
     return data
 
 
-@contextlib.contextmanager
-def lock_shard(store: Store, name: str) -> Iterator[None]:
+def lock_shard(store: Store, name: str) -> AbstractContextManager:
     """Inside it no other process of this file system works on the shard whose manifest is `name`.
 
     Object stores have no locks: there, two processes both do the work, with the same results, and the records of both
     stay.
 
     Raises:
-        ShardBusyError: if another process is at it.
+        ShardError: on entering, if another process is at it.
     """
     if isinstance(store, RemoteStore):
-        yield
-        return
+        return contextlib.nullcontext()
     path = store.manifest(name)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-    except OSError as error:
-        raise SettingError(f"{path} cannot be written: {error.strerror}") from error
-    try:
-        end = time.monotonic() + PATIENCE
-        while not take_lock(descriptor, shared=False):
-            if time.monotonic() > end:
-                raise ShardBusyError(f"{path}: another process works on this shard, which is left to it")
-            time.sleep(0.05)
-        yield
-    finally:
-        os.close(descriptor)
+    busy = functools.partial(ShardError, f"{path}: another process works on this shard, which is left to it")
+    return locked_file(path, busy, patience=PATIENCE)
 
 
-__all__ = ["ShardBusyError", "ShardWorker", "Work", "check_settings", "run_shard", "run_shards", "select_shards"]
+__all__ = ["ShardError", "ShardWorker", "Work", "check_settings", "run_shard", "run_shards", "select_shards"]

@@ -19,7 +19,7 @@ from modeling_chromagan.archive.run_settings import RunSettings
 from modeling_chromagan.errors import SettingError, WeightsError
 from modeling_chromagan.scale import shards
 from modeling_chromagan.scale.plan import make_plan_of_shards
-from modeling_chromagan.scale.shards import ShardBusyError, ShardWorker, run_shards, select_shards
+from modeling_chromagan.scale.shards import ShardError, ShardWorker, run_shards, select_shards
 from modeling_chromagan.scale.store import open_store
 
 
@@ -39,8 +39,8 @@ def planned(tmp_path):
 def run(out, share="1/1", **changes):
     """Status of each result, by name; lines of shards that are left to others."""
     done = list(run_shards(make_work(out, **changes), select_shards(out, share)))
-    left = [str(item) for item in done if isinstance(item, ShardBusyError)]
-    return {item.task.name: item.status for item in done if not isinstance(item, ShardBusyError)}, left
+    left = [str(item) for item in done if isinstance(item, ShardError)]
+    return {item.task.name: item.status for item in done if not isinstance(item, ShardError)}, left
 
 
 def contents(out):
@@ -143,6 +143,23 @@ def test_a_shard_on_which_another_process_works_is_left_to_it(planned, monkeypat
         statuses, (line,) = run(out)
     assert line == f"{out}/.chromagan/shards/00001.jsonl: another process works on this shard, which is left to it"
     assert len(statuses) == 5
+    assert Counter(run(out)[0].values()) == {"kept": 5, "colorized": 3}
+
+
+def test_a_shard_that_the_server_refuses_costs_that_shard_alone(planned, memory, monkeypatch):
+    out = planned(out="memory://bucket/out")
+    get = type(memory).cat_file
+
+    def refuse(self, path, *arguments, **options):
+        if path.endswith("00001.jsonl"):
+            raise PermissionError(13, "Forbidden")
+        return get(self, path, *arguments, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(memory), "cat_file", refuse)
+        statuses, (line,) = run(out)
+    assert line == f"{out}/.chromagan/shards/00001.jsonl: this shard cannot be read: Forbidden"
+    assert Counter(statuses.values()) == {"colorized": 5}
     assert Counter(run(out)[0].values()) == {"kept": 5, "colorized": 3}
 
 
