@@ -152,11 +152,14 @@ def read_block(file: IO[bytes], offset: int | None, skipped: Container[int]) -> 
         raise ValueError("no readable folder of tags") from error
     for pointer, name in ((EXIF_FOLDER, "exif"), (GPS_FOLDER, "gps")):
         numbers = block.numbers(block.image.pop(pointer, None))
-        if numbers:
-            try:
-                setattr(block, name, _read_folder(file, int(numbers[0]), big, block, ()))
-            except struct.error:
-                block.damaged = True
+        if not numbers:
+            continue
+        try:
+            if numbers[0] == offset:
+                raise struct.error("a folder in itself")
+            setattr(block, name, _read_folder(file, int(numbers[0]), big, block, (EXIF_FOLDER, GPS_FOLDER)))
+        except struct.error:
+            block.damaged = True
     return block
 
 

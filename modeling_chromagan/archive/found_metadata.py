@@ -32,7 +32,7 @@ STALE_IN_XMP = (
     *("tiff:ImageWidth", "tiff:ImageLength", "tiff:BitsPerSample", "tiff:PhotometricInterpretation"),
     *("tiff:SamplesPerPixel", "tiff:Compression", "tiff:PlanarConfiguration", "tiff:NativeDigest"),
     *("exif:PixelXDimension", "exif:PixelYDimension", "exif:ColorSpace", "exif:NativeDigest"),
-    *("photoshop:ColorMode", "photoshop:ICCProfile", "xmp:Thumbnails"),
+    *("photoshop:ColorMode", "photoshop:ICCProfile", "xmp:Thumbnails", "xmpNote:HasExtendedXMP"),
 )
 RESOLUTION_IN_XMP = ("tiff:XResolution", "tiff:YResolution", "tiff:ResolutionUnit")
 # Descriptions that programs write for themselves, about the layout of the gray file.
@@ -68,7 +68,9 @@ class FoundMetadata:
 
     def read_iptc(self, data: bytes) -> None:
         """IPTC records, bare or in Photoshop's wrapping, where rights stand too."""
-        data = data.removeprefix(b"Photoshop 3.0\0")
+        self.attempt("IPTC", partial(self._take_iptc, data.removeprefix(b"Photoshop 3.0\0")))
+
+    def _take_iptc(self, data: bytes) -> None:
         if data.startswith(b"8BIM"):
             if photoshop_resource(data, COPYRIGHT_FLAG).strip(b"\0"):
                 self.properties["xmpRights:Marked"] = "True"
@@ -76,7 +78,7 @@ class FoundMetadata:
                 self.properties["xmpRights:WebStatement"] = address.decode("latin-1")
             data = photoshop_resource(data, IPTC_RESOURCE)
         if data.strip(b"\0"):
-            self.attempt("IPTC", lambda: setattr(self, "iptc", iptc_records(data)))
+            self.iptc = iptc_records(data)
 
     def metadata(self, *, turned: bool) -> Metadata:
         """All of it, as it is true of the upright, colored picture; `turned`: by the orientation that EXIF has."""

@@ -173,7 +173,11 @@ def _until_trailer(file: IO[bytes]) -> bytes:
 
 
 def photoshop_resource(data: bytes, number: int) -> bytes:
-    """What Photoshop's image resources say under a number; empty where there is none."""
+    """What Photoshop's image resources say under a number; empty where there is none.
+
+    Raises:
+        ValueError: if it is cut off.
+    """
     found, position = b"", 0
     while data[position : position + 4] == b"8BIM" and position + 12 <= len(data):
         kind, name_length = struct.unpack_from(">HB", data, position + 4)
@@ -181,7 +185,9 @@ def photoshop_resource(data: bytes, number: int) -> bytes:
         if position + 4 > len(data):
             break
         (length,) = struct.unpack_from(">I", data, position)
-        if kind == number and position + 4 + length <= len(data):
+        if kind == number:
+            if position + 4 + length > len(data):
+                raise ValueError("it ends too early")
             found += data[position + 4 : position + 4 + length]
         position += 4 + length + length % 2
     return found

@@ -57,7 +57,7 @@ def _read_jpeg(found: FoundMetadata, image: Any, file: Any) -> None:
     found.resolution = resolution_of(across, down, {1: "inch", 2: "centimeter"}.get(info.get("jfif_unit"), "none"))
     found.read_exif(info.get("exif", b""))
     photoshop, comments = b"", []
-    extensions: dict[bytes, dict[int, bytes]] = {}
+    extensions: list[bytes] = []
     for name, content in image.applist:
         if name == "APP13" and content.startswith(b"Photoshop 3.0\0"):
             photoshop += content[14:]
@@ -66,24 +66,24 @@ def _read_jpeg(found: FoundMetadata, image: Any, file: Any) -> None:
         elif name == "APP1" and content.startswith(b"http://ns.adobe.com/xap/1.0/\0"):
             found.xmp = found.xmp or content[29:]
         elif name == "APP1" and content.startswith(b"http://ns.adobe.com/xmp/extension/\0"):
-            guid, (_, offset) = content[35:67], struct.unpack_from(">II", content, 67)
-            extensions.setdefault(guid, {})[offset] = content[75:]
+            extensions.append(content[35:])
         elif name == "APP11" and b"c2pa" in content[:200]:
             found.note(CREDENTIALS)
     found.comment = b"\n".join(comments)
     found.read_iptc(photoshop)
-    if extensions and found.xmp:
+    if found.xmp and (extensions or b"HasExtendedXMP" in found.xmp):
         found.attempt("extended XMP", partial(_join_extended, found, extensions))
 
 
 CREDENTIALS = "its Content Credentials (C2PA) vouch for other pixels and are left out"
 
 
-def _join_extended(found: FoundMetadata, extensions: dict[bytes, dict[int, bytes]]) -> None:
+def _join_extended(found: FoundMetadata, extensions: list[bytes]) -> None:
     named = Packet(found.xmp).values("xmpNote:HasExtendedXMP")
-    parts = extensions.get(named[0].strip().encode()) if named else None
-    if parts is None:
-        raise ValueError("the packet names another")
+    guid = named[0].strip().encode() if named else None
+    parts = {struct.unpack_from(">I", part, 36)[0]: part[40:] for part in extensions if part[:32] == guid}
+    if not parts:
+        raise ValueError("it is not the one that the packet names")
     found.xmp = joined(found.xmp, b"".join(part for _, part in sorted(parts.items())))
 
 

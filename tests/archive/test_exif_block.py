@@ -102,6 +102,20 @@ def test_what_cannot_be_read_is_told_apart_from_what_can():
     assert tag_text(cut.image[270]) == "Main street, 1905"
 
 
+@pytest.mark.parametrize("pointer", [0x8769, 0x8825])
+def test_a_folder_that_stands_in_itself_is_not_written_again(pointer):
+    tags = struct.pack("<HHII", 259, 3, 1, 1) + struct.pack("<HHII", pointer, 4, 1, 8)
+    block = parse_exif(struct.pack("<2sHIH", b"II", 42, 8, 2) + tags + bytes(4))
+    assert block.damaged
+    assert (set(block.image), block.exif, block.gps) == ({259}, {}, {})
+
+
+def test_pointers_are_not_taken_over_with_the_folder_that_they_stand_in():
+    block = ExifBlock()
+    block.exif = {0x8769: block.long(8), 0x8825: block.long(8), 0xA002: block.long(80)}
+    assert set(parse_exif(block.pack()).exif) == {0xA002}
+
+
 def test_values_that_many_tags_share_do_not_fill_the_memory():
     shared = bytes(1 << 20)
     entries = b"".join(struct.pack("<HHII", 40000 + n, 7, len(shared), 8 + 2 + 12 * 200 + 4) for n in range(200))

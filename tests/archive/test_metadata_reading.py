@@ -271,6 +271,27 @@ def test_xmp_of_many_segments_is_joined():
     lacking = read_metadata(opened(made.jpeg(first, *parts[1:])))
     assert len(lacking.notes) == 1
     assert Packet(lacking.xmp).values("dc:source") == ["Box 7, Gläser"]
+    alone = read_metadata(opened(made.jpeg(first)))
+    assert len(alone.notes) == 1
+    assert not Packet(alone.xmp).values("xmpNote:HasExtendedXMP")  # of which there is none
+
+
+def test_a_damaged_extension_of_xmp_takes_nothing_else_with_it():
+    iptc, guid = made.iptc((120, b"A caption")), b"0" * 32
+    packet = XMP.replace(b"<rdf:Description ", b'<rdf:Description xmlns:n="http://ns.adobe.com/xmp/note/" ', 1)
+    packet = packet.replace(
+        b"</rdf:Description>", b"<n:HasExtendedXMP>" + guid + b"</n:HasExtendedXMP></rdf:Description>"
+    )
+    segments = (
+        (0xE1, b"http://ns.adobe.com/xap/1.0/\0" + packet),
+        (0xE1, b"http://ns.adobe.com/xmp/extension/\0" + guid),
+        (0xED, b"Photoshop 3.0\0" + made.photoshop(iptc)),
+        (0xFE, b"A comment"),
+    )
+    metadata = read_metadata(opened(made.jpeg(*segments)))
+    assert (metadata.iptc, metadata.comment) == (iptc, b"A comment")
+    assert Packet(metadata.xmp).values("dc:source") == ["Box 7, Gläser"]
+    assert metadata.notes == ("its extended XMP cannot be read and is left out (it is damaged)",)
 
 
 def test_what_xmp_says_of_other_pixels_goes_out():
@@ -340,6 +361,7 @@ DAMAGED = {
     "xmp": made.jpeg((0xE1, b"http://ns.adobe.com/xap/1.0/\0<x:xmpmeta xmlns:x='adobe:ns:meta/'>")),
     "entities": made.jpeg((0xE1, b'http://ns.adobe.com/xap/1.0/\0<!DOCTYPE a [<!ENTITY b "c">]><a>&b;</a>')),
     "iptc": made.jpeg((0xED, b"Photoshop 3.0\0" + made.photoshop(b"\x1c\2\x78\0\x99short"))),
+    "iptc resource": made.jpeg((0xED, b"Photoshop 3.0\x008BIM\x04\x04\0\0\xff\xff\xff\xff" + made.iptc((25, b"x")))),
     "text": made.png((b"zTXt", b"Comment\0\0nonsense")),
     "raw profile": made.png((b"tEXt", b"Raw profile type exif\0\nexif\n  10\nzz")),
 }
