@@ -15,6 +15,7 @@ from PIL import Image
 from ..image_saving import JPEG_SETTINGS, srgb_profile
 from .file_settings import FileSettings, Notes, to_8_bits, to_opaque
 from .metadata import Metadata, Resolution
+from .metadata_containers import IPTC_RESOURCE, wrapped_resource
 from .pages import ColoredPage
 from .xmp import split
 
@@ -64,14 +65,19 @@ def _segments(metadata: Metadata, profile: bytes, notes: Notes) -> Iterator[tupl
     if metadata.xmp:
         yield from _xmp_segments(metadata.xmp, notes)
     if metadata.iptc:
-        resource = b"8BIM" + struct.pack(">HHI", 0x0404, 0, len(metadata.iptc)) + metadata.iptc
-        yield from _whole(APP13, b"Photoshop 3.0\0" + resource + bytes(len(resource) % 2), "IPTC", notes)
-    room = LARGEST_SEGMENT - 14
-    parts = [profile[start : start + room] for start in range(0, len(profile), room)]
+        for part in _parts(wrapped_resource(IPTC_RESOURCE, metadata.iptc)):
+            yield APP13, b"Photoshop 3.0\0" + part
+    parts = _parts(profile)
     for number, part in enumerate(parts, 1):
         yield APP2, b"ICC_PROFILE\0" + bytes((number, len(parts))) + part
     if metadata.comment:
         yield from _whole(COMMENT, metadata.comment, "comment", notes)
+
+
+def _parts(data: bytes) -> list[bytes]:
+    """Data in the parts that fit in a segment after a name of 14 bytes; readers join them."""
+    room = LARGEST_SEGMENT - 14
+    return [data[start : start + room] for start in range(0, len(data), room)]
 
 
 def _whole(marker: int, content: bytes, name: str, notes: Notes) -> Iterator[tuple[int, bytes]]:

@@ -26,7 +26,7 @@ from .xmp import Packet, structure
 
 NAMES = {"png": "PNG", "jpeg": "JPEG", "webp": "WebP", "tiff": "TIFF", "avif": "AVIF", "jp2": "JPEG 2000"}
 HOLDS_IPTC = ("jpeg", "tiff", "jp2")
-EXIF_LIMIT, IPTC_LIMIT = 65_527, 65_505  # bytes of EXIF and IPTC in a JPEG's segment, after what announces them
+EXIF_LIMIT = 65_527  # bytes of EXIF in a JPEG's segment, after what announces it
 
 ORIENTATION, WIDTH, HEIGHT, VERSION = 274, 0xA002, 0xA003, 0x9000
 # PNG's keywords -> EXIF tag of IFD 0 (0: none) and XMP property, with its kind of array.
@@ -77,6 +77,8 @@ class _Target:
     def result(self) -> tuple[Metadata, tuple[str, ...]]:
         text, comment, iptc = self._texts()
         resolution = self._resolution()
+        if self.block.exif:  # also one that is made here, or of a TIFF's own dates
+            self.block.exif.setdefault(VERSION, Tag(UNDEFINED, 4, b"0232"))
         if self.format == "avif":  # which has the orientation elsewhere; Pillow would write all of EXIF anew for it
             self.block.image.pop(ORIENTATION, None)
         if self.format == "tiff":
@@ -86,9 +88,6 @@ class _Target:
                 self.block.exif[WIDTH], self.block.exif[HEIGHT] = (self.block.long(side) for side in self.size)
             if self.format == "jpeg":
                 self._fit_jpeg()
-        if self.format == "jpeg" and len(iptc) > IPTC_LIMIT:
-            self.lost.append(f"IPTC: {len(iptc):,} bytes, beyond the 64 KB that JPEG has for it")
-            iptc = b""
         written = Metadata(resolution, self.block.pack(), iptc, self.packet.pack(), text, comment, self.metadata.notes)
         return written, tuple(self.lost)
 
@@ -147,7 +146,6 @@ class _Target:
             value = b"ASCII\0\0\0" + comment.encode()
         else:
             value = b"UNICODE\0" + comment.encode("utf-16-le" if self.block.order == "<" else "utf-16-be")
-        self.block.exif.setdefault(VERSION, Tag(UNDEFINED, 4, b"0232"))
         self.block.exif[USER_COMMENT] = Tag(UNDEFINED, len(value), value)
         return True
 

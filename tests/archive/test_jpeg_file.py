@@ -12,6 +12,7 @@ from written_pages import XMP, everything, random_page
 
 from modeling_chromagan.archive.jpeg_file import EXTENSION_PREFIX, XMP_PREFIX
 from modeling_chromagan.archive.metadata import Metadata, Resolution
+from modeling_chromagan.archive.metadata_reading import read_metadata
 from modeling_chromagan.archive.writing import encode_pages, write_pages
 
 SETTINGS = {"output_format": "jpeg", "layout": "single", "profile": b""}
@@ -87,15 +88,22 @@ def test_a_long_xmp_packet_goes_on_in_further_segments():
     assert b"Label" not in extension
 
 
+def test_much_iptc_goes_on_in_further_segments():
+    iptc = (b"\x1c\2\x19\x75\x30" + b"x" * 30_000) * 5
+    data = encode_pages([random_page(metadata=Metadata(iptc=iptc))], **SETTINGS)
+    assert [marker for marker, _ in segments(data)].count(0xED) == 3
+    with Image.open(io.BytesIO(data)) as image:
+        assert read_metadata(image).iptc == iptc
+
+
 def test_what_does_not_fit_in_a_segment_is_left_out_and_named(tmp_path):
     large = bytes(70_000)
     exif = Image.Exif()
     exif[270] = "x" * 70_000
-    metadata = Metadata(exif=exif.tobytes().removeprefix(b"Exif\0\0"), iptc=large, xmp=large, comment=large)
+    metadata = Metadata(exif=exif.tobytes().removeprefix(b"Exif\0\0"), xmp=large, comment=large)
     written = write_pages([random_page(metadata=metadata)], tmp_path / "a", **SETTINGS)
     assert sorted(re.search(r"64 KB for (\w+)", note).group(1) for note in written.notes) == [
         "EXIF",
-        "IPTC",
         "XMP",
         "comment",
     ]

@@ -6,7 +6,7 @@ from fractions import Fraction
 import described_pictures as made
 import pytest
 
-from modeling_chromagan.archive.exif_block import Tag, parse_exif, tag_text, text_tag
+from modeling_chromagan.archive.exif_block import ExifBlock, Tag, parse_exif, tag_text, text_tag
 from modeling_chromagan.archive.metadata import Metadata, Resolution, TextEntry
 from modeling_chromagan.archive.metadata_targets import NAMES, for_format
 from modeling_chromagan.archive.xmp import Packet
@@ -198,10 +198,12 @@ def test_exif_that_is_too_large_for_a_jpeg_loses_its_largest_tags():
     assert for_format(given, "png", SIZE)[1] == ()
 
 
-def test_iptc_that_is_too_large_for_a_jpeg_is_lost_with_a_word():
-    given = Metadata(iptc=made.iptc(*((25, b"x" * 30_000),) * 3))
-    written, lost = for_format(given, "jpeg", SIZE)
-    assert (written, len(lost)) == (Metadata(), 1)
+@pytest.mark.parametrize("output_format", FORMATS)
+def test_a_folder_of_exif_has_its_version(output_format):
+    block = ExifBlock()
+    block.exif[0x9003] = text_tag("1905:07:04 12:00:00")  # as of a TIFF that has its date in the first folder
+    written, _ = for_format(Metadata(exif=block.pack()), output_format, SIZE)
+    assert exif_of(written).exif[0x9000] == Tag(7, 4, b"0232")
 
 
 def test_what_was_damaged_is_lost_with_a_word():
