@@ -17,7 +17,7 @@ from .xmp import Packet
 # Tags of IFD 0 that say how pixels are stored, of which other tags speak, or that are kept elsewhere.
 STORAGE = frozenset(
     (
-        *(*range(254, 267), 273, *range(277, 282), 284, *range(288, 294), 297, 300, 301, *range(317, 349), 351),
+        *(*range(254, 267), 273, *range(277, 282), 284, *range(288, 294), 300, 301, *range(317, 349), 351),
         *(*range(400, 405), *range(433, 436), *range(512, 522), *range(529, 533), 559, *range(32995, 32999)),
         *(33421, 33422, *range(34016, 34031), 34675, *range(34908, 34912), 37439, 37724, 42113, 50341, 50838, 50839),
         *(*range(50706, 51126), 52545),

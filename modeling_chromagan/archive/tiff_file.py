@@ -22,7 +22,7 @@ CLASSIC_LIMIT = 2**32 - 2**20  # bytes that 32-bit offsets reach, less room for 
 STRIP_BYTES = 2**18  # before compression: what readers hold at one time
 LZW_GROWTH = 1.5  # of noise: codes of up to 12 bits for 8
 # Tags of IFD 0 that say how the pixels of another file are stored, or that are written from elsewhere.
-OF_PIXELS = {254, 255, 256, 257, 258, 259, 262, 263, 264, 265, 266, 273, 277, 278, 279, 282, 283, 284, 296, 297, 301}
+OF_PIXELS = {254, 255, 256, 257, 258, 259, 262, 263, 264, 265, 266, 273, 277, 278, 279, 282, 283, 284, 296, 301}
 OF_PIXELS |= {317, 318, 319, 320, 322, 323, 324, 325, 330, 338, 339, 340, 341, 347, 512, 513, 514, 529, 530, 531, 532}
 OF_PIXELS |= {700, 33723, 34675}
 RATIONALS = {5: "I", 10: "i"}

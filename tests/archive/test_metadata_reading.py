@@ -138,6 +138,11 @@ def test_tags_of_a_tiff_are_exif_but_not_those_of_its_pixels():
     assert block.numbers(block.image[33550]) == [1, 1, 0]
 
 
+def test_the_number_of_a_page_in_its_document_is_kept():
+    block = parse_exif(read_metadata(opened(made.tiff({285: "Folio 3", 297: (2, 9)}))).exif)
+    assert (tag_text(block.image[285]), block.numbers(block.image[297])) == ("Folio 3", [2, 9])
+
+
 def test_bytes_of_text_stay_as_they_are():
     for value in ("Gläser".encode(), "Gläser".encode("latin-1"), b"photographer\0editor"):
         block = made.exif().replace(b"Main street, 1905"[: len(value)], value)
