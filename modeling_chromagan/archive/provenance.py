@@ -37,8 +37,9 @@ class Provenance:
 def add_provenance(metadata: Metadata, provenance: Provenance) -> Metadata:
     """The metadata with the provenance in its XMP packet; everything else in the packet stays as it is.
 
-    What the packet says of the same (a result that is colorized again) gives way. The scanner's xmp:CreatorTool and an
-    xmpMM:DerivedFrom that is there stay. A packet that cannot be read is left out, with a note.
+    What the packet says of the same (a result that is colorized again) gives way, with a note where it was another
+    source type. The scanner's xmp:CreatorTool and an xmpMM:DerivedFrom that is there stay. A packet that cannot be
+    read is left out, with a note.
     """
     notes = metadata.notes
     try:
@@ -57,6 +58,10 @@ def add_provenance(metadata: Metadata, provenance: Provenance) -> Metadata:
         "chromagan:OriginalName": provenance.original_name,
         "chromagan:OriginalSHA256": provenance.original_sha256,
     }
+    for before in dict.fromkeys(packet.values("Iptc4xmpExt:DigitalSourceType")):
+        if before != SOURCE_TYPE:
+            named = before.rpartition("/")[2]
+            notes = (*notes, f"its DigitalSourceType, {named}, gives way to that of invented colors")
     packet.remove(*said)
     for property_name, text in said.items():
         packet.put(property_name, [text])

@@ -15,6 +15,7 @@ from modeling_chromagan.archive.colorizing import FileColorizer
 from modeling_chromagan.archive.local_store import LocalStore
 from modeling_chromagan.archive.pages import AlreadyInColorError
 from modeling_chromagan.archive.run_settings import RunSettings
+from modeling_chromagan.archive.xmp import Packet
 from modeling_chromagan.color_profiles import linear_to_srgb, reduce_unit, srgb_to_linear
 from modeling_chromagan.errors import ImageLoadError
 from modeling_chromagan.sources.models import load_pipeline
@@ -179,6 +180,15 @@ def test_what_a_file_says_goes_with_it_and_where_the_colors_come_from(colorize, 
         assert (b"Iptc4xmpExt" in data) == (settings == {})
     before = hashlib.sha256(data).hexdigest()
     assert colorize(tmp_path / "a.jpg", "a.jpg", **settings).outputs[0].sha256 == before
+
+
+def test_a_source_type_that_gives_way_is_said(colorize, tmp_path):
+    packet = Packet()
+    packet.put("Iptc4xmpExt:DigitalSourceType", ["http://cv.iptc.org/newscodes/digitalsourcetype/negativeFilm"])
+    write_picture(tmp_path / "a.jpg", xmp=packet.pack())
+    (note,) = colorize(tmp_path / "a.jpg", "a.tif").notes
+    assert "negativeFilm" in note
+    assert colorize(tmp_path / "a.jpg", "a.tif", provenance=False).notes == ()
 
 
 def test_a_large_file_that_changes_under_the_reader_leaves_no_result(colorize, tmp_path, monkeypatch):

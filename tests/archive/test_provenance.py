@@ -52,8 +52,9 @@ def test_a_source_type_that_is_there_gives_way(already):
     element = already.format(NAMESPACES["Iptc4xmpExt"], SOURCE_TYPE.replace("compositeWithT", "t"))
     source = WRAPPED.replace("<d:source>", element + "<d:source>").encode()
     assert "trainedAlgorithmicMedia" in Packet(source).values("Iptc4xmpExt:DigitalSourceType")[0]
-    packet = Packet(add_provenance(Metadata(xmp=source), MADE).xmp)
-    assert packet.values("Iptc4xmpExt:DigitalSourceType") == [SOURCE_TYPE]
+    made = add_provenance(Metadata(xmp=source), MADE)
+    assert Packet(made.xmp).values("Iptc4xmpExt:DigitalSourceType") == [SOURCE_TYPE]
+    assert [note.split(",")[1].strip() for note in made.notes] == ["trainedAlgorithmicMedia"]
 
 
 def test_a_source_type_as_an_attribute_gives_way():
@@ -70,6 +71,7 @@ def test_a_result_that_is_colorized_again_has_one_provenance():
     once = add_provenance(Metadata(xmp=XMP), MADE)
     twice = Packet(add_provenance(once, MADE).xmp)
     assert twice.values("chromagan:Software") == ["chromagan 0.2.0"]
+    assert add_provenance(once, MADE).notes == ()
     assert twice.values("xmp:CreatorTool") == ["A scanner"]
 
 
