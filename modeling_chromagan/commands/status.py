@@ -3,13 +3,16 @@
 import argparse
 import json
 import sys
+from array import array
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from ..archive.manifest import FOLDER, Record
+from ..archive.output_plan import digest
 from ..archive.report import check_report, write_report
 from ..archive.run_lock import running
 from ..archive.summary import PROBLEMS, Summary, duration, reason_of
@@ -81,12 +84,15 @@ class Status:
         self.results: Counter[str] = Counter()
         self.inputs: Counter[str] = Counter()
         self.problems: list[dict[str, str]] = []
+        self.begun = array("Q")  # digests of names, where there is a plan
         many = sum(1 for _ in store.read_all()) if options.verify else 0
         self.progress = Progress(many, "files", quiet=not options.verify)
 
     def look(self, record: Record) -> Finding:
         """Counts a record, and what is found of its files."""
         self.summary.add(record)
+        if self.planned is not None:
+            self.begun.append(digest(record.name))
         if record.status in PROBLEMS and not (record.status == "started" and self.running):
             self.say("unfinished" if record.status == "started" else record.status, record.input, reason_of(record))
         finding = verify(record, self.store) if self.verify else Finding(record)
@@ -114,13 +120,14 @@ class Status:
         edited = self.results.total() - self.results["whole"]
         return self.summary.is_done and not (self.left or edited or self.inputs["changed"])
 
-    @property
+    @cached_property
     def left(self) -> int:
         """How many pictures of a plan were not begun."""
         if self.planned is None:
             return 0
-        without_plan = len(self.store.open_manifest("manifest").records)
-        return max(0, self.planned - (self.summary.counts.total() - without_plan))
+        from ..scale.plan import count_left
+
+        return count_left(self.store, self.begun)
 
     def end(self) -> None:
         """Prints the counts, and how to go on."""

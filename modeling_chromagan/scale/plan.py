@@ -6,6 +6,7 @@ knows its result; new files become new shards.
 
 import io
 import json
+from array import array
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath, PurePosixPath
@@ -201,6 +202,24 @@ def count_pictures(store: Store) -> int | None:
     return open_plan(store, lambda source: pq.read_metadata(source).num_rows)
 
 
+def count_left(store: Store, begun: array) -> int:
+    """How many pictures the plan in `store` has besides those of `begun`, which are digests of names of results.
+
+    Counting the records would not do: those of pictures that have left the plan stay.
+    """
+    known = np.unique(np.frombuffer(begun, np.uint64))
+
+    def count(source: Any) -> int:
+        left = 0
+        for batch in pq.ParquetFile(source).iter_batches(BATCH, columns=["output"]):
+            names = np.array([digest(name) for name in batch["output"].to_pylist()], np.uint64)
+            nearest = known[np.searchsorted(known, names).clip(max=len(known) - 1)]
+            left += int((nearest != names).sum())
+        return left
+
+    return open_plan(store, count if len(known) else lambda source: pq.read_metadata(source).num_rows) or 0
+
+
 def count_pictures_of(store: Store, indices: range) -> int:
     """How many pictures some shards of the plan in `store` have."""
     table = read_plan(store, columns=["shard"])
@@ -258,6 +277,7 @@ def as_source(path: str) -> Path | str:
 __all__ = [
     "PlanError",
     "PlanSummary",
+    "count_left",
     "count_pictures",
     "count_pictures_of",
     "count_shards",

@@ -105,6 +105,11 @@ def test_what_of_a_plan_is_not_begun_is_left(tmp_path, status, capsys):
         code, lines, _ = status(out)
         assert (code, lines[1]) == (1 - number, f"2 planned, {1 - number} of them not begun")
     assert json.loads(status(out, "--json")[1][0])["left"] == 0
+    (tmp_path / "in" / "plan" / "a.png").unlink()
+    colorized(tmp_path, "d.png", "plan/d.png")  # as many as before, and one of them not begun
+    assert cli.main(["plan", str(tmp_path / "in" / "plan"), "-o", str(out), "--quiet"]) == 0
+    code, lines, _ = status(out)
+    assert (code, lines[1]) == (1, "2 planned, 1 of them not begun")
 
 
 def test_results_behind_a_url_are_counted_and_verified(tmp_path, status):
