@@ -13,7 +13,13 @@ from PIL import Image
 from modeling_chromagan.archive.output_plan import make_plan
 from modeling_chromagan.errors import SettingError
 from modeling_chromagan.scale import listing as listing_module
-from modeling_chromagan.scale.plan import PlanError, count_shards, make_plan_of_shards, read_shard
+from modeling_chromagan.scale.plan import (
+    PlanError,
+    count_pictures_of,
+    count_shards,
+    make_plan_of_shards,
+    read_shard,
+)
 from modeling_chromagan.scale.store import open_store
 
 
@@ -118,6 +124,14 @@ def test_a_plan_made_again_leaves_what_stays_in_its_shard(tmp_path):
     after = shards(tmp_path / "out")
     assert after[:3] == expected
     assert sorted(after[3:]) == [["0000.png"], ["7.png"]]
+
+
+def test_pictures_of_a_share_are_counted(tmp_path):
+    for number in range(7):
+        write_picture(tmp_path / "in" / f"{number}.png", 10 + number, 10)
+    plan([tmp_path / "in"], tmp_path / "out")
+    store = open_store(tmp_path / "out")
+    assert [count_pictures_of(store, range(first, 3, 2)) for first in (0, 1, 3)] == [5, 2, 0]
 
 
 def test_objects_and_files_can_be_planned_together(tmp_path, memory):
