@@ -18,6 +18,7 @@ FOLDER = ".chromagan"  # in the folder of the results; hidden, so that no run re
 SHARDS = "shards"  # in it, with the manifest of each shard of a plan
 
 STATUSES = ("started", "colorized", "already in color", "failed", "crashed")
+PROBLEMS = ("failed", "crashed", "started")  # those that leave something to do
 
 
 @dataclass(frozen=True)
@@ -103,7 +104,7 @@ class Manifest:
     def has_failed(self, name: str) -> bool:
         """Whether the last that is known of a result is that there is none, or that it was begun."""
         record = self.records.get(name)
-        return record is not None and record.status in ("failed", "crashed", "started")
+        return record is not None and record.status in PROBLEMS
 
 
 def read_records(path: Path) -> Iterator[Record]:
@@ -137,6 +138,7 @@ def read_all(out: Path) -> Iterator[Record]:
 
 __all__ = [
     "FOLDER",
+    "PROBLEMS",
     "SHARDS",
     "STATUSES",
     "Manifest",

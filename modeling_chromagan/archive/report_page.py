@@ -13,8 +13,8 @@ from typing import BinaryIO
 
 from .. import __version__
 from ..errors import printable
-from .manifest import Record
-from .summary import PROBLEMS, Summary, duration, reason_of
+from .manifest import PROBLEMS, Record
+from .summary import Summary, duration, reason_of
 from .thumbnails import thumbnail_after, thumbnail_before
 from .verification import INPUT_STATES, RESULT_STATES, Finding
 

@@ -5,10 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..errors import printable
-from .manifest import Record
-
-# Statuses of records that leave something to do.
-PROBLEMS = ("failed", "crashed", "started")
+from .manifest import PROBLEMS, Record
 
 
 @dataclass
@@ -70,4 +67,4 @@ def duration(seconds: float) -> str:
     return " ".join(f"{number} {unit}" for number, unit in parts[:2])
 
 
-__all__ = ["PROBLEMS", "Summary", "duration", "reason_of"]
+__all__ = ["Summary", "duration", "reason_of"]

@@ -11,11 +11,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from ..archive.manifest import FOLDER, Record
+from ..archive.manifest import FOLDER, PROBLEMS, Record
 from ..archive.output_plan import digest
 from ..archive.report import check_report, write_report
 from ..archive.run_lock import running
-from ..archive.summary import PROBLEMS, Summary, duration, reason_of
+from ..archive.summary import Summary, duration, reason_of
 from ..archive.verification import INPUT_STATES, RESULT_STATES, Finding, verify
 from ..errors import SettingError, first_line, printable
 from ..scale.store import RemoteStore, Store, open_store
