@@ -64,8 +64,9 @@ class SpectralConv2d(nn.Conv2d):
         init.kaiming_normal_(self.weight, a=0.2)
         init.zeros_(self.bias)
         init.normal_(self.direction)
-        for _ in range(15):  # as torch's spectral_norm does
-            init.copy_(self.direction, self.turned())
+        if not self.weight.is_meta:  # there is nothing to turn to yet where weights are about to be loaded
+            for _ in range(15):  # as torch's spectral_norm does
+                init.copy_(self.direction, self.turned())
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         if self.training:
