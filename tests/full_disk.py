@@ -9,11 +9,17 @@ from pathlib import Path
 
 import pytest
 
+try:
+    import resource
+except ImportError:  # Windows has none
+    resource = None
+
 
 @contextlib.contextmanager
 def largest_file(size: int) -> Iterator[None]:
     """Inside it, this process can make no file larger than `size` bytes: what crosses it is cut, then an error."""
-    resource = pytest.importorskip("resource")  # Windows has none
+    if resource is None:
+        pytest.skip("the size of files cannot be limited here")
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
     try:
