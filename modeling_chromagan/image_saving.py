@@ -16,8 +16,8 @@ from .durable_files import write_file
 from .errors import UserError
 from .picture_formats import FORMAT_OF_SUFFIX
 
-# Pixels per side that the format itself can hold.
-LONGEST_SIDE = {"jpeg": 65_500, "webp": 16_383, "avif": 65_536}
+# Pixels per side that the format itself can hold; of AVIF, that libavif and with it most programs read.
+LONGEST_SIDE = {"jpeg": 65_500, "webp": 16_383, "avif": 32_768}
 
 JPEG_SETTINGS: dict[str, Any] = {"quality": 95, "subsampling": "4:4:4"}
 # In lossless mode `quality` is effort: 20 takes a third of the time of 80 for the same size.

@@ -134,10 +134,19 @@ def test_wrong_settings_are_refused_in_one_line(tmp_path):
 
 def test_sizes_that_a_format_cannot_hold_are_refused_before_it_is_begun(tmp_path):
     wide = ColoredPage(np.broadcast_to(np.zeros(3, np.uint8), (1, 70_000, 3)))
-    for output_format, limit in (("webp", 16383), ("jpeg", 65500), ("avif", 65536)):
+    for output_format, limit in (("webp", 16383), ("jpeg", 65500), ("avif", 32768)):
         with pytest.raises(ImageSaveError, match=f"a: the picture has 70000 x 1 pixels, .* at most {limit} a side"):
             write_pages([wide], tmp_path / "a", output_format=output_format, **SINGLE)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("output_format", "limit"), [("webp", 16383), ("jpeg", 65500), ("avif", 32768)])
+def test_pictures_as_wide_as_a_format_can_hold_can_be_read(tmp_path, output_format, limit):
+    wide = ColoredPage(np.broadcast_to(np.zeros(3, np.uint8), (1, limit, 3)))
+    write_pages([wide], tmp_path / "a", output_format=output_format, **SINGLE)
+    with Image.open(tmp_path / "a") as picture:
+        picture.load()
+    assert picture.size == (limit, 1)
 
 
 @pytest.mark.parametrize("output_format", ["png", "webp", "avif"])
