@@ -140,7 +140,7 @@ class _PictureScan(Scan):
         super().__init__(name, max_pixels)
         self.original, self.content = content, readable_png(content)
         image = open_image(io.BytesIO(self.content), name, max_pixels)
-        self.format, self.largest = image.format or "", image.width * image.height
+        self.format, self.size, self.largest = image.format or "", image.size, image.width * image.height
         self.profile = image.info.get("icc_profile", b"")
         if self.format == "JPEG2000":  # whose profile Pillow does not pass on
             self.profile = jpeg2000_header(io.BytesIO(content)).profile
@@ -165,6 +165,9 @@ class _PictureScan(Scan):
             try:
                 with one_error(self.name, self.max_pixels):
                     image.seek(number)
+                if image.size != self.size:
+                    size, first = ("{} x {} pixels".format(*size) for size in (image.size, self.size))
+                    raise ImageLoadError(self.name, f"has {size}, the first has {first}")
                 page = self._page(decode_image(image, self.name, self.max_pixels), metadata, _duration(image))
             except ImageLoadError as error:
                 reason = f"frame {number - self.first + 1}: {error.reason}"

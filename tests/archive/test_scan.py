@@ -108,6 +108,18 @@ def test_frames_that_uncover_what_is_below_are_composed():
         np.testing.assert_array_equal(page.image.alpha, expected)
 
 
+def test_a_frame_that_is_larger_than_the_animation_is_named():
+    content = bytearray(animated(moving(2), "GIF", duration=100))
+    second = content.rindex(b"!\xf9\4") + 8  # behind its time
+    assert content[second : second + 1] == b","
+    content[second + 1 : second + 3] = (1000).to_bytes(2, "little")
+    with open_scan(bytes(content), name="the name", max_pixels=10**6) as scan:
+        pages = scan.pages()
+        height, width = next(pages).image.gray.shape
+        with pytest.raises(ImageLoadError, match=rf"^the name: frame 2: has 10\d\d x {height} pixels, .* {width} x"):
+            next(pages)
+
+
 def test_a_damaged_frame_is_named():
     content = animated([np.dstack([frame] * 3) for frame in moving(3)], "PNG", duration=100)
     last = content.rindex(b"fdAT")
