@@ -1,4 +1,4 @@
-"""PNG, JPEG 2000 and HEIF pictures of more bits than Pillow reads, at their depth."""
+"""PNG, JPEG 2000, AVIF and HEIF pictures of more bits than Pillow reads, at their depth."""
 
 import io
 
@@ -24,7 +24,7 @@ def read_deep(image: Image.Image, content: bytes, name: str, max_pixels: int) ->
     Raises:
         ImageLoadError: naming a picture that is too large.
     """
-    reader = {"PNG": _png, "JPEG2000": _jpeg2000, "HEIF": _heif}.get(image.format or "")
+    reader = {"PNG": _png, "JPEG2000": _jpeg2000, "AVIF": _avif, "HEIF": _heif}.get(image.format or "")
     try:
         found = reader(image, content) if reader is not None else None
     except Exception:
@@ -32,7 +32,7 @@ def read_deep(image: Image.Image, content: bytes, name: str, max_pixels: int) ->
     if found is None or found[0].shape[1::-1] != image.size:
         return None
     samples, profile = found
-    orientation = image.getexif().get(ORIENTATION, 1) if image.format == "PNG" else 1
+    orientation = image.getexif().get(ORIENTATION, 1) if image.format in ("PNG", "AVIF") else 1
     orientation = orientation if orientation in range(1, 9) else 1
     return DeepSamples(samples, name, image.format or "", max_pixels, profile=profile, orientation=orientation)
 
@@ -58,6 +58,14 @@ def _jpeg2000(image: Image.Image, content: bytes) -> tuple[np.ndarray, bytes] | 
         color = content.index(header.profile) - 3
         content = content[:color] + ENUMERATED_SRGB + content[color + len(ENUMERATED_SRGB) :]
     return full_range(imagecodecs.jpeg2k_decode(content, numthreads=1), depth), header.profile
+
+
+def _avif(image: Image.Image, content: bytes) -> tuple[np.ndarray, bytes] | None:
+    flags = content[content.find(b"av1C") + 6]  # AV1 Codec ISO Media File Format Binding, 2.3.3
+    if not flags & 0x40:
+        return None
+    samples = imagecodecs.avif_decode(content, numthreads=1)
+    return full_range(samples, 12 if flags & 0x20 else 10), image.info.get("icc_profile", b"")
 
 
 def _heif(image: Image.Image, content: bytes) -> tuple[np.ndarray, bytes] | None:

@@ -67,6 +67,17 @@ def test_8_bit_pictures_are_left_to_pillow():
         assert (page.depth, page.image.was_color) == (8, True)
 
 
+@pytest.mark.parametrize("depth", [10, 12])
+@pytest.mark.parametrize("channels", [3, 4])
+def test_avif_of_more_than_8_bits(depth, channels):
+    gray = random_gray(np.uint16) >> (16 - depth)
+    content = imagecodecs.avif_encode(np.dstack([gray] * channels), level=100, bitspersample=depth)
+    page = page_of(content)
+    assert page.depth == 16
+    np.testing.assert_array_equal(page.image.gray, np.rint(gray * (65535 / ((1 << depth) - 1))))
+    assert (page.image.alpha is None) == (channels == 3)
+
+
 @pytest.mark.parametrize("mode", ["I;16", "RGB;16"])
 def test_heif_of_10_bits(mode):
     pillow_heif = pytest.importorskip("pillow_heif")
