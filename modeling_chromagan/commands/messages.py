@@ -164,6 +164,7 @@ def print_line(line: str, file: TextIO | None = None) -> None:
 @contextlib.contextmanager
 def only_own_output(quiet: bool) -> Iterator[None]:
     """Inside it, libraries print nothing but (on terminals) the progress of a download, and warn of nothing."""
+    from huggingface_hub.utils import enable_progress_bars
     from huggingface_hub.utils import logging as hub_logging
     from transformers.utils import logging
 
@@ -174,8 +175,9 @@ def only_own_output(quiet: bool) -> Iterator[None]:
     )
     for library in (logging, hub_logging):  # errors too: they arrive as exceptions, and we say them in our words
         library.set_verbosity(logging.CRITICAL)
-    if quiet or not sys.stderr.isatty():
-        logging.disable_progress_bar()
+    logging.disable_progress_bar()  # of weights that are put in place, and of downloads
+    if not quiet and sys.stderr.isatty():
+        enable_progress_bars()  # of downloads alone
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

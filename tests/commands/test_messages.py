@@ -45,6 +45,7 @@ def test_a_terminal_gets_a_progress_bar(run, tmp_path, monkeypatch):
     assert code == 1
     assert "3 of 3 pictures, 00:00 left" in err[-1]
     assert sum("error: " in line for line in err) == 1
+    assert not any("Loading" in line for line in err)  # of weights, by transformers
     assert run(tmp_path / "in", "-o", tmp_path / "out", "--overwrite", "--quiet")[2] == [
         line for line in err if line.startswith("error: ")
     ]
