@@ -87,7 +87,8 @@ class Run:
         """Does the tasks, several at a time; what became of them comes in their order.
 
         Raises:
-            UserError: if the model cannot be loaded. Files that cannot be read or written are records.
+            UserError: if the model cannot be loaded, or the manifest is gone. Files that cannot be read or written are
+                records.
         """
         with ThreadPoolExecutor(workers, initializer=use_one_thread) as pool:
             ahead: deque[Future[Done]] = deque()
@@ -152,7 +153,7 @@ class Run:
         except PICTURE_ERRORS as error:
             return self.end(task, decision, record, "failed", reason=describe(error, str(task.source)))
         except BaseException:  # an interruption, or a mistake of this program: no fault of the file
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError, UserError):
                 self.manifest.add(replace(record, tries=record.tries - 1))
             raise
         outputs = {output.name: output for output in (*record.outputs, *result.outputs)}

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ..durable_files import append_line
-from ..errors import SettingError
+from ..errors import SettingError, UserError
 
 FOLDER = ".chromagan"  # in the folder of the results; hidden, so that no run reads its pictures
 SHARDS = "shards"  # in it, with the manifest of each shard of a plan
@@ -93,8 +93,11 @@ class Manifest:
 
         Raises:
             OSError: if it cannot be written; the manifest is then as it was.
+            UserError: if it is gone, as where a drive was unmounted; what is written now would lie somewhere else.
         """
         with self._lock:
+            if self.records and not self.path.exists():
+                raise UserError(f"{self.path} is gone: was OUT removed or unmounted? Give the same command again")
             try:
                 append_line(self.path, record.to_line())
             except OSError as error:

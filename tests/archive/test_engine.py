@@ -1,6 +1,7 @@
 """A run over files, with a stand-in for network and files: what is recorded, made again, kept, and survived."""
 
 import hashlib
+import shutil
 import threading
 import time
 from types import SimpleNamespace
@@ -14,7 +15,7 @@ from modeling_chromagan.archive.manifest import Manifest, Output, Record
 from modeling_chromagan.archive.output_plan import Task
 from modeling_chromagan.archive.pages import AlreadyInColorError
 from modeling_chromagan.archive.run_settings import RunSettings
-from modeling_chromagan.errors import ImageLoadError, WeightsError
+from modeling_chromagan.errors import ImageLoadError, UserError, WeightsError
 
 
 class Copier:
@@ -36,6 +37,8 @@ class Copier:
             raise KeyboardInterrupt
         if word == b"fault":
             raise KeyError("a mistake of the program")
+        if word == b"unmount":
+            shutil.rmtree(self.out)
         time.sleep(0.02 if word == b"slow" else 0)
         (self.out / output).parent.mkdir(parents=True, exist_ok=True)
         (self.out / output).write_bytes(source.content)
@@ -135,6 +138,14 @@ def test_an_interruption_ends_the_run_and_the_next_one_finishes_it(files):
     assert {"a.out: kept", "b.out: colorized"} < set(done)
     assert set(done) <= {f"{name}.out: {status}" for name in "abcde" for status in ("kept", "colorized")}
     assert "a.out" not in copied
+
+
+def test_a_folder_of_results_that_goes_away_ends_the_run(files, tmp_path):
+    go = files(a="a", b="unmount", c="c", d="d")
+    with pytest.raises(UserError, match=r"manifest\.jsonl is gone: was OUT removed or unmounted\?"):
+        go(workers=1)
+    assert not (tmp_path / "out" / ".chromagan").exists()
+    assert not (tmp_path / "out" / "d.out").exists()
 
 
 def test_a_mistake_of_the_program_is_no_fault_of_a_picture(files):
