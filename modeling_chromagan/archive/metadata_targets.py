@@ -1,5 +1,6 @@
 """Metadata in the way of the format that is written, and what that format has no way for."""
 
+import re
 from email.utils import parsedate_to_datetime
 
 from .exif_block import (
@@ -40,6 +41,7 @@ PLACES: dict[str, tuple[int, str, str]] = {
     "software": (305, "xmp:CreatorTool", ""),
 }
 OTHER_TEXT = "chromagan:Text"
+XMP_DATE = re.compile(r"\d{4}(-\d\d(-\d\d(T\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:\d\d)?)?)?)?", re.ASCII)
 
 
 def for_format(metadata: Metadata, output_format: str, size: tuple[int, int]) -> tuple[Metadata, tuple[str, ...]]:
@@ -241,9 +243,10 @@ def decoded(comment: bytes) -> str:
 
 def iso_date(text: str) -> str:
     """A date as XMP writes it, from there or from e-mail's way (RFC 1123), which PNG advises; "" for other texts."""
-    if text[:4].isdigit() and text[4:5] in ("", "-", ":"):
-        date, _, time = text.replace(" ", "T", 1).partition("T")
-        return date.replace(":", "-") + (f"T{time}" if time else "")
+    date, _, time = text.replace(" ", "T", 1).partition("T")
+    written = date.replace(":", "-") + (f"T{time}" if time else "")
+    if XMP_DATE.fullmatch(written):
+        return written
     try:
         return parsedate_to_datetime(text).isoformat()
     except (ValueError, TypeError, IndexError):

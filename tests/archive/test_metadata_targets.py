@@ -8,7 +8,7 @@ import pytest
 
 from modeling_chromagan.archive.exif_block import ExifBlock, Tag, parse_exif, tag_text, text_tag
 from modeling_chromagan.archive.metadata import Metadata, Resolution, TextEntry
-from modeling_chromagan.archive.metadata_targets import NAMES, for_format
+from modeling_chromagan.archive.metadata_targets import NAMES, OTHER_TEXT, for_format
 from modeling_chromagan.archive.xmp import Packet
 
 SIZE = (120, 80)
@@ -134,6 +134,24 @@ def test_png_text_becomes_exif_and_xmp(output_format):
         assert written.comment == b"ein Wort"
     else:
         assert block.exif[0x9286].value == b"ASCII\0\0\0ein Wort"
+
+
+@pytest.mark.parametrize(
+    ("text", "date"),
+    [
+        ("1905", "1905"),
+        ("1905:07:04 12:00:00", "1905-07-04T12:00:00"),
+        ("1905-07-04T12:00:00.5+01:00", "1905-07-04T12:00:00.5+01:00"),
+        ("Tue, 4 Jul 1905 12:00:00 +0100", "1905-07-04T12:00:00+01:00"),
+        ("1905-1910", ""),
+        ("1905-ca. summer", ""),
+        ("2019-01-01 12:00:00 UTC", ""),
+    ],
+)
+def test_only_dates_become_dates(text, date):
+    packet = Packet(for_format(Metadata(text=(TextEntry("Creation Time", text),)), "tiff", SIZE)[0].xmp)
+    assert packet.values("xmp:CreateDate") == ([date] if date else [])
+    assert (OTHER_TEXT.encode() in packet.original) == (not date)
 
 
 def test_png_text_stays_in_a_png():
