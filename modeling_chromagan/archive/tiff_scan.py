@@ -1,6 +1,8 @@
 """TIFF files: their pages, each read by its own directory, by Pillow or at its depth by tifffile."""
 
 import contextlib
+import re
+from dataclasses import replace
 from typing import IO, Any, Literal, cast
 
 import numpy as np
@@ -19,7 +21,8 @@ from .tiff_samples import is_beyond_pillow, read_page
 
 MARKS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 COMPRESSIONS = {1: "none", 5: "lzw", 8: "deflate", 32946: "deflate"}
-COMPRESSION, ORIENTATION, PROFILE = 259, 274, 34675
+COMPRESSION, ORIENTATION, PROFILE, PHOTOSHOP_DATA = 259, 274, 34675, 37724
+LAYERS = re.compile(b"8BIM(Layr|Lr16|Lr32)|MIB8(ryaL|61rL|23rL)")
 COPY_SIDE = 32  # of the copies by which reductions are recognized
 PILLOW_OFFSETS = 1 << 32  # beyond which Pillow cannot point libtiff to a directory
 
@@ -75,6 +78,9 @@ class TiffPages:
         with contextlib.suppress(ImageLoadError):  # what tifffile says of it, is said
             image = open_image(stream, self.name, self.max_pixels)
         metadata = read_metadata(cast(Image.Image, image or _Unopened(self.stream, directory.offset)))
+        layers = tags.get(PHOTOSHOP_DATA)
+        if isinstance(layers, bytes) and LAYERS.search(layers[:4096]):
+            metadata = replace(metadata, notes=(*metadata.notes, "its Photoshop layers are left out"))
         within_reach = directory.offset < PILLOW_OFFSETS or tags.get(COMPRESSION, 1) == 1
         if image is not None and within_reach and not is_beyond_pillow(tags):
             return decode_image(image, self.name, self.max_pixels), metadata
