@@ -128,7 +128,9 @@ def make_folder(folder: Path) -> None:
     except OSError as error:
         raise SettingError(f"-o {folder} cannot be made: {error.strerror}") from error
     if not os.access(folder, os.W_OK | os.X_OK):
-        raise SettingError(f"-o {folder} cannot be written: permission denied")
+        read_only = hasattr(os, "statvfs") and os.statvfs(folder).f_flag & os.ST_RDONLY
+        reason = "the file system is read-only" if read_only else "permission denied"
+        raise SettingError(f"-o {folder} cannot be written: {reason}")
 
 
 __all__ = ["STANDARD_STREAM", "LocalStore", "Source", "make_folder"]

@@ -48,9 +48,9 @@ def run_status(options: argparse.Namespace) -> int:
         raise SettingError(f"--report {options.report} of results behind a URL; accepted: a name that ends in .csv")
     try:
         planned = count_planned(store)
-        if planned is None and next(store.read_all(), None) is None:
-            raise SettingError(f"{options.out}: no run has written into it; {store.path(FOLDER)} has no records")
         status = Status(options, store, planned)
+        if planned is None and not status.running and next(store.read_all(), None) is None:
+            raise SettingError(f"{options.out}: no run has written into it; {store.path(FOLDER)} has no records")
         if options.report is not None:
             write_report(store.read_all(), options.report, store.out, status.look)
         else:

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+from types import SimpleNamespace
 
 import pytest
 
@@ -53,3 +54,11 @@ def test_a_folder_that_cannot_be_made_is_a_setting(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(SettingError, match="cannot be made"):
         make_folder(tmp_path / "file" / "b")
+
+
+@pytest.mark.parametrize(("flag", "reason"), [(os.ST_RDONLY, "the file system is read-only"), (0, "permission denied")])
+def test_a_folder_that_cannot_be_written_is_refused_with_the_reason(tmp_path, monkeypatch, flag, reason):
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    monkeypatch.setattr(os, "statvfs", lambda _: SimpleNamespace(f_flag=flag))
+    with pytest.raises(SettingError, match=f"cannot be written: {reason}"):
+        make_folder(tmp_path)

@@ -76,6 +76,15 @@ def test_a_result_whose_input_has_changed_is_no_longer_up_to_date(tmp_path, stat
     assert lines[-1].startswith("to go on: the same chromagan colorize again")
 
 
+def test_a_run_that_has_just_begun_is_no_missing_one(tmp_path, status):
+    with lock_run(tmp_path / "out"):
+        code, out, err = status(tmp_path / "out")
+    assert (code, len(out), err) == (0, 2, [])
+    assert out[0] == f"{tmp_path / 'out'}: 0 colorized, 0 failed"
+    assert out[1].endswith("is writing into it")
+    assert status(tmp_path / "out")[0] == 2
+
+
 def test_a_run_that_goes_on_is_no_failure_of_what_it_is_at(tmp_path, status):
     out = record_all(tmp_path, colorized(tmp_path, "a.png"), Record("b.png", "started", "in/b.png", tries=1))
     with lock_run(out):
