@@ -56,9 +56,9 @@ def test_a_folder_that_cannot_be_made_is_a_setting(tmp_path):
         make_folder(tmp_path / "file" / "b")
 
 
-@pytest.mark.parametrize(("flag", "reason"), [(os.ST_RDONLY, "the file system is read-only"), (0, "permission denied")])
+@pytest.mark.parametrize(("flag", "reason"), [(os.ST_RDONLY, "file system is read-only"), (0, "permission denied")])
 def test_a_folder_that_cannot_be_written_is_refused_with_the_reason(tmp_path, monkeypatch, flag, reason):
     monkeypatch.setattr(os, "access", lambda *_: False)
     monkeypatch.setattr(os, "statvfs", lambda _: SimpleNamespace(f_flag=flag))
-    with pytest.raises(SettingError, match=f"cannot be written: {reason}"):
+    with pytest.raises(SettingError, match=f"cannot be written: .*{reason}"):
         make_folder(tmp_path)
