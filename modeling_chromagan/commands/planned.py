@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from ..archive.engine import SOFTWARE, Done
 from ..archive.run_settings import WORKING_SPACES, RunSettings
-from ..errors import SettingError, WeightsError
+from ..errors import SettingError, WeightsError, first_line
 from ..sources.models import ModelSource, download_model, hash_model_files, load_colorizer, usable_cores
 from .arguments import number
 from .messages import Report, only_own_output
@@ -89,6 +89,20 @@ def check_plan_options(options: argparse.Namespace) -> None:
         for name in ("address", "gpus_per_worker"):
             if getattr(options, name) is not None:
                 raise SettingError(f"--{name.replace('_', '-')} goes with --engine ray")
+    elif options.address not in (None, "local", "auto"):
+        check_address(options.address)
+
+
+def check_address(address: str) -> None:
+    """Raises SettingError where there is no cluster: Ray would try for minutes."""
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdecimal():
+        raise SettingError(f"--address {address}; accepted: local, auto, or HOST:PORT")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
+    except (OSError, OverflowError) as error:
+        reason = getattr(error, "strerror", None) or first_line(error)
+        raise SettingError(f"--address {address}: there is no Ray cluster: {reason}") from error
 
 
 def make_work(options: argparse.Namespace, settings: RunSettings, model: ModelSource) -> "Work":

@@ -62,6 +62,8 @@ def test_a_file_that_fails_is_named_and_tried_again(run, out, tmp_path):
         (["--shards", "3/2"], "--shards 3/2; accepted: I/N, with I from 1 to N"),
         (["--engine", "spark"], "invalid choice: 'spark'"),
         (["--address", "auto"], "--address goes with --engine ray"),
+        (["--engine", "ray", "--address", "head"], "--address head; accepted: local, auto, or HOST:PORT"),
+        (["--engine", "ray", "--address", "127.0.0.1:1"], "--address 127.0.0.1:1: there is no Ray cluster: "),
         (["--gpus-per-worker", "1"], "--gpus-per-worker goes with --engine ray"),
         (["--workers", "1:4"], "--workers 1:4 goes with --engine ray; accepted: N"),
         (["--workers", "4:1"], "'4:1'; accepted: N or MIN:MAX"),
