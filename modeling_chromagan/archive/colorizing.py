@@ -207,6 +207,8 @@ class FileRun:
     def colored(self, page: Page, prepared: Any, reconstruction: torch.Tensor | None) -> ColoredPage:
         """A page with its colors, and with what its file says."""
         self.note(*page.image.notes)
+        if self.is_left(page) and page.depth == 16:
+            self.note("what is in color already is written with 8 bits a channel, not 16")
         pixels = self.pixels(page, prepared, reconstruction, self.depth(page), self.space)
         metadata = select(page.metadata, self.settings.metadata)
         if self.provenance is not None:

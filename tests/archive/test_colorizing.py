@@ -112,6 +112,12 @@ def test_pages_are_colored_but_those_in_color(colorize, tmp_path):
     colorize(tmp_path / "pages.tif", "again.tif", recolor=True)
     assert not np.array_equal(tifffile.imread(tmp_path / "out" / "again.tif", key=1), made[1])
 
+    with tifffile.TiffWriter(tmp_path / "deep.tif") as file:
+        for page in (np.asarray(colors()).astype(np.uint16) * 257, made[0][..., 0].astype(np.uint16)):
+            file.write(page, metadata=None)
+    assert any("8 bits a channel, not 16" in note for note in colorize(tmp_path / "deep.tif", "deep.tif").notes)
+    assert not colorize(tmp_path / "deep.tif", "deep.tif", recolor=True).notes
+
     colorize(tmp_path / "pages.tif", "pages.jpg")
     files = [name for name in files_in(tmp_path / "out") if name.endswith("jpg")]
     assert files == ["pages.jpg", "pages.page-0002.jpg", "pages.page-0003.jpg"]
