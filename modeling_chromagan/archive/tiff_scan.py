@@ -22,7 +22,7 @@ from .tiff_samples import is_beyond_pillow, read_page
 MARKS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 COMPRESSIONS = {1: "none", 5: "lzw", 8: "deflate", 32946: "deflate"}
 COMPRESSION, ORIENTATION, PROFILE, PHOTOSHOP_DATA = 259, 274, 34675, 37724
-LAYERS = re.compile(b"8BIM(Layr|Lr16|Lr32)|MIB8(ryaL|61rL|23rL)")
+LAYERS = re.compile(rb"(8BIM(Layr|Lr16|Lr32)|MIB8(ryaL|61rL|23rL))(?!\0{4})")  # and a length that is not 0
 COPY_SIDE = 32  # of the copies by which reductions are recognized
 PILLOW_OFFSETS = 1 << 32  # beyond which Pillow cannot point libtiff to a directory
 

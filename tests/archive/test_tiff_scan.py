@@ -87,7 +87,15 @@ def test_metadata_are_those_of_the_page_also_where_pillow_cannot_open_it():
     assert second.metadata.resolution == Resolution(300, 150, "inch")
 
 
-@pytest.mark.parametrize(("data", "said"), [(b"MIB8ryaL\4\0\0\0data", True), (b"MIB8ttaP\4\0\0\0data", False)])
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (b"MIB8ryaL\4\0\0\0data", True),
+        (b"8BIMLr16\0\0\0\4data", True),
+        (b"MIB8ryaL\0\0\0\0", False),
+        (b"MIB8ttaP\4\0\0\0data", False),
+    ],
+)
 def test_layers_that_are_left_out_are_said(data, said):
     tag = (37724, 7, 0, b"Adobe Photoshop Document Data Block\0" + data, True)
     with open_scan(tiff_file((FIRST, {"extratags": [tag]})), name="the name", max_pixels=10**6) as scan:
