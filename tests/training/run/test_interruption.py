@@ -113,9 +113,15 @@ def test_without_a_signal_everything_is_as_before():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
-@pytest.mark.parametrize("target", ["process", "group", "process twice"])
-def test_a_signal_finishes_the_step_saves_and_ends(photographs, tmp_path, number, code, target):
+@pytest.mark.parametrize(
+    ("target", "number", "code"),
+    [
+        ("process", signal.SIGTERM, 143),  # as kill, Slurm and containers send it
+        ("group", signal.SIGINT, 130),  # Ctrl-C in a terminal
+        ("process twice", signal.SIGINT, 130),  # the same, passed on by a launcher
+    ],
+)
+def test_a_signal_finishes_the_step_saves_and_ends(photographs, tmp_path, target, number, code):
     workers = "data.workers=1" if target == "group" else "data.workers=0"
     with endless_training(photographs, tmp_path / "run", workers) as training:
         wait_for_steps(tmp_path / "run", 3)
