@@ -1,5 +1,6 @@
 """ONNX files beside PyTorch: the same colors at any size, from ONNX Runtime, which knows nothing of this package."""
 
+import functools
 import hashlib
 import json
 import os
@@ -67,8 +68,15 @@ def grays(count: int, height: int, width: int) -> np.ndarray:
     return np.random.default_rng(height * width).random((count, 1, height, width), dtype=np.float32)
 
 
+@functools.lru_cache(1)
+def open_session(file: Path) -> onnxruntime.InferenceSession:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1  # as many test processes as cores: threads beside them wait in a loop
+    return onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
+
+
 def run(file: Path, gray: np.ndarray) -> dict[str, np.ndarray]:
-    session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
+    session = open_session(file)
     names = [output.name for output in session.get_outputs()]
     return dict(zip(names, session.run(names, {"gray": gray}), strict=True))
 
@@ -251,10 +259,15 @@ def test_float16_rounds_the_network_and_nothing_else():
     np.testing.assert_array_equal(ab, 2 * third.astype(np.float32))
 
 
+# chromagan_lite is what the packaged weights are, below; the graphs of labnet and preres are those of others.
+EXPORTED = [name for name in GENERATORS if name not in ("chromagan_lite", "labnet", "preres")]
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize(("name", "encoding"), [*((name, "unit8") for name in GENERATORS), ("basic", "symmetric")])
+@pytest.mark.parametrize(("name", "encoding"), [*((name, "unit8") for name in EXPORTED), ("basic", "symmetric")])
 @pytest.mark.usefixtures("extractors")
 def test_every_generator_answers_as_in_pytorch(name, encoding, tmp_path):
+    """And those that are not exported here: `test_what_is_exported_pads_and_answers_as_the_package` has them all."""
     generator = milder(build(name, encoding=encoding))
     file = onnx_export.export_onnx(save(generator, tmp_path / "model"), tmp_path)
     for batch in BATCHES:
