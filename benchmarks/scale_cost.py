@@ -75,7 +75,7 @@ def measure(megapixels: int, pictures: int) -> tuple[float, float]:
         return outputs
 
     pipeline.forward = timed
-    colorizer = FileColorizer(pipeline, RunSettings(), "packaged", "0" * 64, "benchmark")
+    colorizer = FileColorizer(pipeline, RunSettings(), "packaged", "0" * 64)
     with tempfile.TemporaryDirectory() as folder:
         store = LocalStore(Path(folder, "out"))
         sources = enlarged(Path(folder), megapixels)

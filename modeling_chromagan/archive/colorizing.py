@@ -19,7 +19,7 @@ from ..image_saving import srgb_profile
 from ..picture_formats import FORMAT_OF_SUFFIX
 from ..rgb_spaces import RGBSpace
 from .local_store import Source
-from .manifest import Output
+from .manifest import SOFTWARE, Output
 from .metadata import select
 from .metadata_targets import for_format
 from .output_plan import compare_name, page_name
@@ -52,9 +52,9 @@ class Result:
 class FileColorizer:
     """Colorizes files with one model and one set of settings, from several threads."""
 
-    def __init__(self, pipeline: "ChromaGANPipeline", settings: RunSettings, model: str, weights: str, software: str):
+    def __init__(self, pipeline: "ChromaGANPipeline", settings: RunSettings, model: str, weights: str):
         self.pipeline, self.settings = pipeline, settings
-        self.model, self.weights, self.software = model, weights, software
+        self.model, self.weights = model, weights
         self.budget = PixelBudget()
         # A GPU is shared: it works on one picture while the threads read, compose and write others.
         self.turn = contextlib.nullcontext() if pipeline.device.type == "cpu" else threading.Lock()
@@ -88,7 +88,7 @@ class FileColorizer:
         provenance = None
         if self.settings.provenance:
             provenance = Provenance(
-                software=self.software,
+                software=SOFTWARE,
                 model=self.model,
                 weights_sha256=self.weights,
                 settings=json.dumps(self.settings.recorded(), sort_keys=True),

@@ -15,10 +15,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from .. import __version__
 from ..errors import UserError, first_line
 from .decision import Decision, decide
-from .manifest import Manifest, Record
+from .manifest import SOFTWARE, Manifest, Record
 from .output_plan import Task
 from .pages import AlreadyInColorError
 from .run_settings import RunSettings
@@ -26,8 +25,6 @@ from .run_settings import RunSettings
 if TYPE_CHECKING:
     from .colorizing import FileColorizer
     from .local_store import LocalStore
-
-SOFTWARE = f"chromagan {__version__}"
 
 # What a picture can do wrong: unreadable, unwritable, too small, too large for the memory of the machine or the GPU
 # (torch raises RuntimeError). Anything else is a mistake of this program and keeps its traceback.

@@ -11,11 +11,14 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from .. import __version__
 from ..durable_files import append_line
 from ..errors import SettingError, UserError
 
 FOLDER = ".chromagan"  # in the folder of the results; hidden, so that no run reads its pictures
 SHARDS = "shards"  # in it, with the manifest of each shard of a plan
+
+SOFTWARE = f"chromagan {__version__}"  # that writes records and results
 
 STATUSES = ("started", "colorized", "already in color", "failed", "crashed")
 PROBLEMS = ("failed", "crashed", "started")  # those that leave something to do
@@ -143,6 +146,7 @@ __all__ = [
     "FOLDER",
     "PROBLEMS",
     "SHARDS",
+    "SOFTWARE",
     "STATUSES",
     "Manifest",
     "Output",

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..archive.engine import PICTURE_ERRORS, SOFTWARE, Run, describe
+from ..archive.engine import PICTURE_ERRORS, Run, describe
 from ..archive.forecast import foresee
 from ..archive.local_store import STANDARD_STREAM, LocalStore, make_folder
 from ..archive.manifest import Manifest, read_all
@@ -269,7 +269,7 @@ def make_colorizer(
     """Loads the model, for files."""
     from ..archive.colorizing import FileColorizer
 
-    return FileColorizer(load_colorizer(model, options), settings, model.label, weights, SOFTWARE)
+    return FileColorizer(load_colorizer(model, options), settings, model.label, weights)
 
 
 def colorize_to_standard_output(options: argparse.Namespace, settings: RunSettings, model: ModelSource) -> int:

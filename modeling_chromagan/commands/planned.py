@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from ..archive.engine import SOFTWARE, Done
+from ..archive.engine import Done
 from ..archive.run_settings import WORKING_SPACES, RunSettings
 from ..errors import SettingError, WeightsError, first_line
 from ..sources.models import ModelSource, download_model, hash_model_files, load_colorizer, usable_cores
@@ -160,7 +160,7 @@ def load_for_shards(
         raise WeightsError(
             f"{model.name} on {socket.gethostname()} has other weights: {found[:12]}, not {weights[:12]}"
         )
-    return FileColorizer(load_colorizer(model, options), settings, model.label, weights, SOFTWARE)
+    return FileColorizer(load_colorizer(model, options), settings, model.label, weights)
 
 
 __all__ = ["PLAN_OPTIONS", "add_plan_options", "run_planned"]

@@ -27,7 +27,7 @@ def colorize(tmp_path, model_folder):
     pipeline = load_pipeline(model_folder)
 
     def colorize(path, output, *, compare=False, keep=(), **settings):
-        colorizer = FileColorizer(pipeline, RunSettings(**settings), "a model", "abc", "chromagan 1")
+        colorizer = FileColorizer(pipeline, RunSettings(**settings), "a model", "abc")
         store = LocalStore(tmp_path / "out")
         return colorizer.colorize(
             store.read(path),
