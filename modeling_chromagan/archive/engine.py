@@ -87,7 +87,7 @@ class Run:
             UserError: if the model cannot be loaded, or the manifest is gone. Files that cannot be read or written are
                 records.
         """
-        with ThreadPoolExecutor(workers, initializer=use_one_thread) as pool:
+        with ThreadPoolExecutor(workers) as pool:
             ahead: deque[Future[Done]] = deque()
             try:
                 for task in tasks:
@@ -133,6 +133,7 @@ class Run:
             return Done(task, Decision(False, ""), replace(record, status="failed", reason=str(error)))
         except PICTURE_ERRORS as error:
             return self.end(task, Decision(True, ""), record, "failed", reason=describe(error, str(task.source)))
+        use_one_thread()  # of each thread, and only here: where nothing is left to do, torch is not imported
         colorizer = self.colorizer()
         record = replace(record, input_sha256=source.sha256, kept=tuple(sorted(decision.keep)))
         try:
@@ -216,7 +217,7 @@ def describe(error: BaseException, source: str) -> str:
 
 
 def use_one_thread() -> None:
-    """Has torch compute with the calling thread alone."""
+    """Has torch compute with the calling thread alone, whenever that computes."""
     import torch
 
     torch.set_num_threads(1)

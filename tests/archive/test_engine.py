@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import pytest
 from full_disk import largest_file
 
+from modeling_chromagan.archive import engine
 from modeling_chromagan.archive.engine import Run
 from modeling_chromagan.archive.local_store import LocalStore
 from modeling_chromagan.archive.manifest import Manifest, Output, Record
@@ -120,6 +121,17 @@ def test_other_settings_or_weights_make_everything_again(files):
     assert go(settings=RunSettings(saturation=1.5))[1] == ["a.out", "c.out"]
     assert go(settings=RunSettings(saturation=1.5), weights="other")[1] == ["a.out", "c.out"]
     assert go(settings=RunSettings(saturation=1.5), weights="other")[1] == []
+
+
+def test_torch_is_imported_only_where_something_is_left_to_do(files, monkeypatch):
+    threads = set()
+    monkeypatch.setattr(engine, "use_one_thread", lambda: threads.add(threading.get_ident()))
+    go = files(a="slow", b="slow", c="slow")
+    assert len(go()[1]) == 3
+    assert len(threads) == 2
+    threads.clear()
+    assert go()[1] == []
+    assert not threads
 
 
 def test_results_come_in_the_order_of_the_inputs(files):
