@@ -28,7 +28,8 @@ from modeling_chromagan.color import rgb8_to_lab
 from modeling_chromagan.color_profiles import linear_to_srgb, srgb_to_linear
 from modeling_chromagan.image_loading import load_color
 
-FALSE_COLOR = 0.003  # of gray pictures with at most two kinds of damage, to which the bias is set
+FALSE_COLOR = 0.017  # of the gray pictures fitted to, at which the bias is set; real ones are seldom so damaged
+NEARLY_GRAY = 0.3  # how much a color picture that is nearly gray counts in the fit
 LUMINANCE = np.array((0.2126, 0.7152, 0.0722))
 TONES = {  # sRGB of black, of white, exponents of the three channels
     "neutral": ((0, 0, 0), (1, 1, 1), (1, 1, 1)),
@@ -198,24 +199,24 @@ def mean_chroma(picture: Image.Image) -> float:
     return float(rgb8_to_lab(small)[0, 1:].norm(dim=0).mean())
 
 
-def fit(features: np.ndarray, is_color: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray, float]:
-    """Weights of a logistic regression, gray pictures counting more unless ruined, and the bias for FALSE_COLOR."""
+def fit(features: np.ndarray, is_color: np.ndarray, nearly_gray: np.ndarray) -> tuple[np.ndarray, float]:
+    """Weights of a logistic regression, what is nearly gray in color counting less, and the bias for FALSE_COLOR."""
     middle, spread = features.mean(axis=0), features.std(axis=0)
-    inputs = torch.tensor((features - middle) / spread)
-    wanted, weights = (
-        torch.tensor(is_color.astype(float)),
-        torch.tensor(np.where(is_color, 1.0, np.where(counts <= 2, 4.0, 1.0))),
-    )
+    inputs, wanted = torch.tensor((features - middle) / spread), torch.tensor(is_color.astype(float))
+    counting = torch.tensor(np.where(is_color & nearly_gray, NEARLY_GRAY, 1.0))
     layer = torch.nn.Linear(inputs.shape[1], 1, dtype=torch.float64)
     torch.nn.init.zeros_(layer.weight)
-    optimizer = torch.optim.AdamW(layer.parameters(), 1e-2, weight_decay=1e-2)
-    for _ in range(1500):
+    optimizer = torch.optim.LBFGS(layer.parameters(), max_iter=300)
+
+    def loss() -> torch.Tensor:
         optimizer.zero_grad()
-        loss = torch.nn.functional.binary_cross_entropy_with_logits(layer(inputs)[:, 0], wanted, weights)
-        loss.backward()
-        optimizer.step()
+        error = torch.nn.functional.binary_cross_entropy_with_logits(layer(inputs)[:, 0], wanted, counting)
+        error.backward()
+        return error
+
+    optimizer.step(loss)
     found = np.round(layer.weight.detach().numpy()[0] / spread, 2)
-    return found, -float(np.quantile((features @ found)[~is_color & (counts <= 2)], 1 - FALSE_COLOR))
+    return found, -float(np.quantile((features @ found)[~is_color], 1 - FALSE_COLOR))
 
 
 def main() -> None:
@@ -230,19 +231,19 @@ def main() -> None:
         kind = "nearly gray" if chroma < 5 else "muted (mean chroma 5 to 8)" if chroma < 8 else "colored"
         pairs = [(jpeg(random, picture), f"as it is, {kind}"), (faded(random, picture), f"faded, {kind}")]
         for result, name in pairs:
-            rows.append((number, True, [name, f"all {kind}"] + ["all in color"] * (chroma >= 5), 0))
+            rows.append((number, True, [name, f"all {kind}"] + ["all in color"] * (chroma >= 5), chroma < 5))
             features.append(color_features(result))
         for _ in range(2):
             result, tone, damage = gray_scan(random, picture)
             count = f"gray, {len(damage)} kinds of damage" if len(damage) < 3 else "gray, 3 and more kinds of damage"
             names = ["all gray", count, f"gray, {tone}", *(f"gray, {name}" for name in damage)]
-            rows.append((number, False, names, len(damage)))
+            rows.append((number, False, names, False))
             features.append(color_features(result))
     table, is_color = np.array(features), np.array([row[1] for row in rows])
-    held_out, counts = np.array([row[0] % 2 for row in rows], bool), np.array([row[3] for row in rows])
+    held_out, nearly_gray = np.array([row[0] % 2 for row in rows], bool), np.array([row[3] for row in rows])
     weights, bias = np.array(WEIGHTS), BIAS
     if options.fit:
-        weights, bias = fit(table[~held_out], is_color[~held_out], counts[~held_out])
+        weights, bias = fit(table[~held_out], is_color[~held_out], nearly_gray[~held_out])
         print(f"WEIGHTS = {tuple(weights.tolist())}\nBIAS = {bias:.2f}")
     wrong = (table @ weights + bias > 0) != is_color
     rates = defaultdict(list)

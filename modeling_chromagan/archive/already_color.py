@@ -2,8 +2,9 @@
 
 Of a toned gray picture the color is a smooth function of lightness, plus something smooth in space where paper has
 yellowed or silver has tarnished. So curves of a and b over lightness and a smooth field are fitted to a small copy,
-robustly, so that stamps, spots and pencil marks do not bend them, and what remains is judged: how much it is, over how
-much of the picture, in one direction of color or in two, how far above the noise, and what tone it would need.
+robustly, so that stamps, spots and pencil marks do not bend them, and what remains is judged: how much it is, in one
+direction of color or in two, how far it changes where lightness does, as at the edges of things, how far above the
+noise; and what tone it would need: how strong, how bent, and whether of a color that gray photographs are toned in.
 The edges of the picture, where mounts and color targets are, do not count.
 """
 
@@ -18,15 +19,19 @@ from ..color import rgb8_to_lab
 SIDE = 90  # pixels of the copy's longer side, at most
 EDGE = 1 / 8  # of each side, which is left out
 KNOTS, RARE = 7, 0.02  # of the curves over lightness; share of the pixels that a knot must have to count
+NEAR, WIDE = 3, 7  # sides of the squares of pixels that are averaged
 APART, EQUAL = (3, 6), 3.0  # pixels between two that are compared, and levels of lightness that make no difference
+ACROSS, SHARPEST = 5, 0.2  # pixels between two on both sides of an edge; share of the pairs that is taken for edges
 REPETITIONS, USUAL = 5, 2.5  # of the robust fit; chroma from which a pixel begins to weigh less
 BRIGHTEST, NOISIEST = 15.0, 5.0  # chroma to which remainders and their noise are cut, so that spots do not decide
+SEPIA = math.radians(
+    72
+)  # hue in the plane of a and b; beyond gray lies the blue of cyanotypes, aside purple and green
 
 # Of the logarithms that `color_features` gives, as `benchmarks/already_color.py --fit` prints them for photographs in
-# color, as they are and faded, and for the same in gray, toned and damaged. The bias is 0.65 above the printed one, at
-# which hardly a damaged gray picture is taken for color: fewer photographs in color are missed.
-WEIGHTS = (1.4, 1.25, 0.96, 2.02, 1.27, -2.13, -2.08, 1.72, 0.45, -0.68)
-BIAS = -0.6
+# color, as they are and faded, and for the same in gray, toned and damaged.
+WEIGHTS = (0.33, 3.09, 1.89, 3.98, -3.96, -2.77, 2.27, 0.82, 1.36, -2.27)
+BIAS = 2.87
 
 
 def shows_color(colors: Image.Image | np.ndarray) -> bool:
@@ -40,9 +45,10 @@ def shows_color(colors: Image.Image | np.ndarray) -> bool:
 def color_features(colors: Image.Image | np.ndarray) -> np.ndarray:
     """What the decision rests on: logarithms of ten amounts of Lab chroma, (10,).
 
-    Of what remains of the color, averaged over 3 x 3 pixels: its median, its 80th and 95th percentile, its two
-    principal deviations; what that averaging took away. Of the curve over lightness: its largest chroma, and its
-    sharpest bend, since no toning goes from one color to another within a few levels. Of pixels near one another
+    Of what remains of the color, averaged over 7 x 7 pixels: its 80th percentile, its two principal deviations. Of the
+    same averaged over 3 x 3: how far it changes across edges, at the median; what that averaging took away. Of the
+    curve over lightness: its largest chroma, and its sharpest bend, since no toning goes from one color to another
+    within a few levels. How far the mean color lies off the line from sepia to cyanotype. Of pixels near one another
     and of one lightness: how far their colors are apart, at the median and the 90th percentile.
     """
     picture = Image.fromarray(colors) if isinstance(colors, np.ndarray) else colors
@@ -55,14 +61,17 @@ def color_features(colors: Image.Image | np.ndarray) -> np.ndarray:
     tone, remainder = _fit(np.hstack([curves, field]), lab[1:].reshape(2, -1).T, curves.shape[1])
     tone = tone[curves.mean(axis=0) > RARE]
     planes = remainder.T.reshape(2, *lab.shape[1:])
-    smooth = _averaged(planes)
-    deviations = np.linalg.eigvalsh(np.cov(np.clip(smooth.reshape(2, -1), -BRIGHTEST, BRIGHTEST), bias=True))
+    smooth, smoother = _averaged(planes, NEAR), _averaged(planes, WIDE)
+    deviations = np.linalg.eigvalsh(np.cov(np.clip(smoother.reshape(2, -1), -BRIGHTEST, BRIGHTEST), bias=True))
+    a, b = lab[1:].mean(axis=(1, 2))
     amounts = (
-        *(np.quantile(np.hypot(*smooth), (0.5, 0.8, 0.95)) + 0.05),
+        np.quantile(np.hypot(*smoother), 0.8) + 0.05,
         *(np.sqrt(np.maximum(deviations, 0)) + 0.1),
+        np.median(_changes_across_edges(smooth, _averaged(lab[:1], NEAR)[0])) + 0.05,
         np.sqrt(np.square(np.minimum(np.hypot(*(planes - smooth)), NOISIEST)).mean()) + 0.05,
         np.hypot(*tone.T).max(initial=0) + 0.5,
         np.hypot(*np.diff(tone, 2, axis=0).T).max(initial=0) + 0.5,
+        abs(b * math.cos(SEPIA) - a * math.sin(SEPIA)) + 1,
         *(np.quantile(_equals_apart(lab), (0.5, 0.9)) + 0.05),
     )
     return np.log(amounts)
@@ -92,11 +101,23 @@ def _fit(design: np.ndarray, ab: np.ndarray, curves: int) -> tuple[np.ndarray, n
     return factors[:curves], remainder
 
 
-def _averaged(planes: np.ndarray) -> np.ndarray:
-    """Means over 3 x 3 pixels of (2, h, w); the edge goes on as it is."""
-    padded = np.pad(planes, ((0, 0), (1, 1), (1, 1)), mode="edge")
-    rows = padded[:, :-2] + padded[:, 1:-1] + padded[:, 2:]
-    return (rows[..., :-2] + rows[..., 1:-1] + rows[..., 2:]) / 9
+def _averaged(planes: np.ndarray, side: int) -> np.ndarray:
+    """Means over squares of pixels, `side` odd, of (n, h, w); the edge goes on as it is."""
+    before, after = side // 2 + 1, side // 2
+    sums = np.pad(planes, ((0, 0), (before, after), (before, after)), mode="edge").cumsum(axis=1).cumsum(axis=2)
+    rows = sums[:, side:] - sums[:, :-side]
+    return (rows[..., side:] - rows[..., :-side]) / side**2
+
+
+def _changes_across_edges(ab: np.ndarray, lightness: np.ndarray) -> np.ndarray:
+    """Differences of ab between pixels a few apart, across and down, whose lightness differs most; at least one."""
+    steps, changes = [np.zeros(1)], [np.zeros(1)]
+    for axis in (0, 1):
+        ordered, of_ab = np.moveaxis(lightness, axis, 0), np.moveaxis(ab, axis + 1, 1)
+        steps.append(np.abs(ordered[ACROSS:] - ordered[:-ACROSS]).ravel())
+        changes.append(np.hypot(*(of_ab[:, ACROSS:] - of_ab[:, :-ACROSS])).ravel())
+    step = np.concatenate(steps)
+    return np.concatenate(changes)[step >= np.quantile(step, 1 - SHARPEST)]
 
 
 def _equals_apart(lab: np.ndarray) -> np.ndarray:
