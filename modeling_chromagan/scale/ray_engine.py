@@ -70,16 +70,16 @@ def start_ray(address: str) -> Any:
         import ray.data
     except ImportError as error:
         raise SettingError('--engine ray needs Ray: pip install "chromagan[scale]"') from error
-    for handler in logging.getLogger("ray.data").handlers:
-        if isinstance(handler, logging.StreamHandler):
-            handler.setLevel(logging.CRITICAL)
+    for handler in (one for one in logging.getLogger("ray.data").handlers if isinstance(one, logging.StreamHandler)):
+        handler.setLevel(logging.CRITICAL)
     ray._private.worker._worker_logs_enabled = False  # of workers that died: Ray has no public switch for them
     here: Any = {"include_dashboard": False, "object_store_memory": OBJECT_STORE} if address == "local" else {}
     try:
         with silent_stderr():
             ray.init(address=address, logging_level=logging.CRITICAL, log_to_driver=False, **here)
     except (ConnectionError, RuntimeError, ValueError) as error:
-        raise SettingError(f"--address {address}: {first_line(error)}") from error
+        hint = " (of a cluster with a token: set RAY_AUTH_MODE=token)" if ":" in address else ""
+        raise SettingError(f"--address {address}: {first_line(error)}{hint}") from error
     return ray
 
 
