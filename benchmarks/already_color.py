@@ -239,6 +239,8 @@ def main() -> None:
             names = ["all gray", count, f"gray, {tone}", *(f"gray, {name}" for name in damage)]
             rows.append((number, False, names, False))
             features.append(color_features(result))
+    if len(rows) < 8:
+        sys.exit(f"{', '.join(map(str, options.sources))}: no two photographs; accepted: JPEG, PNG, parquet")
     table, is_color = np.array(features), np.array([row[1] for row in rows])
     held_out, nearly_gray = np.array([row[0] % 2 for row in rows], bool), np.array([row[3] for row in rows])
     weights, bias = np.array(WEIGHTS), BIAS

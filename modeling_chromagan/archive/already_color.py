@@ -24,9 +24,8 @@ APART, EQUAL = (3, 6), 3.0  # pixels between two that are compared, and levels o
 ACROSS, SHARPEST = 5, 0.2  # pixels between two on both sides of an edge; share of the pairs that is taken for edges
 REPETITIONS, USUAL = 5, 2.5  # of the robust fit; chroma from which a pixel begins to weigh less
 BRIGHTEST, NOISIEST = 15.0, 5.0  # chroma to which remainders and their noise are cut, so that spots do not decide
-SEPIA = math.radians(
-    72
-)  # hue in the plane of a and b; beyond gray lies the blue of cyanotypes, aside purple and green
+# Hue of sepia in the plane of a and b; opposite lies the blue of cyanotypes, on either side purple and green.
+SEPIA = math.radians(72)
 
 # Of the logarithms that `color_features` gives, as `benchmarks/already_color.py --fit` prints them for photographs in
 # color, as they are and faded, and for the same in gray, toned and damaged.
