@@ -77,7 +77,10 @@ def take_steps(recipe: Recipe, device: torch.device) -> None:
     for number, phase in enumerate(recipe.phases):
         phase.steps = 10  # some recipes count epochs, of data that is not here
         step = TrainingStep(recipe, number, networks, accelerator, color_weights, print)
+        alike = {}  # batches that differ only in their pictures, which are not here
         for kind, settings in enumerate(phase.batches):
+            alike.setdefault((settings.batch_size, settings.shape, repr(settings.degradation)), (kind, settings))
+        for kind, settings in alike.values():
             count = settings.batch_size
             batch = {
                 "rgb": torch.zeros(count, 3, *settings.shape, dtype=torch.uint8),
