@@ -28,7 +28,7 @@ from modeling_chromagan.color import rgb8_to_lab
 from modeling_chromagan.color_profiles import linear_to_srgb, srgb_to_linear
 from modeling_chromagan.image_loading import load_color
 
-FALSE_COLOR = 0.017  # of the gray pictures fitted to, at which the bias is set; real ones are seldom so damaged
+FALSE_COLOR = 0.025  # of the gray pictures fitted to, at which the bias is set; real ones are seldom so damaged
 NEARLY_GRAY = 0.3  # how much a color picture that is nearly gray counts in the fit
 LUMINANCE = np.array((0.2126, 0.7152, 0.0722))
 TONES = {  # sRGB of black, of white, exponents of the three channels
