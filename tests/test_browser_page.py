@@ -35,8 +35,10 @@ OPTIONS = (
     *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"),
     *("--disable-component-update", "--disable-sync", "--force-color-profile=srgb"),
 )
-# What Chromium asks by itself, whatever page is open.
-OF_CHROMIUM = re.compile(rb"CONNECT [\w.-]+\.(google|googleapis|gvt1)\.com:443 ")
+# What Chromium asks by itself, whatever page is open; for updates, without HTTPS where that is refused.
+OF_CHROMIUM = re.compile(
+    rb"CONNECT [\w.-]+\.(google|googleapis|gvt1)\.com:443 |POST http://update\.googleapis\.com/service/update2/"
+)
 PATIENCE = 180_000  # milliseconds: other tests compute beside
 
 
