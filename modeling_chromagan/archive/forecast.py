@@ -44,14 +44,14 @@ def foresee(run: Run, task: Task) -> Forecast:
             return Forecast(task, "already in color" if left_alone else "kept", decision.reason)
         source = run.store.read(task.source)
         run.refuse_taken(task, before, source.sha256)
-        left_alone = is_in_color(run, task, source)
+        left_alone = is_left_alone(run, task, source)
     except PICTURE_ERRORS as error:
         reason = describe(error, str(task.source))
         return Forecast(task, "refused", reason_of(Record(task.name, "failed", str(task.source), reason=reason)))
     return Forecast(task, "already in color" if left_alone else "would colorize", decision.reason)
 
 
-def is_in_color(run: Run, task: Task, source: Source) -> bool:
+def is_left_alone(run: Run, task: Task, source: Source) -> bool:
     """Whether an input is left alone, every page of it being in color.
 
     Raises:
