@@ -118,7 +118,7 @@ if spaces is not None:
 
 def colorize(
     path: str | None, working_size: float, saturation: float, find_margins: bool
-) -> tuple[str, tuple[Image.Image, Image.Image]]:
+) -> tuple[str, tuple[str, str]]:
     """Colorizes a photograph at its full size; its luminance stays as it is.
 
     Args:
@@ -128,7 +128,7 @@ def colorize(
         find_margins: whether the margins of a scan are left out of what the network sees and stay neutral.
 
     Returns:
-        The full-size result, a PNG file, and reduced pictures before and after.
+        The full-size result and reduced pictures before and after: PNG files.
     """
     if path is None:
         raise gr.Error("Choose a picture first.", print_exception=False)
@@ -139,17 +139,22 @@ def colorize(
         raise gr.Error(str(error), duration=None, print_exception=False) from None
     borders = "auto" if find_margins else "keep"
     result = run_network(original, size=int(working_size), saturation=saturation, borders=borders)
-    return save_result(result, name), previews(original, result)
+    before, after = previews(original, result)
+    colorized, *shown = save_pictures({"colorized": result, "before": before, "after": after}, Path(name).stem)
+    return colorized, tuple(shown)
 
 
-def save_result(picture: Image.Image, name: str) -> str:
-    """Writes the full-size picture into Gradio's cache, where `delete_cache` reaches it, and returns its path.
+def save_pictures(pictures: dict[str, Image.Image], stem: str) -> list[str]:
+    """Writes STEM-NAME.png for each picture into Gradio's cache, where `delete_cache` reaches it; returns the paths.
 
-    The folder's name is random: whoever has the address of a file can fetch it.
+    The folder's name is random: whoever has the address of a file can fetch it, and Gradio, were it given the
+    pictures themselves, would write the same ones to the same file again while another visitor is fetching it.
     """
-    path = Path(cache.name) / secrets.token_hex(16) / f"{Path(name).stem}-colorized.png"
-    sys.modules[type(colorizer).__module__].save_image(picture, path)
-    return str(path)
+    folder, save_image = Path(cache.name) / secrets.token_hex(16), sys.modules[type(colorizer).__module__].save_image
+    paths = [folder / f"{stem}-{name}.png" for name in pictures]
+    for path, picture in zip(paths, pictures.values(), strict=True):
+        save_image(picture, path)
+    return [str(path) for path in paths]
 
 
 def previews(original, result: Image.Image) -> tuple[Image.Image, Image.Image]:
@@ -206,7 +211,7 @@ with gr.Blocks(title="ChromaGAN", analytics_enabled=False, delete_cache=(60, MIN
             start = gr.Button("Colorize", variant="primary")
         with gr.Column(scale=5, min_width=320):
             comparison = gr.ImageSlider(
-                label="Before and after", format="png", interactive=False, buttons=["fullscreen"], max_height=640
+                label="Before and after", interactive=False, buttons=["fullscreen"], max_height=640
             )
             with gr.Row(visible=False) as offer:
                 download = gr.DownloadButton("Download at full size (PNG)")

@@ -61,6 +61,11 @@ def luminance(rgb: np.ndarray) -> np.ndarray:
     return 255 * np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
 
 
+def read_picture(path: str) -> Image.Image:
+    with Image.open(path) as picture:
+        return picture.copy()
+
+
 def check_result(path: str, name: str) -> None:
     """The file is the colorization of one of `write_pictures`, in full size and with the picture's own luminance."""
     assert Path(path).name == f"{Path(name).stem}-colorized.png"
@@ -153,8 +158,9 @@ def test_every_kind_of_picture_is_colorized_at_its_size(page, tmp_path):
         result, previews = page.colorize(str(path), 160, 1, True)
         check_result(result, name)
         assert Path(result).is_relative_to(page.cache.name)
-        assert {picture.size for picture in previews} == {(160, 120)}
-        before = np.asarray(previews[0].convert("RGB"))
+        before, after = map(read_picture, previews)
+        assert before.size == after.size == (160, 120)
+        before = np.asarray(before.convert("RGB"))
         assert np.abs(luminance(before) - textured(120, 160)).max() < 8, "the picture before is another one"
 
 
@@ -173,7 +179,21 @@ def test_only_the_previews_are_reduced(page, monkeypatch, tmp_path):
     Image.fromarray(textured(120, 160)).save(tmp_path / "gray.png")
     result, previews = page.colorize(str(tmp_path / "gray.png"), 160, 1, True)
     check_result(result, "gray.png")
-    assert [picture.size for picture in previews] == [(80, 60)] * 2
+    assert [read_picture(preview).size for preview in previews] == [(80, 60)] * 2
+
+
+def test_the_same_picture_again_leaves_the_files_of_the_first_visitor_alone(page, tmp_path):
+    Image.fromarray(textured(120, 160)).save(tmp_path / "gray.png")
+
+    def visit() -> set[Path]:
+        earlier = set(kept_files(Path(page.cache.name)))
+        result, previews = page.colorize(str(tmp_path / "gray.png"), 160, 1, True)
+        shown = page.comparison.postprocess(previews)
+        files = {Path(result), *(Path(picture.path) for picture in shown.root)}
+        assert set(kept_files(Path(page.cache.name))) - earlier == files, "written over one that may be on its way"
+        return files
+
+    assert len(visit()) == len(visit()) == 3
 
 
 def test_what_cannot_be_used_is_refused_in_one_line(page, tmp_path):
@@ -317,7 +337,7 @@ def test_visitors_are_served_and_nothing_of_theirs_stays(tmp_path, model_folder)
         for name, job in jobs.items():
             result, previews = job.result(timeout=480)
             check_result(result, name)
-            assert [Image.open(preview).size for preview in previews] == [(160, 120)] * 2
+            assert [read_picture(preview).size for preview in previews] == [(160, 120)] * 2
         narrow, _ = client.predict(handle_file(pictures["gray.png"]), 256, 1, False, api_name="/colorize")
         check_result(narrow, "gray.png")
         assert Path(narrow).read_bytes() != Path(jobs["gray.png"].result()[0]).read_bytes()
