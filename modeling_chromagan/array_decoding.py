@@ -8,7 +8,9 @@ from .pixel_blocks import Box, all_gray, assemble, check_range, check_size
 
 
 def array_luminance(array: np.ndarray, name: str, max_pixels: int) -> tuple[np.ndarray, np.ndarray | None, bool]:
-    """sRGB-coded luminance (H, W), opacity (H, W) uint8 or None, and whether the picture had color.
+    """sRGB-coded luminance (H, W), opacity (H, W) or None, and whether the picture had color.
+
+    Opacity is uint8 of uint8 and bool, uint16 of all others.
 
     Accepted are uint8, uint16, 32-bit integers of 0..65535 and floats of 0..1.
 
@@ -30,13 +32,16 @@ def array_luminance(array: np.ndarray, name: str, max_pixels: int) -> tuple[np.n
         accepted = "bool, uint8, uint16, int32 and uint32 (0..65535), float16, float32 and float64 (0..1)"
         raise ImageLoadError(name, f"an array of {array.dtype}; accepted are {accepted}")
 
-    white, target = {"f": (1, np.float32)}.get(array.dtype.kind, (65535, np.uint16))
-    if array.dtype == np.uint8:
-        white, target = 255, np.uint8
+    target = {"f": np.float32}.get(array.dtype.kind, np.uint8 if array.dtype == np.uint8 else np.uint16)
     first = array if array.ndim == 2 else array[..., 0]
     alpha, was_color = None, False
+
+    def read_opacity(box: Box) -> np.ndarray:
+        opacity = _crop(array, box)[..., 3]
+        return np.rint(opacity * np.float32(65535)) if target == np.float32 else opacity
+
     if array.ndim == 3 and array.shape[2] == 4:
-        alpha = assemble(width, height, 1, np.uint8, lambda box: np.rint(_crop(array, box)[..., 3] * (255 / white)))
+        alpha = assemble(width, height, 1, np.uint8 if target == np.uint8 else np.uint16, read_opacity)
     if array.ndim == 3 and array.shape[2] >= 3:
         was_color = not all_gray(width, height, lambda box: _crop(array, box))
 

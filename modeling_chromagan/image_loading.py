@@ -20,7 +20,7 @@ from .array_decoding import array_luminance
 from .errors import ImageLoadError
 from .image_decoding import StoredPicture, pillow_reason
 from .jpeg2000_header import jpeg2000_header
-from .pixel_blocks import check_size, too_large
+from .pixel_blocks import at_depth, check_size, too_large
 from .strict_pillow import strict_pillow
 
 # Formats that Pillow may try. Others it knows run programs (EPS starts Ghostscript) or are rarely tested parsers.
@@ -66,7 +66,8 @@ class LoadedImage:
     gray: (H, W) sRGB-coded relative luminance in displayed orientation. uint8 where the file says so exactly (8-bit
         gray, or color with R = G = B everywhere, no profile to convert from), uint16 (0..65535) from 16-bit gray,
         color and converted profiles, float32 (0..1) from float data.
-    alpha: (H, W) uint8 opacity in displayed orientation, None where the file has none.
+    alpha: (H, W) opacity in displayed orientation: uint8, or uint16 (0..65535) where it was read at more than 8
+        bits; None where the file has none.
     format: Pillow's name of the file format, "PIL" for images made in memory, "array" for arrays.
     was_color: whether any pixel had R, G and B that differ.
     notes: what had to be assumed, ignored or left out, one sentence each.
@@ -91,7 +92,7 @@ class LoadedImage:
             gray = np.rint(gray * np.float32(255 / np.iinfo(gray.dtype).max if gray.dtype.kind == "u" else 255))
         picture = Image.fromarray(gray.astype(np.uint8)).convert(mode)
         if self.alpha is not None and mode.endswith("A"):
-            picture.putalpha(Image.fromarray(self.alpha))
+            picture.putalpha(Image.fromarray(at_depth(self.alpha, 8)))
         return picture
 
 

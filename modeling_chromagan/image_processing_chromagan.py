@@ -20,6 +20,7 @@ from .color import COLOR_ENCODINGS, encode_luminance, gray_to_lightness, reconst
 from .composition import compose
 from .durable_files import filling
 from .image_loading import LoadedImage, load_image
+from .pixel_blocks import at_depth
 from .processor_settings import check_choice, check_names, check_settings, complete_size
 from .rgb_spaces import SRGB, RGBSpace
 
@@ -328,7 +329,7 @@ class ChromaGANImageProcessor(PilBackend):
         colors = compose(gray, saturation * ab, box=prepared.box, depth=depth, space=space, coding=coding)
         if alpha is None:
             return colors
-        return np.concatenate((colors, alpha.astype(colors.dtype)[..., None] * (1 if depth == 8 else 257)), axis=2)
+        return np.dstack((colors, at_depth(alpha, depth)))
 
 
 def as_list(images: Any) -> list:

@@ -56,6 +56,15 @@ def assemble(width: int, height: int, orientation: int, dtype: type, read: Reade
     return displayed
 
 
+def at_depth(values: np.ndarray, depth: int) -> np.ndarray:
+    """Integers of the whole range of their type, uint8 or uint16, at 8 or 16 bits; rounded where they become fewer."""
+    if values.dtype.itemsize * 8 == depth:
+        return values
+    if depth == 16:
+        return values * np.uint16(257)
+    return np.take(((np.arange(65536) + 128) // 257).astype(np.uint8), values)
+
+
 def check_range(width: int, height: int, read: Reader, limit: int, name: str) -> None:
     """Refuses values outside 0..limit and NaN.
 

@@ -20,8 +20,9 @@ def test_arrays():
     loaded = load_image(np.dstack([rgb, alpha]))
     assert_is(loaded, load_image(encoded(rgb, "PNG")).gray, color=True)
     np.testing.assert_array_equal(loaded.alpha, alpha)
-    np.testing.assert_array_equal(load_image(np.dstack([rgb, alpha]) / 255).alpha, alpha)
-    np.testing.assert_array_equal(load_image(np.dstack([rgb, alpha]).astype(np.uint16) * 257).alpha, alpha)
+    for deeper in (np.dstack([deep] * 4), np.dstack([deep] * 4) / 65535):
+        np.testing.assert_array_equal(load_image(deeper).alpha, deep)
+    np.testing.assert_array_equal(load_image(np.ones((2, 2, 4), np.float16)).alpha, np.full((2, 2), 65535))
     for color in (rgb / 255, rgb.astype(np.uint16) * 257):
         loaded = load_image(color)
         scale = 65535 if loaded.gray.dtype == np.uint16 else 1

@@ -364,6 +364,14 @@ def test_alpha_comes_back(processor, mode):
     np.testing.assert_array_equal(np.asarray(picture)[..., 3], alpha)
 
 
+def test_alpha_of_16_bits_is_rounded_to_the_8_of_a_picture(processor):
+    alpha = np.arange(48 * 64, dtype=np.uint16).reshape(48, 64) * 21
+    original = np.dstack([textured(48, 64).astype(np.uint16) * 257] * 3 + [alpha])
+    (picture,) = processor.post_process_colorization(prediction((10, 20)), original)
+    np.testing.assert_array_equal(np.asarray(picture)[..., 3], np.rint(alpha / 257))
+    np.testing.assert_array_equal(load_image(original).as_shown("LA").getchannel("A"), np.rint(alpha / 257))
+
+
 def test_the_number_of_originals_must_match(processor):
     with pytest.raises(ValueError, match=r"^originals has 1 pictures; accepted: 2$"):
         processor.post_process_colorization(prediction((0, 0), (0, 0)), [textured(48, 64)])

@@ -81,8 +81,8 @@ class DeepSamples:
             notes, stored, profile = (), None, b""
         alpha = None
         if self.opacity is not None:
-            opacity, factor = self.opacity, np.float32(255 / np.iinfo(self.opacity.dtype).max)
-            alpha = self._assemble(np.uint8, lambda box: np.rint(_crop(opacity, box) * factor))
+            opacity = self.opacity
+            alpha = self._assemble(opacity.dtype.type, lambda box: _crop(opacity, box))
         notes = (*self.notes, *notes)
         return LoadedImage(self.name, gray, alpha, self.format, not self.neutral, notes, stored, profile)
 

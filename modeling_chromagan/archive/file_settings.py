@@ -7,6 +7,7 @@ from fractions import Fraction
 import numpy as np
 from PIL import Image
 
+from ..pixel_blocks import at_depth
 from .metadata import Metadata
 from .pages import ColoredPage
 
@@ -48,7 +49,7 @@ def to_8_bits(pixels: np.ndarray, container: str, notes: Notes) -> np.ndarray:
     if pixels.dtype == np.uint8:
         return pixels
     notes.add(f"{container} is written with 8 bits a channel: 16 bits are rounded")
-    return np.take(((np.arange(65536) + 128) // 257).astype(np.uint8), pixels)
+    return at_depth(pixels, 8)
 
 
 def to_opaque(pixels: np.ndarray, container: str, notes: Notes) -> np.ndarray:

@@ -7,6 +7,7 @@ from PIL import Image
 
 from ..image_loading import load_color
 from ..picture_formats import FORMAT_OF_SUFFIX
+from ..pixel_blocks import at_depth
 from .pages import Page
 from .scan import open_scan
 
@@ -33,7 +34,7 @@ def thumbnail_after(result: Path) -> bytes | None:
         if FORMAT_OF_SUFFIX.get(result.suffix.lower()) != "jpeg":  # which is decoded at a fraction of its size
             alpha = first_page(result).image.alpha
             if alpha is not None:
-                colors.putalpha(Image.fromarray(alpha))
+                colors.putalpha(Image.fromarray(at_depth(alpha, 8)))
         return _encode(colors)
     except PICTURE_ERRORS:
         return None

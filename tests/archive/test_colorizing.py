@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 
+import imagecodecs
 import numpy as np
 import pytest
 import tifffile
@@ -62,6 +63,17 @@ def test_sixteen_bits_stay_sixteen_where_the_format_holds_them(colorize, tmp_pat
         assert (b"IHDR" not in (data := (tmp_path / "out" / name).read_bytes())) or data[24] == depth
     assert colorize(tmp_path / "deep.tif", "b.tif", depth="8")
     assert tifffile.imread(tmp_path / "out" / "b.tif").dtype == np.uint8
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.tif", "a.jp2"])
+def test_opacity_of_16_bits_stays_exactly_what_it_is(colorize, tmp_path, name):
+    pair = np.random.default_rng(0).integers(0, 65536, (40, 64, 2)).astype(np.uint16)
+    (tmp_path / "a.png").write_bytes(imagecodecs.png_encode(pair))
+    decode = {"a.png": imagecodecs.png_decode, "a.jp2": imagecodecs.jpeg2k_decode, "a.tif": imagecodecs.tiff_decode}
+    for depth, opacity in (("same", pair[..., 1]), ("8", np.rint(pair[..., 1] / 257))):
+        assert colorize(tmp_path / "a.png", name, depth=depth, compare=True).notes == ()
+        found = decode[name]((tmp_path / "out" / name).read_bytes())
+        np.testing.assert_array_equal(found[..., 3], opacity)
 
 
 ADOBE_RGB = (0.31111, 0.62567, 0.06322)  # luminance of its primaries under D50

@@ -51,7 +51,7 @@ def test_a_transparent_color_is_compared_at_16_bits():
     samples = np.dstack([gray] * 3).astype(">u2")
     samples[0, :2] = (500, 500, 500), (501, 501, 501)  # of one value at 8 bits
     content = png(samples.tobytes(), 24, 18, 16, 2, (b"tRNS", np.array([500] * 3, ">u2").tobytes()))
-    np.testing.assert_array_equal(page_of(content).image.alpha, np.where(samples[..., 0] == 500, 0, 255))
+    np.testing.assert_array_equal(page_of(content).image.alpha, np.where(samples[..., 0] == 500, 0, 65535))
 
 
 def test_a_deep_picture_that_only_pillow_reads_is_noted():

@@ -25,7 +25,7 @@ def test_gray_stored_as_rgb_keeps_all_16_bits():
         loaded = deep(samples, profile=SRGB if samples.ndim == 3 else b"").loaded()
         np.testing.assert_array_equal(loaded.gray, gray)
         assert (loaded.gray.dtype, loaded.was_color, loaded.notes) == (np.uint16, False, ())
-    np.testing.assert_array_equal(loaded.alpha, np.rint(gray / 257))
+    np.testing.assert_array_equal(loaded.alpha, gray)
 
 
 def test_colors_become_luminance_within_one_step_of_16_bits():

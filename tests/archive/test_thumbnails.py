@@ -32,7 +32,7 @@ def test_both_are_small_and_look_like_the_picture(tmp_path, name):
 
 
 def test_results_of_16_bits_are_shown(tmp_path):
-    pixels_16 = np.full((30, 40, 3), (51_400, 30_840, 10_280), np.uint16)
+    pixels_16 = np.full((30, 40, 4), (51_400, 30_840, 10_280, 65_535), np.uint16)
     for name in ("a.png", "a.tif", "a.jp2"):
         output_format = {"a.png": "png", "a.tif": "tiff", "a.jp2": "jp2"}[name]
         write_pages(
