@@ -178,7 +178,12 @@ def keep_first(store: Store, name: str, data: bytes) -> bytes:
     if isinstance(store, RemoteStore):
         with contextlib.suppress(FileNotFoundError):
             return store.get(name)
-        store.put(name, data)
+        try:
+            store.put(name, data, mode="create")
+        except OSError:  # another was first, or a server that has no such condition
+            with contextlib.suppress(FileNotFoundError):
+                return store.get(name)
+            store.put(name, data)
         return store.get(name)
     path = store.out / name
 

@@ -102,10 +102,10 @@ class RemoteStore(Store):
         with os_errors():
             return self.file_system.cat_file(self.key(name))
 
-    def put(self, name: str, data: bytes) -> None:
-        """Writes the object `name` in one step; raises OSError."""
+    def put(self, name: str, data: bytes, **how: str) -> None:
+        """Writes the object `name` in one step; raises OSError, with `mode="create"` also where it is there."""
         with os_errors():
-            self.file_system.pipe_file(self.key(name), data)
+            self.file_system.pipe_file(self.key(name), data, **how)
 
     def open_manifest(self, name: str) -> "RemoteManifest":
         return RemoteManifest(self, f"{FOLDER}/{name}.jsonl")

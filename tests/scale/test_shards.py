@@ -125,6 +125,22 @@ def test_other_settings_or_weights_are_refused_in_one_line(planned, changes, lin
     assert contents(out) == before
 
 
+def test_of_two_runs_that_begin_a_bucket_at_the_same_moment_one_is_refused(planned, memory, monkeypatch):
+    out = planned(out="memory://bucket/out")
+    get = type(memory).cat_file
+
+    def begin_another(self, path, *arguments, **options):
+        if path.endswith("settings.json"):
+            monkeypatch.undo()
+            run(out, weights="other", model="first")
+            raise FileNotFoundError(path)  # as when both had asked
+        return get(self, path, *arguments, **options)
+
+    monkeypatch.setattr(type(memory), "cat_file", begin_another)
+    with pytest.raises(SettingError, match=r"was begun with weights other \(first\), and these are w \(stand-in\)"):
+        run(out)
+
+
 def test_the_settings_of_a_run_that_was_cut_off_while_it_noted_them_are_not_kept(planned):
     out = planned()
     settings = Path(out) / ".chromagan" / "settings.json"
