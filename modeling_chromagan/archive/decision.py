@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from .manifest import Record
+from .manifest import MADE, Record
 from .output_plan import compare_name
 
 
@@ -54,7 +54,7 @@ def decide(
     outputs = dict.fromkeys([*planned, *(output for output in made if output != compare_name(name))])
     there = frozenset(output for output in outputs if is_file(output))
     changes = []
-    if record is None or record.status in ("failed", "crashed"):
+    if record is None or record.status not in MADE:
         changes.append("new" if record is None else f"{record.status} before")
         if not made:  # what is there is none of ours
             work = there != outputs.keys()

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import UserError, first_line
 from .decision import Decision, decide
-from .manifest import SOFTWARE, Manifest, Record
+from .manifest import MADE, SOFTWARE, Manifest, Record
 from .output_plan import Task
 from .pages import AlreadyInColorError
 from .run_settings import RunSettings
@@ -125,8 +125,10 @@ class Run:
         try:
             decision = self.decide(task, before, lambda: read().sha256)
             if not decision.work:
-                ours = before is not None and before.status not in ("failed", "crashed")
-                return Done(task, decision, before if ours else None)
+                if before is not None and before.status in (*MADE, "kept"):
+                    return Done(task, decision, before)
+                record = Record(task.name, "kept", record.input, outputs=record.outputs, software=SOFTWARE)
+                return self.end(task, decision, record, "kept", reason=decision.reason)
             source = read()
             self.refuse_taken(task, before, source.sha256)
         except TakenError as error:  # the record is that of the other input

@@ -6,7 +6,7 @@ are whole, which one was in the works, and how often it has been tried.
 
 import json
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,8 @@ SHARDS = "shards"  # in it, with the manifest of each shard of a plan
 
 SOFTWARE = f"chromagan {__version__}"  # that writes records and results
 
-STATUSES = ("started", "colorized", "already in color", "failed", "crashed")
+STATUSES = ("started", "colorized", "already in color", "kept", "failed", "crashed")
+MADE = ("colorized", "already in color")  # those that say what the input, the settings and the model were
 PROBLEMS = ("failed", "crashed", "started")  # those that leave something to do
 
 
@@ -37,7 +38,7 @@ class Record:
     """What became of one input.
 
     name: of the result below the folder of the results, by which records are told apart; with slashes.
-    status: one of `STATUSES`.
+    status: one of `STATUSES`; "kept" where what lies under its name was made by no run, or edited after a failure.
     input, input_sha256: what was read.
     outputs: what was written, or stands from before: the result, further pages as files of their own, the comparison.
     kept: names of outputs that are not to be touched, while it is "started".
@@ -136,14 +137,34 @@ def parse_records(lines: Iterable[bytes]) -> Iterator[Record]:
 def read_all(out: Path) -> Iterator[Record]:
     """The last record of each result in the folder `out`: of runs without a plan, then shard by shard.
 
-    One manifest is held at a time. A result that runs with and without a plan have both made comes twice.
+    As `merge_manifests` gives them.
     """
-    for path in (out / FOLDER / "manifest.jsonl", *sorted((out / FOLDER / SHARDS).glob("*.jsonl"))):
-        yield from {record.name: record for record in read_records(path)}.values()
+    paths = [out / FOLDER / "manifest.jsonl", *sorted((out / FOLDER / SHARDS).glob("*.jsonl"))]
+    return merge_manifests(lambda: ({record.name: record for record in read_records(path)} for path in paths))
+
+
+def merge_manifests(read: Callable[[], Iterable[dict[str, Record]]]) -> Iterator[Record]:
+    """The records of several manifests, which `read` gives; those of files that were kept come last.
+
+    One manifest is held at a time. A result that runs with and without a plan have both made comes twice; one that
+    either of them made and the other kept comes once, as made.
+    """
+    kept: dict[str, Record] = {}
+    for records in read():
+        for record in records.values():
+            if record.status == "kept":
+                kept[record.name] = record
+            else:
+                yield record
+    for records in read() if kept else ():
+        for name in [name for name, record in records.items() if record.status in MADE]:
+            kept.pop(name, None)
+    yield from kept.values()
 
 
 __all__ = [
     "FOLDER",
+    "MADE",
     "PROBLEMS",
     "SHARDS",
     "SOFTWARE",
@@ -151,6 +172,7 @@ __all__ = [
     "Manifest",
     "Output",
     "Record",
+    "merge_manifests",
     "parse_records",
     "read_all",
     "read_records",

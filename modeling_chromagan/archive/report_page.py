@@ -117,6 +117,8 @@ def write_page(findings: Iterable[Finding], file: BinaryIO, out: Path) -> None:
         summary.add(record)
         if record.status in PROBLEMS:
             failures.add(record.input, reason_of(record), bad=True)
+        if record.status == "kept":
+            failures.add(record.input, f"{record.name} {record.reason}, and is kept")
         if record.status == "colorized":
             sample.add(record)
         results.update(finding.results.values())
@@ -159,6 +161,7 @@ def render_head(summary: Summary, out: Path, results: Counter[str], inputs: Coun
         "crashed": "crashed the program",
         "started": "begun and not finished",
         "already in color": "in color already, left alone",
+        "kept": "kept as found",
     }.items():
         if summary.counts[status] or status == "failed":
             yield count(summary.counts[status], word, bad=status in PROBLEMS)

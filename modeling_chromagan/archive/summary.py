@@ -37,14 +37,20 @@ class Summary:
         if self.pictures != self.counts["colorized"]:
             colorized += f" ({self.pictures:,} pictures)"
         words = [colorized, f"{self.counts['failed']:,} failed"]
-        more = {"crashed": "crashed", "started": "begun and not finished", "already in color": "already in color"}
+        more = {
+            "crashed": "crashed",
+            "started": "begun and not finished",
+            "already in color": "already in color",
+            "kept": "kept as found",
+        }
         words += [f"{self.counts[status]:,} {word}" for status, word in more.items() if self.counts[status]]
         return ", ".join(words)
 
     def as_values(self) -> dict[str, Any]:
         """The counts for other programs."""
         counts = {
-            status.replace(" ", "_"): self.counts[status] for status in ("colorized", "already in color", *PROBLEMS)
+            status.replace(" ", "_"): self.counts[status]
+            for status in ("colorized", "already in color", "kept", *PROBLEMS)
         }
         return {**counts, "pictures": self.pictures, "seconds": round(self.seconds, 3)}
 

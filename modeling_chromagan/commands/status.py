@@ -95,6 +95,8 @@ class Status:
             self.begun.append(digest(record.name))
         if record.status in PROBLEMS and not (record.status == "started" and self.running):
             self.say("unfinished" if record.status == "started" else record.status, record.input, reason_of(record))
+        if record.status == "kept":
+            self.say("kept", str(self.store.path(record.name)), record.reason)
         finding = verify(record, self.store) if self.verify else Finding(record)
         for name, state in finding.results.items():
             self.results[state] += 1
@@ -159,6 +161,8 @@ class Status:
             yield "to go on: the same chromagan colorize again makes what is unfinished, gone or no longer up to date"
         if self.left and not self.running:
             yield f"to go on: chromagan colorize --plan {self.out} makes what of the plan is left"
+        if counts["kept"]:
+            yield "what is kept as found: remove it, and the same chromagan colorize again makes the result"
         if self.results["edited"]:
             yield "edited results are kept; chromagan colorize --overwrite replaces them"
 

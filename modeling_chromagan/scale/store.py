@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 from ..archive.local_store import LocalStore, Source
-from ..archive.manifest import FOLDER, SHARDS, Manifest, Record, parse_records, read_all
+from ..archive.manifest import FOLDER, SHARDS, Manifest, Record, merge_manifests, parse_records, read_all
 from ..errors import ImageLoadError, SettingError, first_line
 
 if TYPE_CHECKING:
@@ -114,9 +114,7 @@ class RemoteStore(Store):
         with os_errors():
             shards = self.file_system.glob(self.key(f"{FOLDER}/{SHARDS}/*.jsonl"))
         names = ["manifest.jsonl", *(f"{SHARDS}/{PurePosixPath(path).name}" for path in sorted(shards))]
-        for name in names:
-            with contextlib.suppress(FileNotFoundError):
-                yield from read_manifest(self, f"{FOLDER}/{name}").values()
+        return merge_manifests(lambda: (RemoteManifest(self, f"{FOLDER}/{name}").records for name in names))
 
 
 class RemoteManifest(Manifest):

@@ -103,6 +103,29 @@ def test_a_file_that_somebody_put_in_the_place_of_a_failure_is_kept(files, tmp_p
     for name in "ab":
         (tmp_path / "out" / f"{name}.out").write_text("made by hand")
     assert go() == (["a.out: kept", "b.out: kept"], [])
+    records = Manifest(tmp_path / "out" / ".chromagan" / "manifest.jsonl").records
+    assert [(record.status, record.reason) for record in records.values()] == [("kept", "was there before")] * 2
+    lines = (tmp_path / "out" / ".chromagan" / "manifest.jsonl").read_bytes()
+    assert go() == (["a.out: kept", "b.out: kept"], [])
+    assert (tmp_path / "out" / ".chromagan" / "manifest.jsonl").read_bytes() == lines
+    files(a="mended", b="mended")
+    (tmp_path / "out" / "a.out").unlink()
+    assert go() == (["a.out: colorized", "b.out: kept"], ["a.out"])
+    assert go(overwrite=True)[1] == ["a.out", "b.out"]
+
+
+def test_an_edited_result_that_failed_to_be_made_again_is_recorded_as_kept(files, tmp_path):
+    go = files(a="a")
+    go()
+    files(a="damaged")
+    go()
+    (tmp_path / "out" / "a.out").write_text("edited")
+    assert go() == (["a.out: kept"], [])
+    (record,) = Manifest(tmp_path / "out" / ".chromagan" / "manifest.jsonl").records.values()
+    assert (record.status, record.reason, len(record.outputs)) == ("kept", "was edited since it was made", 1)
+    (tmp_path / "out" / "a.out").write_text("a")
+    files(a="mended")
+    assert go() == (["a.out: colorized"], ["a.out"])
 
 
 def test_a_manifest_that_cannot_be_written_is_named_with_each_file(files, tmp_path):

@@ -102,3 +102,16 @@ def test_the_records_of_all_shards_are_read_one_manifest_at_a_time(tmp_path):
     (folder / "shards" / "00001.jsonl").write_bytes(b'{"name": "cut')
     (folder / "shards" / "notes.txt").write_text("no manifest")
     assert [(record.name, record.status) for record in read_all(tmp_path)] == [(name, "colorized") for name in "abcd"]
+
+
+def test_what_one_manifest_knows_as_made_is_not_counted_as_kept_by_another(tmp_path):
+    folder = tmp_path / ".chromagan"
+    for path, records in {
+        "manifest": {"a": "kept", "b": "kept", "c": "colorized"},
+        "shards/00000": {"a": "colorized", "b": "failed", "c": "kept", "d": "kept"},
+    }.items():
+        manifest = Manifest(folder / f"{path}.jsonl")
+        for name, status in records.items():
+            manifest.add(Record(name, status, name))
+    found = [(record.name, record.status) for record in read_all(tmp_path)]
+    assert found == [("c", "colorized"), ("a", "colorized"), ("b", "failed"), ("b", "kept"), ("d", "kept")]

@@ -18,9 +18,10 @@ def test_files_are_counted_by_what_became_of_them():
         Record("a.png", "colorized", "a.png", pictures=3, seconds=2.5),
         Record("b.png", "colorized", "b.png", pictures=1, seconds=1),
         Record("c.png", "already in color", "c.png"),
+        Record("d.png", "kept", "d.png"),
     )
     assert counted.is_done
-    assert counted.in_words() == "2 colorized (4 pictures), 0 failed, 1 already in color"
+    assert counted.in_words() == "2 colorized (4 pictures), 0 failed, 1 already in color, 1 kept as found"
     for status, words in {
         "failed": "1 failed",
         "crashed": "0 failed, 1 crashed",
@@ -32,6 +33,7 @@ def test_files_are_counted_by_what_became_of_them():
         assert counted.as_values() == {
             "colorized": 0,
             "already_in_color": 0,
+            "kept": 0,
             "failed": 0,
             "crashed": 0,
             "pictures": 0,

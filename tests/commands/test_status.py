@@ -53,6 +53,15 @@ def test_failures_are_a_line_each_with_how_to_go_on(tmp_path, status):
     ]
 
 
+def test_what_no_run_has_made_is_named_and_is_no_failure(tmp_path, status):
+    made = colorized(tmp_path, "a.png")
+    out = record_all(tmp_path, made, Record("b.png", "kept", "in/b.png", reason="was there before"))
+    code, lines, _ = status(out, "--verify")
+    assert code == 0
+    assert lines[:2] == [f"kept: {out / 'b.png'}: was there before", f"{out}: 1 colorized, 0 failed, 1 kept as found"]
+    assert lines[-1].startswith("what is kept as found: remove it")
+
+
 def test_results_that_are_gone_or_edited_are_found_by_their_content(tmp_path, status):
     out = record_all(tmp_path, *(colorized(tmp_path, f"{name}.png") for name in "abcd"))
     (out / "a.png").unlink()
@@ -146,6 +155,7 @@ def test_other_programs_get_one_object(tmp_path, status):
     assert json.loads(line) == {
         "colorized": 2,
         "already_in_color": 0,
+        "kept": 0,
         "failed": 1,
         "crashed": 0,
         "started": 0,
