@@ -143,8 +143,20 @@ class StoredPicture:
         transform = self._rgb_transform(space) if image.mode != "LAB" else None  # which Pillow converts itself
         if space == "RGB" or transform is None:
             image = image.convert("RGB")
-        if transform is not None:
-            image = transform.apply(image)
+        return self._upright(image if transform is None else transform.apply(image))
+
+    def stored_color(self) -> tuple[np.ndarray, bytes]:
+        """Displayed colors as the file has them, (H, W, 3) uint8, and the profile that they are in.
+
+        b"" means sRGB, which colors of other kinds (CMYK, Lab) become here.
+        """
+        image = self.image
+        if image.mode in ("CMYK", "LAB") or self._rgb_transform("RGB") is None:
+            return np.asarray(self.color()), b""
+        return np.asarray(self._upright(image.convert("RGB"))), image.info["icc_profile"]
+
+    def _upright(self, image: Image.Image) -> Image.Image:
+        """A converted copy of the image, turned as it is displayed, without metadata."""
         if self.orientation != 1:
             image = image.transpose(TURNS[self.orientation])
         image.info = {}

@@ -17,6 +17,7 @@ from PIL import Image, ImageCms
 from ..color import decode_luminance
 from ..image_saving import srgb_profile
 from ..picture_formats import FORMAT_OF_SUFFIX
+from ..pixel_blocks import at_depth
 from ..rgb_spaces import RGBSpace
 from .local_store import Source
 from .manifest import SOFTWARE, Output
@@ -144,7 +145,8 @@ class FileRun:
             layout = "pages" if self.format in FORMATS_OF_LAYOUT["pages"] else "files"
         if layout == "files":
             for number, page in enumerate(colored, start=1):
-                self.write_one([page], page_name(self.output, number), "single", self.space.profile)
+                profile = self.space.profile if page.profile is None else page.profile
+                self.write_one([page], page_name(self.output, number), "single", profile)
         else:
             self.write_one(colored, self.output, layout, self.space.profile)
         return Result(tuple(self.outputs), self.scan.count, tuple(self.notes))
@@ -182,13 +184,12 @@ class FileRun:
     def pixels(
         self, page: Page, prepared: Any, reconstruction: torch.Tensor | None, depth: int, space: WorkingSpace
     ) -> np.ndarray:
-        """(H, W, 3 or 4) pixels of a page with its colors."""
+        """(H, W, 3 or 4) pixels of a page with its colors, in a space."""
         if page.colors is None or self.settings.recolor:
             return self.colorizer.pipeline.image_processor.compose_colors(
                 reconstruction, prepared, depth=depth, space=space.space, coding=self.coding(page)
             )
-        pixels = np.asarray(in_space(page.colors, space))
-        return pixels if page.image.alpha is None else np.dstack([pixels, page.image.alpha])
+        return with_opacity(np.asarray(in_space(page.colors, space)), page, depth)
 
     def coding(self, page: Page) -> RGBSpace | None:
         """The space whose curve a page's stored values have; pages may differ in it, the result's is the first's."""
@@ -207,15 +208,18 @@ class FileRun:
     def colored(self, page: Page, prepared: Any, reconstruction: torch.Tensor | None) -> ColoredPage:
         """A page with its colors, and with what its file says."""
         self.note(*page.image.notes)
-        if self.is_left(page) and page.depth == 16:
-            self.note("what is in color already is written with 8 bits a channel, not 16")
-        pixels = self.pixels(page, prepared, reconstruction, self.depth(page), self.space)
+        depth, profile = self.depth(page), None
+        if page.stored_color is not None and self.is_left(page) and self.scan.layout != "frames":
+            pixels, profile = page.stored_color()
+            pixels = with_opacity(pixels, page, depth)
+        else:  # frames share one profile
+            pixels = self.pixels(page, prepared, reconstruction, depth, self.space)
         metadata = select(page.metadata, self.settings.metadata)
         if self.provenance is not None:
             metadata = add_provenance(metadata, self.provenance)
         metadata, lost = for_format(metadata, self.format, (pixels.shape[1], pixels.shape[0]))
         self.note(*page.metadata.notes, *metadata.notes, *lost)
-        return ColoredPage(pixels, metadata, page.duration)
+        return ColoredPage(pixels, metadata, page.duration, profile)
 
     def compared(self, page: Page, prepared: Any, reconstruction: torch.Tensor | None) -> ColoredPage:
         """A page before and after, side by side, in 8-bit sRGB."""
@@ -253,6 +257,12 @@ class FileRun:
     def note(self, *notes: str) -> None:
         """Remembers what is to be said, once each."""
         self.notes |= dict.fromkeys(notes)
+
+
+def with_opacity(colors: np.ndarray, page: Page, depth: int) -> np.ndarray:
+    """(H, W, 3) colors at 8 or 16 bits, with the opacity of their page where it has one."""
+    colors = at_depth(colors, depth)
+    return colors if page.image.alpha is None else np.dstack([colors, at_depth(page.image.alpha, depth)])
 
 
 def in_space(picture: Image.Image, space: WorkingSpace) -> Image.Image:

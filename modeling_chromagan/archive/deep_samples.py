@@ -1,5 +1,6 @@
 """Samples that Pillow has no mode for (16 bits a color channel, float colors) -> luminance and colors, as of files."""
 
+import functools
 import io
 
 import imagecodecs
@@ -96,6 +97,12 @@ class DeepSamples:
             _crop(stored, box)[:] = block if block.dtype == np.uint8 else np.rint(block * np.float32(1 / 257))
         image = Image.fromarray(stored)
         return image if self.orientation == 1 else image.transpose(TURNS[self.orientation])
+
+    def stored_color(self) -> tuple[np.ndarray, bytes]:
+        """Displayed colors as the file has them, (H, W, 3) uint8 or uint16, and their profile, b"" for sRGB."""
+        channels = np.moveaxis(self.colors, 2, 0)
+        planes = [self._assemble(plane.dtype.type, functools.partial(_crop, plane)) for plane in channels]
+        return np.stack(planes, axis=2), self.profile
 
     def _assemble(self, dtype: type, read: Reader) -> np.ndarray:
         return assemble(self.width, self.height, self.orientation, dtype, read)

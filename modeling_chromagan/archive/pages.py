@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 from .metadata import Metadata
 
 if TYPE_CHECKING:  # commands import this file before they know that there is anything to do
+    from collections.abc import Callable
+
     import numpy as np
     from PIL import Image
 
@@ -28,6 +30,7 @@ class Page:
     metadata: of this page; of frames that of the file.
     duration: milliseconds that a frame is shown.
     colors: the page in displayed sRGB, mode RGB, where it is in color already (not merely toned); None otherwise.
+    stored_color: gives such a page as its file has it: (H, W, 3) uint8 or uint16, and its profile, b"" for sRGB.
     depth: bits a sample as the file stores them: 16 where there are more than 8, integers or floats, else 8. It is not
         that of `image`, which may have 16 bits by the conversion of a profile.
     """
@@ -36,6 +39,7 @@ class Page:
     metadata: Metadata = field(default_factory=Metadata)
     duration: Fraction | None = None
     colors: "Image.Image | None" = None
+    stored_color: "Callable[[], tuple[np.ndarray, bytes]] | None" = None
     depth: int = 8
 
 
@@ -43,11 +47,13 @@ class Page:
 class ColoredPage:
     """One picture to be written.
 
-    pixels: (H, W, 3), or (H, W, 4) with opacity, uint8 or uint16, coded in the space of the result.
+    pixels: (H, W, 3), or (H, W, 4) with opacity, uint8 or uint16.
     metadata: to write with it.
     duration: milliseconds that a frame is shown.
+    profile: ICC profile of the pixels, b"" for sRGB; None where it is that of the file.
     """
 
     pixels: "np.ndarray"
     metadata: Metadata = field(default_factory=Metadata)
     duration: Fraction | None = None
+    profile: bytes | None = None

@@ -100,8 +100,10 @@ class Scan(ABC):
     ) -> Page:
         image = picture.loaded() if isinstance(picture, DeepSamples) else loaded(picture)
         colors = picture.color() if image.was_color else None
-        colors = colors if colors is not None and shows_color(colors) else None
-        return Page(image, metadata, duration, colors, 16 if picture.is_deep else 8)
+        depth = 16 if picture.is_deep else 8
+        if colors is None or not shows_color(colors):
+            return Page(image, metadata, duration, depth=depth)
+        return Page(image, metadata, duration, colors, picture.stored_color, depth)
 
 
 def open_scan(source: bytes | Path, *, name: str, max_pixels: int) -> Scan:

@@ -55,7 +55,7 @@ def write_tiff(pages: Iterator[ColoredPage], file: BinaryIO, settings: FileSetti
                     compression=COMPRESSIONS[settings.compression],
                     rowsperstrip=max(1, STRIP_BYTES // page.pixels[0].nbytes),
                     predictor=settings.compression != "none",  # horizontal differences, which take half the room
-                    iccprofile=settings.profile or srgb_profile(),
+                    iccprofile=(settings.profile if page.profile is None else page.profile) or srgb_profile(),
                     resolution=(_rational(resolution.x), _rational(resolution.y)) if resolution else None,
                     resolutionunit=resolution.unit if resolution else None,
                     subfiletype=2 if settings.layout == "pages" else 0,

@@ -7,7 +7,7 @@ import imagecodecs
 import numpy as np
 import pytest
 import tifffile
-from encoded_pictures import gamma_curve, icc_profile
+from encoded_pictures import adobe_rgb, gamma_curve, icc_profile
 from picture_files import files_in, write_picture
 from PIL import Image
 
@@ -124,15 +124,36 @@ def test_pages_are_colored_but_those_in_color(colorize, tmp_path):
     colorize(tmp_path / "pages.tif", "again.tif", recolor=True)
     assert not np.array_equal(tifffile.imread(tmp_path / "out" / "again.tif", key=1), made[1])
 
-    with tifffile.TiffWriter(tmp_path / "deep.tif") as file:
-        for page in (np.asarray(colors()).astype(np.uint16) * 257, made[0][..., 0].astype(np.uint16)):
-            file.write(page, metadata=None)
-    assert any("8 bits a channel, not 16" in note for note in colorize(tmp_path / "deep.tif", "deep.tif").notes)
-    assert not colorize(tmp_path / "deep.tif", "deep.tif", recolor=True).notes
-
     colorize(tmp_path / "pages.tif", "pages.jpg")
     files = [name for name in files_in(tmp_path / "out") if name.endswith("jpg")]
     assert files == ["pages.jpg", "pages.page-0002.jpg", "pages.page-0003.jpg"]
+
+
+def test_a_page_in_color_is_left_with_its_bits_its_opacity_and_its_profile(colorize, tmp_path):
+    noise = np.random.default_rng(0).integers(0, 256, (40, 56, 4)).astype(np.uint16)
+    deep = np.dstack([np.asarray(colors()), noise[..., 3]]).astype(np.uint16) * 256 + noise
+    shallow = np.asarray(colors(1))
+    with tifffile.TiffWriter(tmp_path / "a.tif") as file:
+        file.write(write_picture(tmp_path / "unused.png"), metadata=None)
+        file.write(deep, metadata=None, photometric="rgb", extrasamples=["unassalpha"], iccprofile=adobe_rgb())
+        file.write(shallow, metadata=None, photometric="rgb", iccprofile=adobe_rgb())
+        file.write(np.ascontiguousarray(np.rot90(deep[..., :3])), extratags=[(274, 3, 1, 6, True)], metadata=None)
+    assert colorize(tmp_path / "a.tif", "a.tif", profile="prophoto").notes == ()
+    with tifffile.TiffFile(tmp_path / "out" / "a.tif") as file:
+        for page, expected in zip(file.pages[1:], (deep, shallow, deep[..., :3]), strict=True):
+            np.testing.assert_array_equal(page.asarray(), expected)
+        assert [page.iccprofile == adobe_rgb() for page in file.pages] == [False, True, True, False]
+    colorize(tmp_path / "a.tif", "a.png", depth="8")
+    with Image.open(tmp_path / "out" / "a.page-0002.png") as picture:
+        np.testing.assert_array_equal(np.asarray(picture), np.rint(deep / 257))
+        assert picture.info["icc_profile"] == adobe_rgb()
+
+
+def test_frames_in_color_have_the_depth_of_the_others(colorize, tmp_path):
+    gray = Image.fromarray(write_picture(tmp_path / "unused.png")).convert("RGB")
+    gray.save(tmp_path / "a.png", save_all=True, append_images=[colors(0, *gray.size[::-1])], duration=100)
+    assert colorize(tmp_path / "a.png", "a.png", depth="16").pictures == 2
+    assert (tmp_path / "out" / "a.png").read_bytes()[24] == 16
 
 
 def test_what_stands_still_in_a_film_has_one_color(colorize, tmp_path):
