@@ -32,7 +32,7 @@ def exif_block(order: str = "II") -> bytes:
 def everything() -> Metadata:
     """A value in every field."""
     text = (TextEntry("Title", "Straße"), TextEntry("Author", "Łódź", True, "pl", "Autor"))
-    return Metadata(INCHES, exif_block(), IPTC, XMP, text, b"a comment")
+    return Metadata(INCHES, exif_block(), IPTC, XMP, text, (b"a comment",))
 
 
 def random_pixels(shape: tuple[int, int, int] = (23, 41, 3), dtype: type = np.uint8, seed: int = 0) -> np.ndarray:

@@ -39,7 +39,7 @@ class Notes(list[str]):
 
     def add_unsaid(self, metadata: Metadata, container: str, sayable: Iterable[str]) -> None:
         """One line for every field of the metadata that a container has no place for."""
-        for name in ("resolution", "exif", "iptc", "xmp", "text", "comment"):
+        for name in ("resolution", "exif", "iptc", "xmp", "text", "comments"):
             if getattr(metadata, name) and name not in sayable:
                 self.add(f"{container} has no place for {name}: it is left out")
 

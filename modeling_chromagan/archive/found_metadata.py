@@ -45,7 +45,8 @@ class FoundMetadata:
     def __init__(self) -> None:
         self.resolution: Resolution | None = None
         self.block = ExifBlock()
-        self.iptc = self.xmp = self.comment = b""
+        self.iptc = self.xmp = b""
+        self.comments: tuple[bytes, ...] = ()
         self.text: list[TextEntry] = []
         self.properties: dict[str, str] = {}  # of XMP, said in the container's own way
         self.notes: list[str] = []
@@ -97,7 +98,7 @@ class FoundMetadata:
         except (ValueError, struct.error):
             exif = b""
             self.note("its EXIF cannot be read and is left out (it is damaged)")
-        return Metadata(self.resolution, exif, self.iptc, self.xmp, tuple(self.text), self.comment, tuple(self.notes))
+        return Metadata(self.resolution, exif, self.iptc, self.xmp, tuple(self.text), self.comments, tuple(self.notes))
 
     def _finish_exif(self, block: ExifBlock, turned: bool) -> None:
         if block.damaged:

@@ -19,7 +19,7 @@ from .metadata_containers import IPTC_RESOURCE, wrapped_resource
 from .pages import ColoredPage
 from .xmp import split
 
-SAYABLE = ("resolution", "exif", "iptc", "xmp", "comment")
+SAYABLE = ("resolution", "exif", "iptc", "xmp", "comments")
 LARGEST_SEGMENT = 65_533
 XMP_PREFIX = b"http://ns.adobe.com/xap/1.0/\0"
 EXTENSION_PREFIX = b"http://ns.adobe.com/xmp/extension/\0"
@@ -70,8 +70,8 @@ def _segments(metadata: Metadata, profile: bytes, notes: Notes) -> Iterator[tupl
     parts = _parts(profile)
     for number, part in enumerate(parts, 1):
         yield APP2, b"ICC_PROFILE\0" + bytes((number, len(parts))) + part
-    if metadata.comment:
-        yield from _whole(COMMENT, metadata.comment, "comment", notes)
+    for comment in metadata.comments:
+        yield from _whole(COMMENT, comment, "comment", notes)
 
 
 def _parts(data: bytes) -> list[bytes]:

@@ -36,7 +36,7 @@ class Metadata:
     iptc: IPTC-IIM records, without the Photoshop wrapping. Empty where there are none.
     xmp: the packet, UTF-8. Empty where there is none.
     text: PNG text chunks but that of the XMP packet.
-    comment: of JPEG, GIF or JPEG 2000. Empty where there is none.
+    comments: of JPEG, GIF or JPEG 2000, each in an encoding of its own.
     notes: what was damaged, or is not true of a colored picture any more, and was left out; one sentence each.
     """
 
@@ -45,7 +45,7 @@ class Metadata:
     iptc: bytes = b""
     xmp: bytes = b""
     text: tuple[TextEntry, ...] = ()
-    comment: bytes = b""
+    comments: tuple[bytes, ...] = ()
     notes: tuple[str, ...] = field(default=(), compare=False)
 
 

@@ -56,20 +56,19 @@ def _read_jpeg(found: FoundMetadata, image: Any, file: Any) -> None:
     across, down = info.get("jfif_density", (0, 0))
     found.resolution = resolution_of(across, down, {1: "inch", 2: "centimeter"}.get(info.get("jfif_unit"), "none"))
     found.read_exif(info.get("exif", b""))
-    photoshop, comments = b"", []
+    photoshop = b""
     extensions: list[bytes] = []
     for name, content in image.applist:
         if name == "APP13" and content.startswith(b"Photoshop 3.0\0"):
             photoshop += content[14:]
-        elif name == "COM":
-            comments.append(content.rstrip(b"\0"))
+        elif name == "COM" and content.strip(b"\0"):
+            found.comments += (content,)
         elif name == "APP1" and content.startswith(b"http://ns.adobe.com/xap/1.0/\0"):
             found.xmp = found.xmp or content[29:]
         elif name == "APP1" and content.startswith(b"http://ns.adobe.com/xmp/extension/\0"):
             extensions.append(content[35:])
         elif name == "APP11" and b"c2pa" in content[:200]:
             found.note(CREDENTIALS)
-    found.comment = b"\n".join(comments)
     found.read_iptc(photoshop)
     if found.xmp and (extensions or b"HasExtendedXMP" in found.xmp):
         found.attempt("extended XMP", partial(_join_extended, found, extensions))
@@ -187,16 +186,16 @@ def _read_gif(found: FoundMetadata, image: Any, file: Any) -> None:
         found.resolution = resolution_of(64, aspect + 15, "none")  # a pixel's width : height is (aspect + 15) : 64
     for name, content in gif_extensions(file):
         if name == b"comment":
-            comments.append(content.rstrip(b"\0"))
+            comments.append(content)
         else:
             found.xmp = found.xmp or content
-    found.comment = b"\n".join(dict.fromkeys(comments))
+    found.comments = tuple(comment for comment in dict.fromkeys(comments) if comment.strip(b"\0"))
 
 
 def _read_jpeg_2000(found: FoundMetadata, image: Any, file: Any) -> None:
     comment = image.info.get("comment", b"")
-    if not ENCODER_COMMENT.match(comment):
-        found.comment = comment
+    if comment and not ENCODER_COMMENT.match(comment):
+        found.comments = (comment,)
     _read_boxes(found, file)
 
 

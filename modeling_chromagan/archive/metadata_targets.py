@@ -77,7 +77,7 @@ class _Target:
                 self.lost.append("XMP: it is damaged")
 
     def result(self) -> tuple[Metadata, tuple[str, ...]]:
-        text, comment, iptc = self._texts()
+        text, comments, iptc = self._texts()
         resolution = self._resolution()
         if self.block.exif:  # also one that is made here, or of a TIFF's own dates
             self.block.exif.setdefault(VERSION, Tag(UNDEFINED, 4, b"0232"))
@@ -90,14 +90,16 @@ class _Target:
                 self.block.exif[WIDTH], self.block.exif[HEIGHT] = (self.block.long(side) for side in self.size)
             if self.format == "jpeg":
                 self._fit_jpeg()
-        written = Metadata(resolution, self.block.pack(), iptc, self.packet.pack(), text, comment, self.metadata.notes)
+        written = Metadata(
+            resolution, self.block.pack(), iptc, self.packet.pack(), text, comments, self.metadata.notes
+        )
         return written, tuple(self.lost)
 
     # ----- text, comments, IPTC
 
-    def _texts(self) -> tuple[tuple[TextEntry, ...], bytes, bytes]:
-        """PNG text, a comment and IPTC as the format has them; what it has not goes into the block and the packet."""
-        text, comment, iptc = self.metadata.text, self.metadata.comment, self.metadata.iptc
+    def _texts(self) -> tuple[tuple[TextEntry, ...], tuple[bytes, ...], bytes]:
+        """PNG text, comments and IPTC as the format has them; what it has not goes into the block and the packet."""
+        text, comments, iptc = self.metadata.text, self.metadata.comments, self.metadata.iptc
         if iptc and self.format not in HOLDS_IPTC:
             homeless = add_to_packet(iptc, self.packet)
             if self.format == "png":  # as ImageMagick writes and others read it: nothing is lost
@@ -106,23 +108,21 @@ class _Target:
                 self.lost.append(f"IPTC: {_count(homeless, 'field')} that XMP has no place for")
             iptc = b""
         if self.format == "png":
-            if comment and not any(entry.keyword == "Comment" for entry in text):
-                text = (*text, text_entry("Comment", decoded(comment)))
-            return text, b"", iptc
+            return (*text, *(text_entry("Comment", decoded(comment)) for comment in comments)), (), iptc
         others: list[TextEntry] = []
         for entry in text:
-            if entry.keyword.casefold() == "comment" and (not comment or entry.text == decoded(comment)):
-                comment = comment or entry.text.encode()
+            if entry.keyword.casefold() == "comment":
+                comments = (*comments, entry.text.encode())
             elif not self._place(entry):
                 others.append(entry)
-        if comment and self.format != "jpeg":
-            if not self._place_comment(decoded(comment)):
-                others.append(text_entry("Comment", decoded(comment)))
-            comment = b""
+        if comments and self.format != "jpeg":
+            if not self._place_comment("\n".join(map(decoded, comments))):
+                others += (text_entry("Comment", decoded(comment)) for comment in comments)
+            comments = ()
         if others:
             items = "".join(structure("rdf:li", _fields(entry)) for entry in others)
             self.packet.add(f"<{OTHER_TEXT}><rdf:Bag>{items}</rdf:Bag></{OTHER_TEXT}>")
-        return (), comment, iptc
+        return (), comments, iptc
 
     def _place(self, entry: TextEntry) -> bool:
         """Whether a PNG text found its place in EXIF or XMP, or stood there already."""
@@ -235,6 +235,7 @@ def text_entry(keyword: str, text: str) -> TextEntry:
 
 def decoded(comment: bytes) -> str:
     """A comment's characters: UTF-8, or Latin-1 as nothing says which."""
+    comment = comment.rstrip(b"\0")
     try:
         return comment.decode()
     except UnicodeDecodeError:

@@ -100,7 +100,7 @@ def test_what_does_not_fit_in_a_segment_is_left_out_and_named(tmp_path):
     large = bytes(70_000)
     exif = Image.Exif()
     exif[270] = "x" * 70_000
-    metadata = Metadata(exif=exif.tobytes().removeprefix(b"Exif\0\0"), xmp=large, comment=large)
+    metadata = Metadata(exif=exif.tobytes().removeprefix(b"Exif\0\0"), xmp=large, comments=(large,))
     written = write_pages([random_page(metadata=metadata)], tmp_path / "a", **SETTINGS)
     assert sorted(re.search(r"64 KB for (\w+)", note).group(1) for note in written.notes) == [
         "EXIF",

@@ -176,7 +176,7 @@ def check_text(back, output_format):
 
 def check_comment(back, output_format):
     if output_format == "jpeg":
-        assert back.comment.decode() == "Gläser"
+        assert [comment.decode() for comment in back.comments] == ["Gläser"]
     elif output_format == "png":
         assert back.text == (TextEntry("Comment", "Gläser"),)
     else:

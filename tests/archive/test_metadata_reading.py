@@ -294,7 +294,7 @@ def test_a_damaged_extension_of_xmp_takes_nothing_else_with_it():
         (0xFE, b"A comment"),
     )
     metadata = read_metadata(opened(made.jpeg(*segments)))
-    assert (metadata.iptc, metadata.comment) == (iptc, b"A comment")
+    assert (metadata.iptc, metadata.comments) == (iptc, (b"A comment",))
     assert Packet(metadata.xmp).values("dc:source") == ["Box 7, Gläser"]
     assert metadata.notes == ("its extended XMP cannot be read and is left out (it is damaged)",)
 
@@ -330,10 +330,10 @@ def test_all_kinds_of_png_text_are_read_before_and_behind_the_pixels():
 
 
 def test_comments_are_read():
-    assert read_metadata(opened(made.jpeg((0xFE, b"one"), (0xFE, b"two")))).comment == b"one\ntwo"
-    assert read_metadata(opened(made.encoded("GIF", comment=b"three"))).comment == b"three"
-    assert read_metadata(opened(made.encoded("JPEG2000", comment="four"))).comment == b"four"
-    assert read_metadata(opened(made.encoded("JPEG2000"))).comment == b""  # what OpenJPEG says of itself
+    assert read_metadata(opened(made.jpeg((0xFE, b"one"), (0xFE, b"two\0")))).comments == (b"one", b"two\0")
+    assert read_metadata(opened(made.encoded("GIF", comment=b"three"))).comments == (b"three",)
+    assert read_metadata(opened(made.encoded("JPEG2000", comment="four"))).comments == (b"four",)
+    assert read_metadata(opened(made.encoded("JPEG2000"))).comments == ()  # what OpenJPEG says of itself
 
 
 @pytest.mark.parametrize("pack", [bytes, "brotli"])

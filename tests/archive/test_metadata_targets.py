@@ -131,7 +131,7 @@ def test_png_text_becomes_exif_and_xmp(output_format):
     assert packet.values("xmp:CreateDate") == ["1905-07-04T12:00:00+01:00"]
     assert "<chromagan:Keyword>Box</chromagan:Keyword><chromagan:Value>7</chromagan:Value>" in written.xmp.decode()
     if output_format == "jpeg":
-        assert written.comment == b"ein Wort"
+        assert written.comments == (b"ein Wort",)
     else:
         assert block.exif[0x9286].value == b"ASCII\0\0\0ein Wort"
 
@@ -170,15 +170,15 @@ def test_text_does_not_push_out_what_is_there():
 
 @pytest.mark.parametrize("output_format", FORMATS)
 def test_comments_are_kept_everywhere(output_format):
-    comment = "Straße".encode()
-    written, lost = for_format(Metadata(comment=comment), output_format, SIZE)
+    comments = ("Straße".encode(), "Gläser".encode("latin-1") + b"\0")
+    written, lost = for_format(Metadata(comments=comments), output_format, SIZE)
     assert lost == ()
     if output_format == "jpeg":
-        assert written == Metadata(comment=comment)
+        assert written == Metadata(comments=comments)
     elif output_format == "png":
-        assert written == Metadata(text=(TextEntry("Comment", "Straße"),))
+        assert written == Metadata(text=(TextEntry("Comment", "Straße"), TextEntry("Comment", "Gläser")))
     else:
-        assert exif_of(written).exif[0x9286].value == b"UNICODE\0" + "Straße".encode("utf-16-le")
+        assert exif_of(written).exif[0x9286].value == b"UNICODE\0" + "Straße\nGläser".encode("utf-16-le")
 
 
 def test_a_tiff_gets_little_endian_numbers_and_no_maker_note_that_cannot_move():

@@ -87,7 +87,7 @@ def test_the_smallest_picture_can_be_written(output_format):
 
 
 def test_what_a_container_has_no_place_for_is_named():
-    fields = {"resolution", "exif", "iptc", "xmp", "text", "comment"}
+    fields = {"resolution", "exif", "iptc", "xmp", "text", "comments"}
     kept = {
         "png": {"resolution", "exif", "xmp", "text"},
         "jpeg": fields - {"text"},
