@@ -249,7 +249,7 @@ class FileRun:
             profile=profile,
             loops=self.scan.loops,
             compression=self.scan.compression,
-            pixels=self.scan.count * self.scan.largest,
+            size=0 if layout == "single" else self.scan.written_bytes(self.settings.depth),
         )
         self.outputs.append(Output(name, written.sha256))
         self.note(*written.notes)

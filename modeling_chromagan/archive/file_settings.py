@@ -20,14 +20,14 @@ class FileSettings:
     profile: the ICC profile to embed; empty for sRGB.
     loops: how often frames are shown, 0 for ever.
     compression: of a TIFF, "lzw", "deflate" or "none".
-    pixels: of all pictures together, at most; 0 where nobody knows.
+    size: bytes of all pictures together before compression, at most; 0 where nobody knows.
     """
 
     layout: str
     profile: bytes = b""
     loops: int = 0
     compression: str = "lzw"
-    pixels: int = 0
+    size: int = 0
 
 
 class Notes(list[str]):

@@ -41,6 +41,7 @@ with contextlib.suppress(ImportError):  # an extra; where it is missing, a HEIC 
 
 FRAMES = ("GIF", "PNG", "WEBP", "AVIF")  # whose pictures follow one another in time; those of others do not
 FOR_EVER = 0
+PAGE_ROOM = 1 << 16  # bytes, of what a page says besides its pixels; of few pages it may be more
 
 
 class Scan(ABC):
@@ -77,6 +78,10 @@ class Scan(ABC):
 
     def close(self) -> None:  # noqa: B027 - most have read their file
         """Closes the file."""
+
+    def written_bytes(self, depth: str) -> int:
+        """Bytes of its pages in color, with what they say: at their depth ("same"), or "8" or "16" bits a channel."""
+        return self.count * (self.largest * _pixel_bytes(depth, deep=True, opaque=False) + PAGE_ROOM)
 
     def pages(self) -> Iterator[Page]:
         """The pages or frames in order, decoded one at a time, at each call from the first.
@@ -191,6 +196,12 @@ class _TiffScan(Scan):
     def close(self) -> None:
         self.stream.close()
 
+    def written_bytes(self, depth: str) -> int:
+        return sum(
+            page.width * page.height * _pixel_bytes(depth, deep=page.deep, opaque=page.opaque) + PAGE_ROOM
+            for page in self.tiff.directories
+        )
+
     def _pages(self) -> Iterator[Page]:
         for directory in self.tiff.directories:
             yield self._page(*self.tiff.read(directory))
@@ -210,6 +221,10 @@ class _JpegXLScan(Scan):
     def _pages(self) -> Iterator[Page]:
         metadata = read_boxes(self.content)
         yield self._page(read_samples(self.content, self.header, self.name, self.max_pixels), metadata)
+
+
+def _pixel_bytes(depth: str, *, deep: bool, opaque: bool) -> int:
+    return (3 if opaque else 4) * (2 if depth == "16" or (depth == "same" and deep) else 1)
 
 
 def _loops(image: Image.Image) -> int:

@@ -18,9 +18,9 @@ from .pages import ColoredPage
 
 SAYABLE = ("resolution", "exif", "iptc", "xmp")
 COMPRESSIONS = {"lzw": "lzw", "deflate": "adobe_deflate", "none": None}
-CLASSIC_LIMIT = 2**32 - 2**20  # bytes that 32-bit offsets reach, less room for tags
+CLASSIC_LIMIT = 2**32 - 2**26  # bytes that 32-bit offsets reach, less room for tags
 STRIP_BYTES = 2**18  # before compression: what readers hold at one time
-LZW_GROWTH = 1.5  # of noise: codes of up to 12 bits for 8
+GROWTH = {"lzw": 1.5, "deflate": 1.001, "none": 1}  # of noise: LZW has codes of up to 12 bits for 8
 # Tags of IFD 0 that say how the pixels of another file are stored, or that are written from elsewhere.
 OF_PIXELS = {254, 255, 256, 257, 258, 259, 262, 263, 264, 265, 266, 273, 277, 278, 279, 282, 283, 284, 296, 301}
 OF_PIXELS |= {317, 318, 319, 320, 322, 323, 324, 325, 330, 338, 339, 340, 341, 347, 512, 513, 514, 529, 530, 531, 532}
@@ -31,15 +31,13 @@ RATIONALS = {5: "I", 10: "i"}
 def write_tiff(pages: Iterator[ColoredPage], file: BinaryIO, settings: FileSettings) -> Notes:
     """Writes the pages as they come, each with its size, depth, channels and metadata; lossless.
 
-    BigTIFF if the first page, or `settings.pixels`, could take the file beyond what 32-bit offsets reach.
+    BigTIFF if the first page, or `settings.size`, could take the file beyond what 32-bit offsets reach.
 
     Raises:
         ValueError: if pages go on beyond that, unannounced.
     """
     notes, first = Notes(), next(pages)
-    height, width, channels = first.pixels.shape
-    growth = LZW_GROWTH if settings.compression == "lzw" else 1
-    big = max(settings.pixels, height * width) * channels * first.pixels.itemsize * growth > CLASSIC_LIMIT
+    big = max(settings.size, first.pixels.nbytes) * GROWTH[settings.compression] > CLASSIC_LIMIT
     page: ColoredPage | None = first
     with tifffile.TiffWriter(file, bigtiff=big, byteorder="<", shaped=False) as writer:
         while page is not None:

@@ -11,15 +11,8 @@ from PIL.TiffImagePlugin import ImageFileDirectory_v2
 from ..errors import ImageLoadError
 from ..image_loading import CAMERA_RAW, DNG_VERSION, RAW_PHOTOMETRICS
 
-NEW_SUBFILE_TYPE, SUBFILE_TYPE, WIDTH, LENGTH, PHOTOMETRIC, SUB_DIRECTORIES, THUMBNAIL = (
-    254,
-    255,
-    256,
-    257,
-    262,
-    330,
-    513,
-)
+NEW_SUBFILE_TYPE, SUBFILE_TYPE, WIDTH, LENGTH, BITS, PHOTOMETRIC, SAMPLES = 254, 255, 256, 257, 258, 262, 277
+SUB_DIRECTORIES, THUMBNAIL = 330, 513
 MASK = 4  # a photometric interpretation, and a bit of NewSubfileType
 MOST_SUB_DIRECTORIES, MOST_TAGS = 64, 4096
 NONE = -1  # for the offset of a directory
@@ -31,7 +24,10 @@ SAMPLE = 16  # comparisons that speak for all that follow
 
 @dataclass(frozen=True)
 class Directory:
-    """An image file directory: where it is, sides as stored, what it is; `page` counts the main chain from 1."""
+    """An image file directory: where it is, sides as stored, what it is; `page` counts the main chain from 1.
+
+    It is `deep` with more than 8 bits a sample, and `opaque` where there is no room for opacity beside its colors.
+    """
 
     offset: int
     page: int
@@ -39,6 +35,8 @@ class Directory:
     height: int
     reduced: bool
     mask: bool
+    deep: bool = False
+    opaque: bool = True
 
     def is_smaller(self, other: "Directory") -> bool:
         """Whether it may be a reduction of the other: of the same shape, at most three quarters as long."""
@@ -169,4 +167,7 @@ def _directory(offset: int, page: int, tags: ImageFileDirectory_v2) -> Directory
     kind = tags.get(NEW_SUBFILE_TYPE, 0)
     kind = kind if isinstance(kind, int) else 0
     reduced = bool(kind & 1) or tags.get(SUBFILE_TYPE) == 2
-    return Directory(offset, page, width, height, reduced, bool(kind & MASK) or tags.get(PHOTOMETRIC) == MASK)
+    mask = bool(kind & MASK) or tags.get(PHOTOMETRIC) == MASK
+    bits = tags.get(BITS, 1)
+    deep = any(depth not in range(9) for depth in (bits if isinstance(bits, tuple) else (bits,)))
+    return Directory(offset, page, width, height, reduced, mask, deep, tags.get(SAMPLES, 1) in (1, 3))

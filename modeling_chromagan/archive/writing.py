@@ -53,7 +53,7 @@ def write_pages(
     profile: bytes,
     loops: int | None = None,
     compression: str | None = None,
-    pixels: int = 0,
+    size: int = 0,
 ) -> Written:
     """Writes the pictures of one file, replacing what was there in one step.
 
@@ -66,25 +66,25 @@ def write_pages(
         profile: the ICC profile to embed; empty for sRGB.
         loops: how often frames are shown; 0 or None for ever.
         compression: of a TIFF, one of `COMPRESSIONS`; None for "lzw".
-        pixels: of all pages together, at most: a TIFF that could grow beyond 4 GB is a BigTIFF.
+        size: bytes of all pages before compression, at most: a TIFF that could grow beyond 4 GB is a BigTIFF.
 
     Raises:
         SettingError: for a format or compression that there is not, and pages or frames in a format without.
         ImageSaveError: naming the file and the reason (too large for the format, disk full, no permission).
     """
-    settings = _check(output_format, layout, profile, loops, compression, pixels)
+    settings = _check(output_format, layout, profile, loops, compression, size)
     with _named_errors(str(target)), replacing(target) as file:
         notes = _write(pages, file, output_format, settings, str(target))
-        size = file.seek(0, io.SEEK_END)
+        length = file.seek(0, io.SEEK_END)
         file.seek(0)
         digest = hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]
-    return Written(digest, size, tuple(notes))
+    return Written(digest, length, tuple(notes))
 
 
 def encode_pages(pages: Iterable[ColoredPage], *, name: str = "standard output", **settings: Any) -> bytes:
     """The bytes of the file that `write_pages` would write with the same settings; `name` is for messages."""
     output_format = settings.pop("output_format")
-    defaults = {"loops": None, "compression": None, "pixels": 0}
+    defaults = {"loops": None, "compression": None, "size": 0}
     memory = io.BytesIO()
     with _named_errors(name):
         _write(pages, memory, output_format, _check(output_format, **(defaults | settings)), name)
@@ -92,7 +92,7 @@ def encode_pages(pages: Iterable[ColoredPage], *, name: str = "standard output",
 
 
 def _check(
-    output_format: str, layout: str, profile: bytes, loops: int | None, compression: str | None, pixels: int
+    output_format: str, layout: str, profile: bytes, loops: int | None, compression: str | None, size: int
 ) -> FileSettings:
     if output_format not in WRITERS:
         raise SettingError(f"cannot write {output_format}; accepted: {', '.join(WRITERS)}")
@@ -101,7 +101,7 @@ def _check(
         raise SettingError(f"{output_format} does not hold several {layout}; accepted: {accepted}, or a file for each")
     if compression is not None and compression not in COMPRESSIONS:
         raise SettingError(f"cannot compress a TIFF by {compression}; accepted: {', '.join(COMPRESSIONS)}")
-    return FileSettings(layout, profile, loops or 0, compression or "lzw", pixels)
+    return FileSettings(layout, profile, loops or 0, compression or "lzw", size)
 
 
 def _write(

@@ -11,11 +11,12 @@ from encoded_pictures import adobe_rgb, gamma_curve, icc_profile
 from picture_files import files_in, write_picture
 from PIL import Image
 
-from modeling_chromagan.archive import local_store
+from modeling_chromagan.archive import local_store, tiff_file
 from modeling_chromagan.archive.colorizing import FileColorizer
 from modeling_chromagan.archive.local_store import LocalStore
 from modeling_chromagan.archive.pages import AlreadyInColorError
 from modeling_chromagan.archive.run_settings import RunSettings
+from modeling_chromagan.archive.scan import PAGE_ROOM
 from modeling_chromagan.archive.xmp import Packet
 from modeling_chromagan.color_profiles import linear_to_srgb, reduce_unit, srgb_to_linear
 from modeling_chromagan.errors import ImageLoadError
@@ -147,6 +148,19 @@ def test_a_page_in_color_is_left_with_its_bits_its_opacity_and_its_profile(color
     with Image.open(tmp_path / "out" / "a.page-0002.png") as picture:
         np.testing.assert_array_equal(np.asarray(picture), np.rint(deep / 257))
         assert picture.info["icc_profile"] == adobe_rgb()
+
+
+def test_a_tiff_of_small_and_large_pages_has_the_offsets_that_all_of_them_need(colorize, tmp_path, monkeypatch):
+    gray = write_picture(tmp_path / "unused.png", 40, 56)
+    deep = np.dstack([gray, gray]).astype(np.uint16) * 257
+    with tifffile.TiffWriter(tmp_path / "a.tif") as file:
+        file.write(gray, metadata=None)
+        file.write(deep, photometric="minisblack", extrasamples=["unassalpha"], metadata=None)
+    size = 2 * PAGE_ROOM + gray.size * (3 + 8)
+    for limit, mark in ((size, 42), (size - 1, 43)):
+        monkeypatch.setattr(tiff_file, "CLASSIC_LIMIT", limit)
+        colorize(tmp_path / "a.tif", "a.tif")
+        assert (tmp_path / "out" / "a.tif").read_bytes()[2] == mark
 
 
 def test_frames_in_color_have_the_depth_of_the_others(colorize, tmp_path):
