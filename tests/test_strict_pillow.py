@@ -92,7 +92,7 @@ def test_threads_with_different_limits_do_not_disturb_each_other():
 
 
 def test_two_threads_decode_at_the_same_time(monkeypatch):
-    meeting, failures = threading.Barrier(2, timeout=5), []
+    meeting, failures = threading.Barrier(2, timeout=60), []
     prepare = ImageFile.ImageFile.load_prepare
 
     def meet(image):
