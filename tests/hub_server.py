@@ -171,7 +171,8 @@ class LoopbackHub:
             await response(scope, receive, send)
         except Cut:
             entry.sent = limit or 0
-            await asyncio.sleep(0.1)  # until what was sent is read
+            while self.connections[request.scope["client"]].get_write_buffer_size():
+                await asyncio.sleep(0.01)  # until the system has all that was sent
             self.cut_connection(request, fault)
 
     def next_fault(self, entry: Entry) -> Fault | None:
