@@ -63,12 +63,17 @@ class Handler(http.server.BaseHTTPRequestHandler):
         pass
 
 
+def wait_shortly(fault: object, monkeypatch) -> None:
+    """Has the client give up on a "slow" answer; otherwise it waits as ever, however busy this machine is."""
+    if fault == "slow":
+        monkeypatch.setattr("modeling_chromagan.sources.remote_files.TIMEOUT_SECONDS", 0.5)
+
+
 @contextlib.contextmanager
 def serve(folder: Path, monkeypatch) -> Iterator[RangeServer]:
     """A server of a folder; waits between tries are short, and going online is allowed."""
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
     monkeypatch.setattr("modeling_chromagan.sources.remote_files.FIRST_WAIT_SECONDS", 0.01)
-    monkeypatch.setattr("modeling_chromagan.sources.remote_files.TIMEOUT_SECONDS", 0.5)
     with RangeServer(folder) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
         thread.start()

@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from range_server import serve
+from range_server import serve, wait_shortly
 
 from modeling_chromagan.sources import remote_files
 from modeling_chromagan.sources.remote_files import RefusedError, RemoteFile, get, list_web_folder, with_retries
@@ -33,7 +33,8 @@ def test_every_read_is_one_request(server):
 
 
 @pytest.mark.parametrize("fault", ["broken", "short", "slow", 500, 503, 429, 408])
-def test_a_bad_connection_is_tried_again(server, fault):
+def test_a_bad_connection_is_tried_again(server, fault, monkeypatch):
+    wait_shortly(fault, monkeypatch)
     file = RemoteFile(server.url + "train-0.parquet", len(CONTENT))
     server.faults = [fault, fault]
     retries = []
@@ -111,6 +112,7 @@ def test_offline_nothing_is_tried_again(server, monkeypatch):
 
 
 @pytest.mark.parametrize("fault", [None, 500, 429, "slow"])
-def test_a_folder_is_its_parquet_files(server, fault):
+def test_a_folder_is_its_parquet_files(server, fault, monkeypatch):
+    wait_shortly(fault, monkeypatch)
     server.index_faults = [fault]
     assert list_web_folder(server.url, 2) == [server.url + "train-0.parquet"]

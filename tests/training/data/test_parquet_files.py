@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from drawn_pictures import picture_bytes, write_row_groups
-from range_server import serve
+from range_server import serve, wait_shortly
 from streams import labels_at, open_rows, streamed_photographs
 
 from modeling_chromagan.training.data import parquet_files
@@ -50,7 +50,8 @@ def test_only_the_columns_that_are_read_are_fetched(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("fault", ["broken", "short", "slow", 500, 503, 429])
-def test_a_bad_connection_is_tried_again_and_counted(server, stream_folder, fault):
+def test_a_bad_connection_is_tried_again_and_counted(server, stream_folder, fault, monkeypatch):
+    wait_shortly(fault, monkeypatch)
     photographs = streamed_photographs(server.url)
     server.faults = [fault, fault]
     assert photographs.picture(0)[1] == streamed_photographs(stream_folder).picture(0)[1]
