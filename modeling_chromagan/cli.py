@@ -1,14 +1,18 @@
 """`chromagan COMMAND`: finds the command, runs it, and turns what it raises into an exit code.
 
 Exit codes: 0 everything is done, 1 something failed (one line each on stderr, the rest is finished), 2 wrong usage
-(refused before any work), 130 interrupted, 141 nobody reads what it prints.
+(refused before any work), 130 interrupted, 141 nobody reads what it prints, 143 ended by SIGTERM.
 """
 
 import argparse
+import contextlib
 import importlib
 import os
+import signal
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from types import FrameType
 
 from . import __version__
 from .errors import UserError, one_line
@@ -33,16 +37,41 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = sys.argv[1:] if arguments is None else list(arguments)
     options = build_parser(words[0] if words else None).parse_args(words)
     try:
-        return options.run(options)
+        with answering_sigterm():
+            return options.run(options)
     except UserError as error:
         print(f"chromagan {options.command}: error: {one_line(error)}", file=sys.stderr)
         return error.exit_code
     except BrokenPipeError:  # as behind `| head`; what is still to be printed goes nowhere
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
+    except Terminated:
+        print(f"chromagan {options.command}: ended by SIGTERM", file=sys.stderr)
+        return 143
     except KeyboardInterrupt:
         print(f"chromagan {options.command}: interrupted", file=sys.stderr)
         return 130
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM, as schedulers and `docker stop` send it: what a run does about Ctrl-C is right for it too."""
+
+
+@contextlib.contextmanager
+def answering_sigterm() -> Iterator[None]:
+    """Inside it, SIGTERM raises Terminated, where nobody else answers it."""
+
+    def terminate(number: int, frame: FrameType | None) -> None:
+        raise Terminated
+
+    if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
+        yield
+        return
+    signal.signal(signal.SIGTERM, terminate)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 class OneLineParser(argparse.ArgumentParser):

@@ -1,6 +1,7 @@
 """The command line before any command runs: what it imports, its version, and how errors end it."""
 
 import importlib.metadata
+import signal
 import subprocess
 import sys
 import tomllib
@@ -76,6 +77,26 @@ def test_what_a_command_raises_becomes_a_line_and_an_exit_code(monkeypatch, caps
     monkeypatch.setattr(colorize, "run_colorize", fail)
     assert cli.main(["colorize", "a.png", "-o", "out"]) == code
     assert capsys.readouterr().err == f"{line}\n"
+
+
+def test_sigterm_ends_a_command_as_cleanly_as_an_interruption(monkeypatch, capsys):
+    cleaned = []
+
+    def wait(options):
+        try:
+            signal.raise_signal(signal.SIGTERM)
+        finally:
+            cleaned.append(True)
+
+    monkeypatch.setattr(colorize, "run_colorize", wait)
+    before = signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    try:
+        assert cli.main(["colorize", "a.png", "-o", "out"]) == 143
+        assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert cleaned
+    assert capsys.readouterr().err == "chromagan colorize: ended by SIGTERM\n"
 
 
 def test_mistakes_of_the_program_keep_their_traceback(monkeypatch):

@@ -51,7 +51,7 @@ def add_colorize_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.epilog = (
         "Hidden files and folders inside a folder are skipped, and so is OUT. Exit code: 0 all done, 1 something "
-        "failed (named on stderr, everything else is finished), 2 wrong usage, 130 interrupted."
+        "failed (named on stderr, everything else is finished), 2 wrong usage, 130 interrupted, 143 ended by SIGTERM."
     )
     add = parser.add_argument
     add(

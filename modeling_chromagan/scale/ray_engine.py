@@ -3,7 +3,6 @@
 What is done, and how often it was tried, stands in the manifests of the shards; Ray's own checkpoints are not used.
 """
 
-import contextlib
 import logging
 import os
 import pickle
@@ -13,6 +12,7 @@ from typing import Any
 from ..archive.engine import MOST_TRIES, Done
 from ..errors import SettingError, UserError, first_line
 from .shards import ShardError, ShardWorker, Work
+from .undisturbed import undisturbed
 
 MOST_BLOCKS = 5_000  # Ray's driver remembers something of each: where there are more shards, a block has several
 OBJECT_STORE = 100 << 20  # bytes
@@ -75,25 +75,12 @@ def start_ray(address: str) -> Any:
     ray._private.worker._worker_logs_enabled = False  # of workers that died: Ray has no public switch for them
     here: Any = {"include_dashboard": False, "object_store_memory": OBJECT_STORE} if address == "local" else {}
     try:
-        with silent_stderr():
+        with undisturbed():
             ray.init(address=address, logging_level=logging.CRITICAL, log_to_driver=False, **here)
     except (ConnectionError, RuntimeError, ValueError) as error:
         hint = " (of a cluster with a token: set RAY_AUTH_MODE=token)" if ":" in address else ""
         raise SettingError(f"--address {address}: {first_line(error)}{hint}") from error
     return ray
-
-
-@contextlib.contextmanager
-def silent_stderr() -> Iterator[None]:
-    """Inside it nothing comes out of standard error, neither of code that is not Python's."""
-    before = os.dup(2)
-    with open(os.devnull, "wb") as nowhere:
-        os.dup2(nowhere.fileno(), 2)
-    try:
-        yield
-    finally:
-        os.dup2(before, 2)
-        os.close(before)
 
 
 __all__ = ["run_on_ray"]
