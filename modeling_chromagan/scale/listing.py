@@ -2,6 +2,7 @@
 
 import io
 import os
+import stat
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath, PurePosixPath
@@ -120,15 +121,16 @@ def walk(
 def measure(path: Path) -> tuple[int, int]:
     """Bytes of a file, and pixels of its first picture; 0 where a header does not tell."""
     try:
-        with io.BufferedReader(Header(path)) as file:
-            size = os.fstat(file.fileno()).st_size
-            try:
-                with Image.open(file, formats=FORMATS_WITH_HEADERS) as image:
-                    return size, image.width * image.height
-            except Exception:  # whatever a damaged file makes of the decoder; the run names it
-                return size, 0
+        status = os.stat(path)
     except OSError:
         return 0, 0
+    if not stat.S_ISREG(status.st_mode):  # opening a named pipe would wait for its writer
+        return 0, 0
+    try:
+        with io.BufferedReader(Header(path)) as file, Image.open(file, formats=FORMATS_WITH_HEADERS) as image:
+            return status.st_size, image.width * image.height
+    except Exception:  # whatever a damaged file makes of the decoder; the run names it
+        return status.st_size, 0
 
 
 def is_unicode(text: str) -> bool:

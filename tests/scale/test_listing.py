@@ -1,5 +1,6 @@
 """What is listed: no more is read of a file than it takes to know its size, and all that is not taken is named."""
 
+import os
 from collections import Counter
 
 import numpy as np
@@ -24,6 +25,11 @@ def test_no_more_of_a_file_is_read_than_a_header_may_take(tmp_path, monkeypatch)
     assert 0 < read["bytes"] < 100_000
     monkeypatch.setattr(listing.Header, "left", 10)
     assert listing.measure(path) == (path.stat().st_size, 0)
+
+
+def test_a_named_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "a.png")
+    assert listing.measure(tmp_path / "a.png") == (0, 0)
 
 
 def test_one_folder_that_cannot_be_read_costs_that_folder_alone(tmp_path, memory, monkeypatch):
