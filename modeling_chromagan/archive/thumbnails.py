@@ -5,8 +5,9 @@ from pathlib import Path
 
 from PIL import Image
 
-from ..image_loading import load_color
+from ..image_loading import load_color, open_image
 from ..picture_formats import FORMAT_OF_SUFFIX
+from .deep_pictures import read_deep
 from ..pixel_blocks import at_depth
 from .pages import Page
 from .scan import open_scan
@@ -30,7 +31,7 @@ def thumbnail_before(source: Path) -> bytes | None:
 def thumbnail_after(result: Path) -> bytes | None:
     """The first picture of a result in its colors, as a JPEG; None where it cannot be read (any more)."""
     try:
-        colors = load_color(result, max_pixels=MOST_PIXELS, short_side=SIDE)
+        colors = _colors(result)
         if FORMAT_OF_SUFFIX.get(result.suffix.lower()) != "jpeg":  # which is decoded at a fraction of its size
             alpha = first_page(result).image.alpha
             if alpha is not None:
@@ -38,6 +39,17 @@ def thumbnail_after(result: Path) -> bytes | None:
         return _encode(colors)
     except PICTURE_ERRORS:
         return None
+
+
+def _colors(result: Path) -> Image.Image:
+    """In mode RGB; of JPEG 2000 with 16 bits not by Pillow, which reads the brightest 128 of 65,536 values as black."""
+    if FORMAT_OF_SUFFIX.get(result.suffix.lower()) == "jp2":
+        content, name = result.read_bytes(), str(result)
+        with open_image(io.BytesIO(content), name, MOST_PIXELS) as image:
+            deep = read_deep(image, content, name, MOST_PIXELS)
+        if deep is not None:
+            return deep.color()
+    return load_color(result, max_pixels=MOST_PIXELS, short_side=SIDE)
 
 
 def first_page(path: Path) -> Page:
