@@ -181,7 +181,12 @@ class StoredPicture:
         return re.search(r";16[LBN]$", self.raw_mode) is not None and not self.image.mode.startswith("I")
 
     def _refuse_misread(self) -> None:
-        if self._is_16_bit_color() or (max(self.depths, default=8) > 8 and self.image.mode != "I;16"):
+        deep_jpeg2000 = max(self.depths, default=8) > 8 and self.image.mode != "I;16"
+        if deep_jpeg2000 and not np.all(self.image.getextrema()):
+            # Pillow rounds such samples to 8 bits and wraps 256 to 0: what is 0 may be white.
+            reason = "of more than 8 bits a channel, of which Pillow may read white as black; convert it to TIFF or PNG"
+            raise ImageLoadError(self.name, f"a JPEG 2000 picture in color {reason}")
+        if self._is_16_bit_color() or deep_jpeg2000:
             self.notes.append("16 bits per color channel are read as 8, which is all that Pillow gives")
         elif self.raw_mode and max(self.tags.get(258, (8,))) == 16 and self.image.mode in ("RGB", "RGBA", "CMYK"):
             # Uncompressed planes of 16 bits: Pillow reads every byte as a sample and returns noise.

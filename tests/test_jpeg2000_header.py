@@ -9,6 +9,7 @@ import pytest
 from encoded_pictures import adobe_rgb, encoded, jpeg2000_with_profile, random_gray, random_rgb, reason_of
 from PIL import Image
 
+from modeling_chromagan.errors import ImageLoadError
 from modeling_chromagan.image_loading import load_color, load_image
 from modeling_chromagan.jpeg2000_header import jpeg2000_header
 
@@ -44,6 +45,19 @@ def test_gray_opacity_and_colors_are_read():
     np.testing.assert_array_equal(np.asarray(load_color(encoded(colors, "JPEG2000"))), colors)
     deep = random_gray(np.uint16)
     np.testing.assert_array_equal(load_image(encoded(deep, "JPEG2000")).gray, deep)
+
+
+@pytest.mark.parametrize("channels", [2, 3, 4])
+def test_white_of_16_bits_in_color_is_not_read_as_black(channels):
+    """Pillow rounds it to 256, which is 0 in 8 bits."""
+    middle, white = (
+        imagecodecs.jpeg2k_encode(np.full((8, 9, channels), value, np.uint16), level=0, reversible=True)
+        for value in (30_840, 65_500)
+    )
+    assert np.all(load_image(middle).gray == 120)
+    for load in (load_image, load_color):
+        with pytest.raises(ImageLoadError, match="white as black"):
+            load(white)
 
 
 def test_an_embedded_profile_is_applied():
