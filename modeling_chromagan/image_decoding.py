@@ -184,7 +184,7 @@ class StoredPicture:
         deep_jpeg2000 = max(self.depths, default=8) > 8 and self.image.mode != "I;16"
         if deep_jpeg2000 and not np.all(self.image.getextrema()):
             # Pillow rounds such samples to 8 bits and wraps 256 to 0: what is 0 may be white.
-            reason = "of more than 8 bits a channel, of which Pillow may read white as black; convert it to TIFF or PNG"
+            reason = "of more than 8 bits a channel, of which Pillow may read white as black; convert it"
             raise ImageLoadError(self.name, f"a JPEG 2000 picture in color {reason}")
         if self._is_16_bit_color() or deep_jpeg2000:
             self.notes.append("16 bits per color channel are read as 8, which is all that Pillow gives")

@@ -7,8 +7,8 @@ from PIL import Image
 
 from ..image_loading import load_color, open_image
 from ..picture_formats import FORMAT_OF_SUFFIX
-from .deep_pictures import read_deep
 from ..pixel_blocks import at_depth
+from .deep_pictures import read_deep
 from .pages import Page
 from .scan import open_scan
 
@@ -42,7 +42,7 @@ def thumbnail_after(result: Path) -> bytes | None:
 
 
 def _colors(result: Path) -> Image.Image:
-    """In mode RGB; of JPEG 2000 with 16 bits not by Pillow, which reads the brightest 128 of 65,536 values as black."""
+    """In mode RGB; of JPEG 2000 with 16 bits not by Pillow, which reads its brightest values as black."""
     if FORMAT_OF_SUFFIX.get(result.suffix.lower()) == "jp2":
         content, name = result.read_bytes(), str(result)
         with open_image(io.BytesIO(content), name, MOST_PIXELS) as image:
