@@ -41,6 +41,12 @@ def pillow_reason(error: Exception) -> str:
     return one_line(error)
 
 
+def _filled_up(depth: int) -> list[int]:
+    """What the 256 values mean that Pillow makes of JPEG 2000 samples by filling them up with zeros."""
+    shift = max(8 - depth, 0)
+    return [round((value >> shift) * 255 / (255 >> shift)) for value in range(256)]
+
+
 class StoredPicture:
     """A decoded Pillow image, read block by block.
 
@@ -66,6 +72,8 @@ class StoredPicture:
         self.raw_mode, self.orientation, self.name, self.notes = raw_mode, orientation, name, notes
         self.tags = getattr(image, "tag_v2", {})  # of a TIFF
         self.depths = header.depths if header is not None else ()
+        if min(self.depths, default=8) < 8 and self.image.mode in ("L", "LA", "RGB", "RGBA"):
+            self.image = self.image.point([level for depth in self.depths for level in _filled_up(depth)])
         if header is not None and header.profile:
             self.image.info["icc_profile"] = header.profile
         if header is not None and not header.complete:
@@ -223,10 +231,6 @@ class StoredPicture:
             block = image.crop(box)
             return np.asarray(block.getchannel("L") if image.mode == "LA" else block.convert("L"))
 
-        depth = min(self.depths, default=8)
-        if depth < 8:  # as below: JPEG 2000 samples filled up with zeros
-            levels = np.rint((np.arange(256) >> (8 - depth)) * (255 / ((1 << depth) - 1))).astype(np.uint8)
-            return self._gray(np.uint8, lambda box: levels[read(box)], self._gray_conversion())
         return self._gray(np.uint8, read, self._gray_conversion())
 
     def _gray_conversion(self) -> Callable[[np.ndarray], np.ndarray] | None:

@@ -35,6 +35,21 @@ def test_samples_of_every_depth_reach_white(depth):
     white = np.iinfo(kind).max
     expected = np.rint(samples * (white / ((1 << depth) - 1))).astype(kind)
     np.testing.assert_array_equal(load_image(content).gray, expected)
+    if depth < 8:
+        content = imagecodecs.jpeg2k_encode(np.dstack([samples] * 4), level=0, reversible=True, bitspersample=depth)
+        np.testing.assert_array_equal(load_image(content).gray, expected)
+        np.testing.assert_array_equal(load_image(content).alpha, expected)
+
+
+def test_a_mask_of_1_bit_leaves_gray_its_8():
+    """As a mask of 8 bits whose values, around the middle, are 0 and 1 around the middle of 1 bit."""
+    gray, mask = random_gray(), random_gray(seed=3) >> 7
+    content = bytearray(imagecodecs.jpeg2k_encode(np.dstack([gray, 127 + mask]), level=0, reversible=True))
+    depths = content.index(b"\xff\x4f\xff\x51") + 42
+    content[depths + 3] = 1 - 1
+    loaded = load_image(bytes(content))
+    np.testing.assert_array_equal(loaded.gray, gray)
+    np.testing.assert_array_equal(loaded.alpha, 255 * mask)
 
 
 def test_gray_opacity_and_colors_are_read():
