@@ -11,7 +11,8 @@ from ..errors import ImageLoadError, one_line
 from ..pixel_blocks import check_size
 from .deep_samples import DeepSamples, full_range
 
-BITS, PHOTOMETRIC, SAMPLES, SAMPLE_FORMAT = 258, 262, 277, 339
+BITS, PHOTOMETRIC, SAMPLES, PLANES, SAMPLE_FORMAT = 258, 262, 277, 284, 339
+SEPARATE = 2  # an arrangement of planes
 WHITE_IS_ZERO, BLACK_IS_ZERO, RGB = 0, 1, 2  # photometric interpretations
 FLOAT = 3  # a sample format
 ASSOCIATED = 1  # opacity that colors are multiplied with; 2 is opacity that they are not
@@ -21,15 +22,16 @@ logging.getLogger("tifffile").addHandler(logging.NullHandler())
 
 
 def is_beyond_pillow(tags: ImageFileDirectory_v2) -> bool:
-    """Whether Pillow reads 8 of more bits, or nothing: deep colors, deep gray with opacity, floats of odd sizes."""
+    """Whether Pillow reads 8 of more bits, or nothing: deep colors, opacity that is deep or a plane, odd floats."""
     bits, samples = max(_tuple(tags.get(BITS, 1))), tags.get(SAMPLES, 1)
+    is_separate = tags.get(PLANES) == SEPARATE and samples not in (1, 3)
     if tags.get(PHOTOMETRIC) == RGB:
-        return bits > 8
+        return bits > 8 or is_separate
     if tags.get(PHOTOMETRIC) not in (WHITE_IS_ZERO, BLACK_IS_ZERO):
         return False
     if FLOAT in _tuple(tags.get(SAMPLE_FORMAT, 1)):
         return bits != 32 or samples > 1
-    return bits > 8 and (samples > 1 or bits not in (12, 16, 32))
+    return is_separate or (bits > 8 and (samples > 1 or bits not in (12, 16, 32)))
 
 
 def read_page(stream: IO[bytes], offset: int, name: str, max_pixels: int, orientation: int) -> DeepSamples:

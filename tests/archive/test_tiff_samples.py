@@ -41,6 +41,19 @@ def test_gray_with_opacity_of_16_bits():
     assert page_of(unspecified).image.alpha is None
 
 
+@pytest.mark.parametrize("colors", [1, 3])
+@pytest.mark.parametrize("kind", ["unassalpha", "assocalpha"])
+def test_opacity_in_a_plane_of_its_own(colors, kind):
+    planes = np.stack([(GRAY >> 8).astype(np.uint8)] * colors + [np.full_like(GRAY, 255, np.uint8)])
+    photometric = {1: "minisblack", 3: "rgb"}[colors]
+    page = page_of(
+        tiff_file((planes, {"photometric": photometric, "planarconfig": "separate", "extrasamples": [kind]}))
+    )
+    np.testing.assert_array_equal(page.image.gray, planes[0])
+    np.testing.assert_array_equal(page.image.alpha, planes[-1])
+    assert (page.depth, page.image.alpha.dtype) == (8, np.uint8)
+
+
 def test_white_is_zero():
     content = tiff_file((GRAY, {"photometric": "miniswhite", "compression": "zstd"}))
     np.testing.assert_array_equal(page_of(content).image.gray, 65535 - GRAY)
