@@ -77,7 +77,7 @@ def start_ray(address: str) -> Any:
     try:
         with undisturbed():
             ray.init(address=address, logging_level=logging.CRITICAL, log_to_driver=False, **here)
-    except (ConnectionError, RuntimeError, ValueError) as error:
+    except (OSError, RuntimeError, ValueError) as error:
         hint = " (of a cluster with a token: set RAY_AUTH_MODE=token)" if ":" in address else ""
         raise SettingError(f"--address {address}: {first_line(error)}{hint}") from error
     return ray
