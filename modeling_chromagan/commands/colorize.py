@@ -242,8 +242,10 @@ def settings_of(options: argparse.Namespace) -> RunSettings:
         SettingError: for those that do not go together.
     """
     if options.plan is None:
-        if not options.inputs or options.out is None:
+        if not options.inputs:
             raise SettingError("required: INPUT and -o/--out OUT, or --plan OUT (see chromagan colorize --help)")
+        if options.out is None:
+            raise SettingError("required: -o/--out OUT, a folder for the results, such as -o colorized")
         for name in PLAN_OPTIONS:
             if getattr(options, name) is not None:
                 raise SettingError(f"--{name.replace('_', '-')} goes with --plan")

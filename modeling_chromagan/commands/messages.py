@@ -38,7 +38,9 @@ class Progress:
         self.done += 1
         if self.bar is not None:
             self.bar.update()
-        elif not self.quiet and (now := time.monotonic()) - self.points[-1][0] >= LINE_EVERY:
+        elif self.quiet or self.done >= self.total:
+            return
+        elif (now := time.monotonic()) - self.points[-1][0] >= LINE_EVERY:
             began, before = self.points[0]
             left = (now - began) / (self.done - before) * (self.total - self.done)
             self.points.append((now, self.done))

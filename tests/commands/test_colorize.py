@@ -276,7 +276,7 @@ def test_settings_reach_the_network_and_the_composition(run, tmp_path):
     ("arguments", "reason"),
     [
         ([], "required"),
-        (["a.png"], "-o/--out"),
+        (["a.png"], "required: -o/--out OUT, a folder for the results, such as -o colorized"),
         (["a.png", "-o", "out", "--format", "bmp"], "invalid choice: 'bmp'"),
         (["a.png", "-o", "out", "--workers", "0"], "'0'; accepted: N or MIN:MAX, from 1 to 10000"),
         (["a.png", "-o", "out", "--depth", "16", "--format", "jpeg"], "accepted with it: png, tiff, jp2"),

@@ -76,6 +76,10 @@ def test_a_log_gets_a_line_now_and_then_with_the_time_left(capsys, monkeypatch):
         assert len(lines) == (0 if quiet else 30)
     assert lines[9] == "1,200 of 50,000 pictures, 6 h 46 min left"
     assert lines[-1] == "1,800 of 50,000 pictures, 1 d 2 h left"
+    last = Progress(1, "pictures", quiet=False)
+    now += 3600
+    last.advance()
+    assert capsys.readouterr().err == "", "what is done has no time left"
 
 
 def done(status, **what):
