@@ -99,7 +99,7 @@ def add_result_arguments(group: argparse._ArgumentGroup) -> None:
         "--metadata",
         choices=METADATA,
         default=RunSettings.metadata,
-        help="what results carry of what their inputs say: everything, the resolution alone, nothing (default: keep)",
+        help="what results carry of what their inputs say: all, resolution and profile, nothing (default: keep)",
     )
     add(
         "--no-provenance",
