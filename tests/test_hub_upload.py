@@ -273,7 +273,7 @@ def test_a_space_runs_the_very_commit_that_was_published(hub, publish, tmp_path)
 @pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
 def test_the_published_page_runs_from_the_published_model_without_the_package(hub, publish, monkeypatch, tmp_path):
     from gradio_client import handle_file
-    from test_space import WITHOUT_THE_PACKAGE, connect, running_page
+    from test_space import WITHOUT_THE_PACKAGE, connected, running_page
 
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_DISABLE_TELEMETRY", True)  # of the page's client
     publish("--space", DEMO)
@@ -286,8 +286,8 @@ def test_the_published_page_runs_from_the_published_model_without_the_package(hu
     command = [sys.executable, "-c", WITHOUT_THE_PACKAGE, str(page / "app.py")]
     commit = HfApi(token=hub.token).model_info(NAME).sha
     hub.requests.clear()
-    with running_page(command, settings, tmp_path / "log.txt") as address:
-        client = connect(address, tmp_path / "downloads")
+    log, downloads = tmp_path / "log.txt", tmp_path / "downloads"
+    with running_page(command, settings, log) as address, connected(address, downloads) as client:
         result = client.predict(handle_file(str(page / "examples" / "gradient.png")), api_name="/colorize")[0]
     with Image.open(result) as picture:
         assert picture.size == (96, 64)

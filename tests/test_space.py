@@ -8,10 +8,10 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -293,21 +293,17 @@ def test_the_requirements_of_the_space_are_the_tested_versions():
 @contextmanager
 def running_page(command: list[str], environment: dict[str, str], log: Path):
     """Starts the page as a program of its own and gives its address; stops it as a Space is stopped."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
     inherited = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    environment = inherited | {"HF_HUB_OFFLINE": "1"} | environment
-    environment |= {"GRADIO_SERVER_PORT": str(port), "PYTHONUNBUFFERED": "1"}
+    environment = inherited | {"HF_HUB_OFFLINE": "1"} | environment | {"PYTHONUNBUFFERED": "1"}
     with log.open("w") as stream:
         process = subprocess.Popen(command, env=environment, cwd=log.parent, stdout=stream, stderr=subprocess.STDOUT)
     try:
         deadline = time.monotonic() + 480
-        while "Running on local URL" not in log.read_text():
+        while not (started := re.search(r"Running on local URL: +(http://127\.0\.0\.1:\d+)\s", log.read_text())):
             assert process.poll() is None, log.read_text()
             assert time.monotonic() < deadline, f"not started after 8 minutes: {log.read_text()}"
             time.sleep(0.2)
-        yield f"http://127.0.0.1:{port}"
+        yield started[1]
         process.send_signal(signal.SIGTERM)
         assert process.wait(60) == 0
     finally:
@@ -315,8 +311,15 @@ def running_page(command: list[str], environment: dict[str, str], log: Path):
         process.wait()
 
 
-def connect(address: str, downloads: Path) -> Client:
-    return Client(address, verbose=False, download_files=str(downloads), analytics_enabled=False)
+@contextmanager
+def connected(address: str, downloads: Path) -> Iterator[Client]:
+    """A visitor who waits for as long as the page takes, on a machine with much to do."""
+    settings = {"download_files": str(downloads), "httpx_kwargs": {"timeout": 480}}
+    client = Client(address, verbose=False, analytics_enabled=False, **settings)
+    try:
+        yield client
+    finally:
+        client.close()
 
 
 def kept_files(cache: Path) -> list[Path]:
@@ -331,8 +334,8 @@ def test_visitors_are_served_and_nothing_of_theirs_stays(tmp_path, model_folder)
     cache.mkdir()
     pictures = write_pictures(tmp_path / "pictures")
     environment = {"CHROMAGAN_MODEL": str(model_folder), "GRADIO_TEMP_DIR": str(cache)}
-    with running_page([sys.executable, str(SPACE / "app.py")], environment, log) as address:
-        client = connect(address, tmp_path / "downloads")
+    page = running_page([sys.executable, str(SPACE / "app.py")], environment, log)
+    with page as address, connected(address, tmp_path / "downloads") as client:
         jobs = {name: client.submit(handle_file(path), api_name="/colorize") for name, path in pictures.items()}
         for name, job in jobs.items():
             result, previews = job.result(timeout=480)
@@ -381,8 +384,7 @@ def test_an_uploaded_space_runs_the_published_model_at_its_commit(tmp_path, mode
     pictures = write_pictures(uploaded)
     environment = {"HF_HOME": str(home), "GRADIO_TEMP_DIR": str(tmp_path), "CHROMAGAN_MODEL": ""}
     command = [sys.executable, "-c", WITHOUT_THE_PACKAGE, str(uploaded / "app.py")]
-    with running_page(command, environment, log) as address:
-        client = connect(address, tmp_path / "downloads")
+    with running_page(command, environment, log) as address, connected(address, tmp_path / "downloads") as client:
         check_result(client.predict(handle_file(pictures["scan.tif"]), api_name="/colorize")[0], "scan.tif")
         (tmp_path / "broken.jpg").write_bytes(b"\xff\xd8\xff\xe0 and no more")
         with pytest.raises(AppError, match=r"^broken\.jpg: damaged [^\n]+$"):
