@@ -1,5 +1,6 @@
 """The page in the browser, driven as a visitor drives it, in headless Chromium: colors, privacy, use offline."""
 
+import contextlib
 import functools
 import http.server
 import importlib.util
@@ -8,12 +9,11 @@ import json
 import os
 import re
 import shutil
-import socket
+import socketserver
 import threading
 import time
 import zipfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 
@@ -35,10 +35,8 @@ OPTIONS = (
     *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"),
     *("--disable-component-update", "--disable-sync", "--force-color-profile=srgb"),
 )
-# What Chromium asks by itself, whatever page is open; for updates, without HTTPS where that is refused.
-OF_CHROMIUM = re.compile(
-    rb"CONNECT [\w.-]+\.(google|googleapis|gvt1)\.com:443 |POST http://update\.googleapis\.com/service/update2/"
-)
+# What Chromium asks its makers by itself, whatever page is open: also without HTTPS, where that is refused.
+OF_CHROMIUM = re.compile(rb"[A-Z]+ (http://)?[\w.-]+\.(google|googleapis|gstatic|gvt1)\.com[:/]")
 PATIENCE = 180_000  # milliseconds: other tests compute beside
 
 
@@ -72,23 +70,23 @@ def chromium() -> str:
     return found
 
 
-@contextmanager
-def serving(server: http.server.ThreadingHTTPServer) -> Iterator[str]:
+@contextlib.contextmanager
+def serving(server: socketserver.ThreadingTCPServer) -> Iterator[str]:
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     try:
-        yield f"http://127.0.0.1:{server.server_port}/"
+        yield f"http://127.0.0.1:{server.server_address[1]}/"
     finally:
         server.shutdown()
         server.server_close()
         thread.join()
 
 
-@contextmanager
+@contextlib.contextmanager
 def chromium_context(chromium: str, *more_options: str):
     playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
     with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=chromium, args=[*OPTIONS, *more_options])
+        browser = driver.chromium.launch(executable_path=chromium, args=[*OPTIONS, *more_options], timeout=PATIENCE)
         context = browser.new_context(viewport={"width": 1280, "height": 800})
         context.set_default_timeout(PATIENCE)
         yield context
@@ -207,29 +205,22 @@ def test_every_gray_value_is_kept(address, context, tmp_path):
     assert np.array_equal(np.rint(coded * 255), gray)
 
 
-@contextmanager
+@contextlib.contextmanager
 def recording_proxy() -> Iterator[tuple[str, list[bytes]]]:
     """The address of a proxy that answers nobody, and what pages asked it for."""
     asked: list[bytes] = []
-    with socket.create_server(("127.0.0.1", 0)) as listener:
 
-        def record() -> None:
-            while True:
-                try:
-                    connection, _ = listener.accept()
-                except OSError:
-                    return
-                with connection:
-                    connection.settimeout(5)
-                    words = connection.recv(200)
-                if words and not OF_CHROMIUM.match(words):
-                    asked.append(words)
+    class Recorder(socketserver.StreamRequestHandler):
+        def handle(self) -> None:  # of each connection on its own: some are opened ahead, and say nothing
+            with contextlib.suppress(OSError):
+                line = self.rfile.readline(200)
+                if line and not OF_CHROMIUM.match(line):
+                    asked.append(line)
 
-        thread = threading.Thread(target=record, daemon=True)
-        thread.start()
-        yield f"127.0.0.1:{listener.getsockname()[1]}", asked
-        listener.shutdown(socket.SHUT_RDWR)
-    thread.join()
+    server = socketserver.ThreadingTCPServer(("127.0.0.1", 0), Recorder)
+    server.daemon_threads = True
+    with serving(server) as address:
+        yield address.removeprefix("http://").rstrip("/"), asked
 
 
 @pytest.mark.slow
