@@ -248,9 +248,30 @@ def test_no_request_leaves_the_origin(address, chromium):
 
 @pytest.mark.slow
 def test_after_the_first_visit_it_works_without_a_server(builder, built, context):
-    with serving(builder.make_server(built, 0)) as address:
-        page = visit(context, address)
-        colorize(page, EXAMPLES / "saratoga-1900-1915.jpg")
+    """Also where that visit's connection is slow: the service worker, which keeps the network, has time to come."""
+    asked, answered = threading.Event(), threading.Event()
+
+    class SlowHandler(builder.PageHandler):
+        def do_GET(self) -> None:
+            if self.path == "/example.jpg":  # for the service worker
+                asked.set()
+                answered.wait(PATIENCE / 1000)
+            super().do_GET()
+
+    handler = functools.partial(SlowHandler, directory=str(built))
+    with serving(http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)) as address:
+        page = context.new_page()
+        page.clock.install(time=0)
+        page.clock.pause_at(1)
+        page.goto(address)
+        wait_for(page, asked.is_set)
+        page.set_input_files("#files", EXAMPLES / "saratoga-1900-1915.jpg")
+        page.clock.run_for("00:30")
+        page.wait_for_timeout(200)
+        assert page.get_attribute("#pictures li", "class") == "waiting"
+        answered.set()
+        page.clock.resume()
+        wait_for(page, lambda: page.locator("#pictures li.done").count() == 1)
         first = downloaded_picture(page)
         page.close()
     page = visit(context, address)

@@ -1,10 +1,14 @@
 // The page without a connection: its service worker.
 
-const LONGEST_WAIT = 5000; // milliseconds for a service worker that does not come
+// Milliseconds for a service worker that is being installed, which a slow connection draws out, and for one that is
+// there and does not come: after a forced reload, for one.
+const LONGEST_INSTALLATION = 60_000;
+const LONGEST_WAIT = 5000;
 
 /**
- * Starts the service worker; `onNewVersion` is called when it has brought newer files than the page's own. Gives { ready, keeps }: a promise that it answers this page's requests, or that there is
- * none, and whether files of these hashes are on this device.
+ * Starts the service worker; `onNewVersion` is called when it has brought newer files than the page's own. Gives
+ * { ready, keeps }: a promise that it answers this page's requests, or that there is none, and whether files of these
+ * hashes are on this device.
  */
 export function keepOffline(onNewVersion) {
   const ready = started(onNewVersion);
@@ -29,8 +33,12 @@ async function started(onNewVersion) {
       if (!isFirst) resolve();
       serviceWorker.addEventListener("controllerchange", isFirst ? resolve : onNewVersion, { once: true });
     });
-    await serviceWorker.register("service_worker.js", { updateViaCache: "none" });
-    await Promise.race([controlled, new Promise((resolve) => setTimeout(resolve, LONGEST_WAIT))]);
+    const { installing } = await serviceWorker.register("service_worker.js", { updateViaCache: "none" });
+    const failed = new Promise((resolve) => {
+      installing?.addEventListener("statechange", () => installing.state === "redundant" && resolve());
+    });
+    const longest = installing ? LONGEST_INSTALLATION : LONGEST_WAIT;
+    await Promise.race([controlled, failed, new Promise((resolve) => setTimeout(resolve, longest))]);
   } catch {
     // Private windows may refuse it: the page works, with a connection.
   }
