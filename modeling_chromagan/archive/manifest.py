@@ -17,12 +17,14 @@ from ..errors import SettingError, UserError
 
 FOLDER = ".chromagan"  # in the folder of the results; hidden, so that no run reads its pictures
 SHARDS = "shards"  # in it, with the manifest of each shard of a plan
+UNREAD = f"{FOLDER}/unread.jsonl"  # what runs without a plan could not read
+UNREAD_OF_PLAN = f"{FOLDER}/{SHARDS}/unread.jsonl"
 
 SOFTWARE = f"chromagan {__version__}"  # that writes records and results
 
-STATUSES = ("started", "colorized", "already in color", "kept", "failed", "crashed")
+STATUSES = ("started", "colorized", "already in color", "kept", "failed", "crashed", "unread")
 MADE = ("colorized", "already in color")  # those that say what the input, the settings and the model were
-PROBLEMS = ("failed", "crashed", "started")  # those that leave something to do
+PROBLEMS = ("failed", "crashed", "started", "unread")  # those that leave something to do
 
 
 @dataclass(frozen=True)
@@ -37,8 +39,10 @@ class Output:
 class Record:
     """What became of one input.
 
-    name: of the result below the folder of the results, by which records are told apart; with slashes.
-    status: one of `STATUSES`; "kept" where what lies under its name was made by no run, or edited after a failure.
+    name: of the result below the folder of the results, by which records are told apart, with slashes; "" of what is
+        "unread".
+    status: one of `STATUSES`; "kept" where what lies under its name was made by no run, or edited after a failure,
+        "unread" of a folder that could not be read, or an input that was not there.
     input, input_sha256: what was read.
     outputs: what was written, or stands from before: the result, further pages as files of their own, the comparison.
     kept: names of outputs that are not to be touched, while it is "started".
@@ -65,6 +69,11 @@ class Record:
     tries: int = 0
     software: str = ""
 
+    @property
+    def key(self) -> str:
+        """What tells it from the others of its manifest."""
+        return self.name or self.input
+
     def to_line(self) -> str:
         """One line of JSON in ASCII, without its end: names that are no Unicode survive as lone surrogates."""
         return json.dumps({name: value for name, value in asdict(self).items() if value})
@@ -75,7 +84,7 @@ class Record:
         values = {name: value for name, value in json.loads(line).items() if name in cls.__dataclass_fields__}
         values["outputs"] = tuple(Output(**output) for output in values.get("outputs", ()))
         values |= {name: tuple(values.get(name, ())) for name in ("kept", "notes")}
-        return cls(**values)
+        return cls(**{"name": "", **values})
 
 
 class Manifest:
@@ -139,8 +148,8 @@ def read_all(out: Path) -> Iterator[Record]:
 
     As `merge_manifests` gives them.
     """
-    paths = [out / FOLDER / "manifest.jsonl", *sorted((out / FOLDER / SHARDS).glob("*.jsonl"))]
-    return merge_manifests(lambda: ({record.name: record for record in read_records(path)} for path in paths))
+    paths = [out / FOLDER / "manifest.jsonl", out / UNREAD, *sorted((out / FOLDER / SHARDS).glob("*.jsonl"))]
+    return merge_manifests(lambda: ({record.key: record for record in read_records(path)} for path in paths))
 
 
 def merge_manifests(read: Callable[[], Iterable[dict[str, Record]]]) -> Iterator[Record]:
@@ -169,6 +178,8 @@ __all__ = [
     "SHARDS",
     "SOFTWARE",
     "STATUSES",
+    "UNREAD",
+    "UNREAD_OF_PLAN",
     "Manifest",
     "Output",
     "Record",

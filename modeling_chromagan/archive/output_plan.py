@@ -18,6 +18,7 @@ from ..picture_formats import FORMAT_OF_SUFFIX, PICTURE_SUFFIXES, output_name
 from .manifest import FOLDER
 
 LONGEST_NAME = 255  # bytes, of a file or folder on all common file systems
+MISSING = "there is no such file or folder"
 SECOND_FILE = re.compile(r"(.+)\.(?:compare|page-\d{4,})")  # what `with_middle` makes of the name before the suffix
 
 
@@ -55,12 +56,23 @@ def fit_name(stem: str, end: str, apart: str = "") -> str:
     return stem + end
 
 
+@dataclass(frozen=True)
+class Failure:
+    """An input that is not there, or a folder that cannot be read: why nothing of it is among the tasks."""
+
+    source: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.source}: {self.reason}"
+
+
 @dataclass
 class Plan:
     """Everything a run reads and writes, in order, and what was found on the way: failures, notes, and other files."""
 
     tasks: list[Task] = field(default_factory=list)
-    failures: list[str] = field(default_factory=list)
+    failures: list[Failure] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     not_pictures: int = 0
 
@@ -112,7 +124,7 @@ def find_places(inputs: Sequence[Path], out: Path, plan: Plan) -> Iterator[tuple
         elif os.path.exists(path):
             found = iter([(path, Path(path.name))])
         else:
-            plan.failures.append(f"{path}: there is no such file or folder")
+            plan.failures.append(Failure(str(path), MISSING))
             continue
         for picture, place in found:
             identity = digest(f"{locator.real(picture)}\0{place}")
@@ -214,7 +226,7 @@ def find_pictures(folder: Path, out: Path, plan: Plan, above: tuple[os.stat_resu
             return
         names = sorted(os.listdir(folder))  # and no Path of each: there may be a million
     except OSError as error:
-        plan.failures.append(f"{folder}: cannot be read: {error.strerror}")
+        plan.failures.append(Failure(str(folder), f"cannot be read: {error.strerror}"))
         return
     for name in names:
         if name.startswith("."):
@@ -269,6 +281,8 @@ def fold_case(path: object) -> str:
 
 
 __all__ = [
+    "MISSING",
+    "Failure",
     "Plan",
     "Task",
     "check_out",

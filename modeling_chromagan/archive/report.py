@@ -124,7 +124,7 @@ def guarded(cell: object) -> object:
 def size(path: Path) -> int | str:
     """Bytes of a file; "" where there is none."""
     try:
-        return path.stat().st_size
+        return path.stat().st_size if path.is_file() else ""
     except (OSError, ValueError):
         return ""
 

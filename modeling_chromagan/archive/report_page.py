@@ -162,6 +162,7 @@ def render_head(summary: Summary, out: Path, results: Counter[str], inputs: Coun
         "started": "begun and not finished",
         "already in color": "in color already, left alone",
         "kept": "kept as found",
+        "unread": "could not be read",
     }.items():
         if summary.counts[status] or status == "failed":
             yield count(summary.counts[status], word, bad=status in PROBLEMS)

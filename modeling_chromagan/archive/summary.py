@@ -42,6 +42,7 @@ class Summary:
             "started": "begun and not finished",
             "already in color": "already in color",
             "kept": "kept as found",
+            "unread": "could not be read",
         }
         words += [f"{self.counts[status]:,} {word}" for status, word in more.items() if self.counts[status]]
         return ", ".join(words)

@@ -5,6 +5,7 @@ checked, and only if there is something left to do.
 """
 
 import argparse
+import os
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -13,12 +14,13 @@ from typing import TYPE_CHECKING, Any
 from ..archive.engine import PICTURE_ERRORS, Run, describe
 from ..archive.forecast import foresee
 from ..archive.local_store import STANDARD_STREAM, LocalStore, make_folder
-from ..archive.manifest import Manifest, read_all
+from ..archive.manifest import FOLDER, Manifest, read_all
 from ..archive.output_plan import Plan, Task, check_results, comparison_key, make_plan
 from ..archive.pages import AlreadyInColorError
 from ..archive.report import check_report, write_report
 from ..archive.run_lock import lock_run
 from ..archive.run_settings import DEEP_FORMATS, DEPTHS, METADATA, WORKING_SPACES, RunSettings
+from ..archive.unread import record_unread
 from ..errors import SettingError, UserError
 from ..picture_formats import OUTPUT_FORMATS, output_name
 from ..processor_settings import CHOICES, RANGES
@@ -191,16 +193,17 @@ def run_colorize(options: argparse.Namespace) -> int:
         check_results(plan.tasks, store.target, options.compare, comparison_key(options.out))
     report = Report(options.quiet, options.json)
     for failure in plan.failures:
-        report.fail(failure)
+        report.fail(str(failure))
     for note in plan.notes:
         report.note(note)
     if options.dry_run:
         run = make_run(options, settings, model, store)
         for task in tasks_of(plan, run, options):
             report.foretell(foresee(run, task))
-    elif plan.tasks:
+    elif plan.tasks or os.path.isdir(options.out / FOLDER):
         make_folder(options.out)
         with lock_run(options.out), only_own_output(options.quiet):
+            record_unread(options.out, plan.failures, () if options.retry_failed else files)
             run = make_run(options, settings, model, store)
             tasks = tasks_of(plan, run, options)
             with report.progress(len(tasks)):

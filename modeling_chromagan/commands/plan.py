@@ -46,7 +46,7 @@ def run_plan(options: argparse.Namespace) -> int:
     for note in found.notes:
         report.note(note)
     for failure in found.failures:
-        report.fail(failure)
+        report.fail(str(failure))
     if not options.quiet:
         print_line(
             f"{summary.pictures:,} pictures in {summary.shards:,} shards, {summary.new:,} new, {summary.gone:,} gone, "

@@ -159,6 +159,8 @@ class Status:
             yield "to go on: chromagan colorize --retry-failed tries again what failed or crashed, and nothing else"
         if (counts["started"] and not self.running) or self.results["gone"] or self.inputs["changed"]:
             yield "to go on: the same chromagan colorize again makes what is unfinished, gone or no longer up to date"
+        if counts["unread"]:
+            yield "to go on: the same chromagan colorize or chromagan plan again, once what is unread can be read"
         if self.left and not self.running:
             yield f"to go on: chromagan colorize --plan {self.out} makes what of the plan is left"
         if counts["kept"]:

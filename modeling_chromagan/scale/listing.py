@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 from PIL import Image
 
-from ..archive.output_plan import Plan, find_places
+from ..archive.output_plan import MISSING, Failure, Plan, find_places
 from ..errors import SettingError, first_line
 from ..picture_formats import PICTURE_SUFFIXES
 from ..strict_pillow import strict_pillow
@@ -45,7 +45,9 @@ def list_sources(sources: Sequence[str], store: Store) -> Listing:
             for path, place, size in batch:
                 text = str(path)
                 if not text.isascii() and not is_unicode(text):
-                    found.failures.append(f"{text!r}: its name is no Unicode, which a plan cannot state; rename it")
+                    found.failures.append(
+                        Failure(text, "its name is no Unicode, which a plan cannot state; rename it")
+                    )
                     continue
                 size, pixels = (size, 0) if isinstance(path, str) else measure(path)
                 rows.append((text, place.as_posix(), size, pixels))
@@ -86,9 +88,9 @@ def find_objects(url: str, store: Store, found: Plan) -> Iterator[tuple[str, Pur
             root = root.rstrip("/")
             yield from walk(file_system, root, root, out, found)
         else:
-            found.failures.append(f"{url}: there is no such file or folder")
+            found.failures.append(Failure(url, MISSING))
     except OSError as error:
-        found.failures.append(f"{url}: cannot be read: {first_line(error)}")
+        found.failures.append(Failure(url, f"cannot be read: {first_line(error)}"))
 
 
 def walk(
@@ -102,7 +104,8 @@ def walk(
         with os_errors():
             entries = sorted(file_system.ls(folder, detail=True), key=lambda entry: entry["name"])
     except OSError as error:
-        found.failures.append(f"{file_system.unstrip_protocol(folder)}: cannot be read: {first_line(error)}")
+        url = file_system.unstrip_protocol(folder)
+        found.failures.append(Failure(url, f"cannot be read: {first_line(error)}"))
         return
     for entry in entries:
         path = entry["name"].rstrip("/")

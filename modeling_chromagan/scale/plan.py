@@ -16,8 +16,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ..archive.manifest import FOLDER
+from ..archive.manifest import FOLDER, UNREAD_OF_PLAN
 from ..archive.output_plan import (
+    Failure,
     Plan,
     Task,
     check_out,
@@ -26,6 +27,7 @@ from ..archive.output_plan import (
     digest,
     name_results,
 )
+from ..archive.unread import lines_of, unread
 from ..durable_files import remove_abandoned, replacing
 from ..errors import SettingError, UserError, first_line
 from .listing import BATCH, batches, list_sources
@@ -106,7 +108,7 @@ def make_plan_of_shards(
         check_out(store.out)
     listing = list_sources(sources, store)
     if not len(listing.path):
-        first = (listing.found.failures or [f"{', '.join(sources)}: no pictures"])[0]
+        first, *_ = (*listing.found.failures, f"{', '.join(sources)}: no pictures")
         raise SettingError(f"nothing to plan: {first}")
     spelled = str if isinstance(store, RemoteStore) else comparison_key(store.out)
 
@@ -123,7 +125,7 @@ def make_plan_of_shards(
         [listing.path, pa.array(listing.bytes), pa.array(listing.pixels), names, pa.array(shards)], schema=SCHEMA
     )
     table = table.take(pa.array(np.argsort(shards, kind="stable")))
-    write_plan(store, table, {"shards": count, "per_shard": per_shard})
+    write_plan(store, table, {"shards": count, "per_shard": per_shard}, listing.found.failures)
     gone = (before.num_rows if before is not None else 0) - kept
     return PlanSummary(len(names), count, len(names) - kept, gone), listing.found
 
@@ -160,14 +162,16 @@ def row_digest(task: Task) -> int:
     return digest(f"{task.source}\0{task.name}")
 
 
-def write_plan(store: Store, table: pa.Table, about: dict[str, Any]) -> None:
-    """Writes a plan, sorted by shard, in one step.
+def write_plan(store: Store, table: pa.Table, about: dict[str, Any], failures: Sequence[Failure] = ()) -> None:
+    """Writes a plan, sorted by shard, in one step, and before it what could not be read.
 
     Raises:
         SettingError: naming the place that cannot be written, and the reason.
     """
     table = table.replace_schema_metadata({ABOUT: json.dumps(about).encode()})
     try:
+        if failures or store.is_file(UNREAD_OF_PLAN):
+            store.put(UNREAD_OF_PLAN, lines_of(map(unread, failures)).encode())
         if isinstance(store, RemoteStore):
             file = io.BytesIO()
             pq.write_table(table, file, row_group_size=BATCH)

@@ -11,6 +11,7 @@ from urllib.parse import unquote, urlsplit
 
 from ..archive.local_store import LocalStore, Source
 from ..archive.manifest import FOLDER, SHARDS, Manifest, Record, merge_manifests, parse_records, read_all
+from ..durable_files import write_file
 from ..errors import ImageLoadError, SettingError, first_line
 
 if TYPE_CHECKING:
@@ -39,6 +40,10 @@ class Store(LocalStore):
     def path(self, name: str) -> Path | str:
         """The path or URL of the result `name`."""
         return self.out / name
+
+    def put(self, name: str, data: bytes) -> None:
+        """Writes the file `name` in one step; raises OSError."""
+        write_file(self.target(name), data)
 
     def open_manifest(self, name: str) -> Manifest:
         """The manifest of a run or shard."""
@@ -147,7 +152,7 @@ class RemoteManifest(Manifest):
 
 def read_manifest(store: RemoteStore, name: str) -> dict[str, Record]:
     """The last record of each result of a manifest; raises OSError."""
-    return {record.name: record for record in parse_records(store.get(name).splitlines())}
+    return {record.key: record for record in parse_records(store.get(name).splitlines())}
 
 
 def open_store(out: str | Path) -> Store:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from picture_files import files_in, write_picture
 
+from modeling_chromagan import cli
 from modeling_chromagan.archive import output_plan
 
 
@@ -128,7 +129,7 @@ def test_out_inside_input_is_left_out(run, tmp_path):
     assert files_in(tmp_path / "colorized") == ["a.png"]
 
 
-def test_a_folder_that_cannot_be_read_is_a_failure(run, tmp_path, monkeypatch):
+def test_a_folder_that_cannot_be_read_is_a_failure_until_it_is_read(run, tmp_path, monkeypatch, capsys):
     write_picture(tmp_path / "in" / "a.png")
     locked = tmp_path / "in" / "locked"
     write_picture(locked / "b.png")
@@ -139,10 +140,20 @@ def test_a_folder_that_cannot_be_read_is_a_failure(run, tmp_path, monkeypatch):
             raise PermissionError(13, "Permission denied", str(path))
         return listdir(path)
 
-    monkeypatch.setattr(output_plan.os, "listdir", refuse)
-    code, out, err = run(tmp_path / "in", "-o", tmp_path / "out")
+    def status(*options):
+        return cli.main(["status", str(tmp_path / "out"), *options]), capsys.readouterr().out.splitlines()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(output_plan.os, "listdir", refuse)
+        code, out, err = run(tmp_path / "in", "-o", tmp_path / "out")
     assert (code, err) == (1, [f"error: {locked}: cannot be read: Permission denied"])
     assert out == ["1 colorized, 0 kept, 1 failed, 0 not pictures"]
+    code, lines = status("--report", str(tmp_path / "r.csv"))
+    assert (code, lines[0]) == (1, f"unread: {locked}: cannot be read: Permission denied")
+    assert lines[1].endswith("1 colorized, 0 failed, 1 could not be read")
+    assert f"{locked},unread,cannot be read: Permission denied" in (tmp_path / "r.csv").read_text(encoding="utf-8")
+    assert run(tmp_path / "in", "-o", tmp_path / "out") == (0, ["1 colorized, 1 kept, 0 failed, 0 not pictures"], [])
+    assert status()[0] == 0
 
 
 @pytest.mark.parametrize("letter", ["x", "\u00e9", "\u65e5", "\udcff"])

@@ -26,6 +26,7 @@ def test_files_are_counted_by_what_became_of_them():
         "failed": "1 failed",
         "crashed": "0 failed, 1 crashed",
         "started": "0 failed, 1 begun and not finished",
+        "unread": "0 failed, 1 could not be read",
     }.items():
         counted = summary(Record("a.png", status, "a.png"))
         assert not counted.is_done
@@ -36,6 +37,7 @@ def test_files_are_counted_by_what_became_of_them():
             "kept": 0,
             "failed": 0,
             "crashed": 0,
+            "unread": 0,
             "pictures": 0,
             "seconds": 0,
             "started": 0,

@@ -159,6 +159,7 @@ def test_other_programs_get_one_object(tmp_path, status):
         "failed": 1,
         "crashed": 0,
         "started": 0,
+        "unread": 0,
         "pictures": 2,
         "seconds": 3.0,
         "running": False,

@@ -45,4 +45,4 @@ def test_one_folder_that_cannot_be_read_costs_that_folder_alone(tmp_path, memory
     monkeypatch.setattr(type(memory), "ls", refuse)
     found = listing.list_sources(["memory://scans"], open_store(tmp_path / "out"))
     assert found.path.to_pylist() == ["memory:///scans/a/1.png"]
-    assert found.found.failures == ["memory:///scans/b: cannot be read: RuntimeError: no access"]
+    assert list(map(str, found.found.failures)) == ["memory:///scans/b: cannot be read: RuntimeError: no access"]

@@ -145,7 +145,9 @@ def test_objects_and_files_can_be_planned_together(tmp_path, memory):
     sources = ["memory://scans", "memory://other/c.tif", f"file://{tmp_path}/d.png", "memory://gone"]
     summary, found = plan(sources, "memory://scans/out")
     assert (summary.pictures, found.not_pictures) == (3, 1)
-    assert found.failures == ["memory://gone: there is no such file or folder"]
+    assert [str(failure) for failure in found.failures] == ["memory://gone: there is no such file or folder"]
+    (record,) = open_store("memory://scans/out").read_all()
+    assert (record.status, record.input) == ("unread", "memory://gone")
     table = pq.read_table("/scans/out/.chromagan/plan.parquet", filesystem=memory).to_pylist()
     assert sorted((row["path"], row["output"], row["pixels"]) for row in table) == [
         (str(tmp_path / "d.png"), "d.png", 100),
@@ -182,9 +184,9 @@ def test_a_name_that_is_no_unicode_is_named_and_left_out(tmp_path):
     write_picture(tmp_path / "in" / "a.png")
     (tmp_path / "in" / os.fsdecode(b"b\xff.png")).touch()
     _, found = plan([tmp_path / "in"], tmp_path / "out")
-    (line,) = found.failures
-    assert "b\\udcff.png" in line
-    assert "rename it" in line
+    (failure,) = found.failures
+    assert failure.source.endswith("b\udcff.png")
+    assert "rename it" in failure.reason
     assert shards(tmp_path / "out") == [["a.png"]]
 
 
