@@ -77,7 +77,7 @@ def tiff(pixels: np.ndarray | bytes, bits, photometric=1, *, size=None, order="<
         339: ("H", (tags.get("sample_format", 1),) * len(bits)),
     }
     if "extra" in tags:
-        entries[338] = ("H", (tags["extra"],))
+        entries[338] = ("H", tags["extra"] if isinstance(tags["extra"], tuple) else (tags["extra"],))
     start = 8 + 2 + 12 * len(entries) + 4
 
     def layout(offsets: tuple) -> tuple[bytes, bytes]:

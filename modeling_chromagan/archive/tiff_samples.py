@@ -11,11 +11,15 @@ from ..errors import ImageLoadError, one_line
 from ..pixel_blocks import check_size
 from .deep_samples import DeepSamples, full_range
 
-BITS, PHOTOMETRIC, SAMPLES, PLANES, SAMPLE_FORMAT = 258, 262, 277, 284, 339
+BITS, PHOTOMETRIC, SAMPLES, PLANES, EXTRA_SAMPLES, SAMPLE_FORMAT = 258, 262, 277, 284, 338, 339
 SEPARATE = 2  # an arrangement of planes
 WHITE_IS_ZERO, BLACK_IS_ZERO, RGB = 0, 1, 2  # photometric interpretations
 FLOAT = 3  # a sample format
-ASSOCIATED = 1  # opacity that colors are multiplied with; 2 is opacity that they are not
+ASSOCIATED, UNASSOCIATED = OPACITIES = (
+    1,
+    2,
+)  # kinds of further samples: opacity that colors are multiplied with, or not
+COLOR_SAMPLES = {RGB: 3, 5: 4, 6: 3, 8: 3}  # of RGB, CMYK, YCbCr and Lab; of others one
 
 # What it says about odd tags would be printed where logging is not set up; what matters is raised.
 logging.getLogger("tifffile").addHandler(logging.NullHandler())
@@ -32,6 +36,16 @@ def is_beyond_pillow(tags: ImageFileDirectory_v2) -> bool:
     if FLOAT in _tuple(tags.get(SAMPLE_FORMAT, 1)):
         return bits != 32 or samples > 1
     return is_separate or (bits > 8 and (samples > 1 or bits not in (12, 16, 32)))
+
+
+def further_channels(tags: ImageFileDirectory_v2) -> int:
+    """How many channels there are besides colors and opacity, as of infrared light or spot colors.
+
+    Of files that do not say what the first further one is, all programs take it for opacity.
+    """
+    samples, kinds = tags.get(SAMPLES, 1), _tuple(tags.get(EXTRA_SAMPLES, UNASSOCIATED))
+    further = samples - COLOR_SAMPLES.get(tags.get(PHOTOMETRIC), 1)
+    return max(further - (kinds[:1] in ((ASSOCIATED,), (UNASSOCIATED,))), 0)
 
 
 def read_page(stream: IO[bytes], offset: int, name: str, max_pixels: int, orientation: int) -> DeepSamples:
@@ -59,7 +73,7 @@ def read_page(stream: IO[bytes], offset: int, name: str, max_pixels: int, orient
     samples = np.moveaxis(samples, 0, -1) if page.axes.startswith("S") else samples
     channels = 3 if page.photometric == RGB else 1
     if samples.ndim == 3:
-        opaque = not kinds or kinds[0] not in (1, 2)
+        opaque = bool(kinds) and kinds[0] not in OPACITIES
         samples = samples[..., : channels if opaque else channels + 1]
     if samples.dtype.kind != "f":
         if samples.dtype.kind != "u" or samples.dtype.itemsize > 2:

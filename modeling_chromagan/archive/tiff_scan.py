@@ -17,7 +17,7 @@ from .deep_samples import DeepSamples
 from .metadata import Metadata
 from .metadata_reading import read_metadata
 from .tiff_pages import Directory, find_directories, find_pages, looks_same, tags_at
-from .tiff_samples import is_beyond_pillow, read_page
+from .tiff_samples import further_channels, is_beyond_pillow, read_page
 
 MARKS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 COMPRESSIONS = {1: "none", 5: "lzw", 8: "deflate", 32946: "deflate"}
@@ -81,6 +81,9 @@ class TiffPages:
         layers = tags.get(PHOTOSHOP_DATA)
         if isinstance(layers, bytes) and LAYERS.search(layers[:4096]):
             metadata = replace(metadata, notes=(*metadata.notes, "its Photoshop layers are left out"))
+        if further_channels(tags):
+            note = "its channels besides colors and opacity (infrared, spot colors) are left out"
+            metadata = replace(metadata, notes=(*metadata.notes, note))
         within_reach = directory.offset < PILLOW_OFFSETS or tags.get(COMPRESSION, 1) == 1
         if image is not None and within_reach and not is_beyond_pillow(tags):
             return decode_image(image, self.name, self.max_pixels), metadata

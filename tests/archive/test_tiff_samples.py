@@ -37,8 +37,20 @@ def test_gray_with_opacity_of_16_bits():
     page = page_of(content)
     np.testing.assert_array_equal(page.image.gray, GRAY)
     np.testing.assert_array_equal(page.image.alpha, GRAY[::-1])
-    unspecified = tiff_file((np.dstack([RGB, GRAY]), {"extrasamples": ["unspecified"]}))
-    assert page_of(unspecified).image.alpha is None
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16])
+@pytest.mark.parametrize("kinds", [None, (2,), (0,), (2, 0)])
+def test_channels_that_are_no_opacity_are_left_out_and_said(kind, kinds):
+    """Where a file does not say what the fourth channel is, it is opacity, as other programs take it."""
+    channels = [GRAY.astype(kind)] * 3 + [GRAY[::-1].astype(kind)] * len(kinds or (2,))
+    said = {} if kinds is None else {"extra": kinds}
+    page = page_of(tiff(np.dstack(channels), (8 * kind().itemsize,) * len(channels), 2, **said))
+    if kinds == (0,):
+        assert page.image.alpha is None
+    else:
+        np.testing.assert_array_equal(page.image.alpha, channels[3])
+    assert ["infrared" in note for note in page.metadata.notes] == ([True] if 0 in (kinds or ()) else [])
 
 
 @pytest.mark.parametrize("colors", [1, 3])
