@@ -15,10 +15,7 @@ BITS, PHOTOMETRIC, SAMPLES, PLANES, EXTRA_SAMPLES, SAMPLE_FORMAT = 258, 262, 277
 SEPARATE = 2  # an arrangement of planes
 WHITE_IS_ZERO, BLACK_IS_ZERO, RGB = 0, 1, 2  # photometric interpretations
 FLOAT = 3  # a sample format
-ASSOCIATED, UNASSOCIATED = OPACITIES = (
-    1,
-    2,
-)  # kinds of further samples: opacity that colors are multiplied with, or not
+ASSOCIATED, UNASSOCIATED = 1, 2  # further samples that are opacity: colors are multiplied with it, or not
 COLOR_SAMPLES = {RGB: 3, 5: 4, 6: 3, 8: 3}  # of RGB, CMYK, YCbCr and Lab; of others one
 
 # What it says about odd tags would be printed where logging is not set up; what matters is raised.
@@ -44,7 +41,7 @@ def further_channels(tags: ImageFileDirectory_v2) -> int:
     Of files that do not say what the first further one is, all programs take it for opacity.
     """
     samples, kinds = tags.get(SAMPLES, 1), _tuple(tags.get(EXTRA_SAMPLES, UNASSOCIATED))
-    further = samples - COLOR_SAMPLES.get(tags.get(PHOTOMETRIC), 1)
+    further = samples - COLOR_SAMPLES.get(tags.get(PHOTOMETRIC, BLACK_IS_ZERO), 1)
     return max(further - (kinds[:1] in ((ASSOCIATED,), (UNASSOCIATED,))), 0)
 
 
@@ -73,7 +70,7 @@ def read_page(stream: IO[bytes], offset: int, name: str, max_pixels: int, orient
     samples = np.moveaxis(samples, 0, -1) if page.axes.startswith("S") else samples
     channels = 3 if page.photometric == RGB else 1
     if samples.ndim == 3:
-        opaque = bool(kinds) and kinds[0] not in OPACITIES
+        opaque = bool(kinds) and kinds[0] not in (ASSOCIATED, UNASSOCIATED)
         samples = samples[..., : channels if opaque else channels + 1]
     if samples.dtype.kind != "f":
         if samples.dtype.kind != "u" or samples.dtype.itemsize > 2:
