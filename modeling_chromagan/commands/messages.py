@@ -26,7 +26,7 @@ class Progress:
         self.total, self.unit, self.quiet = total, unit, quiet
         self.done = 0
         self.bar = None
-        self.points = deque([(time.monotonic(), 0)], maxlen=10)  # when a line was due, and what was done by then
+        self.points: deque[tuple[float, int]] = deque(maxlen=10)  # when a line was due, and what was done by then
         if not quiet and sys.stderr.isatty():
             from tqdm import tqdm
 
@@ -40,6 +40,8 @@ class Progress:
             self.bar.update()
         elif self.quiet or self.done >= self.total:
             return
+        elif not self.points:  # what went before, such as a model's loading, is no measure of the rest
+            self.points.append((time.monotonic(), self.done))
         elif (now := time.monotonic()) - self.points[-1][0] >= LINE_EVERY:
             began, before = self.points[0]
             left = (now - began) / (self.done - before) * (self.total - self.done)
@@ -100,15 +102,19 @@ class Report:
             self._progress.say(f"error: {record.reason}")
         elif record is not None and done.status == "crashed":
             self._progress.say(f"error: {source}: {record.reason}; --retry-failed tries it once more")
-        elif done.decision.work and not self.as_json:
+        elif not self.as_json:
             if done.decision.remark:
                 self.note(f"{source}: {done.decision.remark}")
-            in_color = ("is in color already, and left alone",) if done.status == "already in color" else ()
-            for note in (*in_color, *(record.notes if record is not None else ())):
-                self.notes[note] += 1
-                if self.notes[note] <= SAME_NOTES:
-                    self.note(f"{source}: {note}")
+            if done.decision.work:
+                self._add_notes(done)
         self._progress.advance()
+
+    def _add_notes(self, done: "Done") -> None:
+        in_color = ("is in color already, and left alone",) if done.status == "already in color" else ()
+        for note in (*in_color, *(done.record.notes if done.record is not None else ())):
+            self.notes[note] += 1
+            if self.notes[note] <= SAME_NOTES:
+                self.note(f"{done.task.source}: {note}")
 
     def foretell(self, forecast: "Forecast") -> None:
         """Counts and prints what would become of a file, and why, to stdout."""

@@ -49,11 +49,13 @@ def test_what_changed_is_made_again_but_an_edited_result_is_kept(change, reason)
     assert (decision.work, decision.reason, decision.keep) == (True, reason, frozenset())
     decision = decided(MADE, {"a.png": "edited"}, **change)
     assert (decision.work, decision.reason) == (False, "was edited since it was made")
+    assert decision.remark == "a.png was edited since it was made, and is kept"
     assert decided(MADE, {"a.png": "edited"}, overwrite=True, **change).work
 
 
 def test_an_edited_result_is_found_and_a_missing_one_is_made_again():
-    assert decided(MADE, {"a.png": "edited"}).reason == "was edited since it was made"
+    unchanged = decided(MADE, {"a.png": "edited"})
+    assert (unchanged.reason, unchanged.remark) == ("was edited since it was made", "")
     decision = decided(MADE, {})
     assert (decision.work, decision.reason) == (True, "a.png is gone")
 

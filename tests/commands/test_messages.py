@@ -5,6 +5,7 @@ import io
 import json
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -65,7 +66,7 @@ def test_a_log_gets_a_line_now_and_then_with_the_time_left(capsys, monkeypatch):
     monkeypatch.setattr(time, "monotonic", lambda: now)
     for quiet in (True, False):
         progress = Progress(50_000, "pictures", quiet=quiet)
-        for _ in range(1200):
+        for _ in range(1201):  # the first one ends what is no measure, such as a model's loading
             now += 0.5
             progress.advance()
         for _ in range(600):  # the rate is that of the last minutes
@@ -74,8 +75,8 @@ def test_a_log_gets_a_line_now_and_then_with_the_time_left(capsys, monkeypatch):
         progress.close()
         lines = capsys.readouterr().err.splitlines()
         assert len(lines) == (0 if quiet else 30)
-    assert lines[9] == "1,200 of 50,000 pictures, 6 h 46 min left"
-    assert lines[-1] == "1,800 of 50,000 pictures, 1 d 2 h left"
+    assert lines[9] == "1,201 of 50,000 pictures, 6 h 46 min left"
+    assert lines[-1] == "1,801 of 50,000 pictures, 1 d 2 h left"
     last = Progress(1, "pictures", quiet=False)
     now += 3600
     last.advance()
@@ -96,6 +97,7 @@ ENDS = [
     done("failed", reason="in/a.png: damaged"),
     done("already in color"),
     done("crashed", reason="the program ended 5 times while at it"),
+    replace(KEPT, decision=Decision(False, "was edited since it was made", remark="b.png was edited, and is kept")),
 ]
 
 
@@ -110,8 +112,9 @@ def test_what_became_of_a_file_is_counted_and_said(capsys):
         "error: in/a.png: damaged",
         "note: in/a.png: is in color already, and left alone",
         "error: in/a.png: the program ended 5 times while at it; --retry-failed tries it once more",
+        "note: in/b.png: b.png was edited, and is kept",
     ]
-    assert captured.out == "1 colorized, 1 kept, 1 failed, 2 not pictures, 1 already in color, 1 crashed\n"
+    assert captured.out == "1 colorized, 2 kept, 1 failed, 2 not pictures, 1 already in color, 1 crashed\n"
     assert report.failed == 2
 
 
@@ -123,11 +126,11 @@ def test_other_programs_get_a_line_for_every_file_and_nothing_else(capsys):
     report.summarize(not_pictures=0)
     captured = capsys.readouterr()
     lines = [json.loads(line) for line in captured.out.splitlines()]
-    statuses = ["colorized", "kept", "failed", "already in color", "crashed", "failed"]
+    statuses = ["colorized", "kept", "failed", "already in color", "crashed", "kept", "failed"]
     assert [line["status"] for line in lines] == statuses
     assert (lines[-1]["input"], lines[-1]["reason"]) == ("", "in/gone.png: there is no such file or folder")
     assert (
-        captured.err.splitlines()[-1] == "1 colorized, 1 kept, 2 failed, 0 not pictures, 1 already in color, 1 crashed"
+        captured.err.splitlines()[-1] == "1 colorized, 2 kept, 2 failed, 0 not pictures, 1 already in color, 1 crashed"
     )
 
 
