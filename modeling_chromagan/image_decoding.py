@@ -22,6 +22,8 @@ from .pixel_blocks import Box, Reader, all_gray, assemble, boxes, check_range
 
 Conversion = TypeVar("Conversion")
 
+COLOR_MAP = 320  # of a TIFF: all red of its palette, all green, all blue
+
 TURNS = {  # what displays a picture of each EXIF orientation
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -70,7 +72,12 @@ class StoredPicture:
         premultiplied = {"La": "LA", "RGBa": "RGBA"}
         self.image = image.convert(premultiplied[image.mode]) if image.mode in premultiplied else image
         self.raw_mode, self.orientation, self.name, self.notes = raw_mode, orientation, name, notes
+        self.format = image.format or "PIL"
         self.tags = getattr(image, "tag_v2", {})  # of a TIFF
+        color_map = self.tags.get(COLOR_MAP)
+        if image.mode == "P" and isinstance(color_map, tuple) and max(color_map, default=256) < 256:
+            self.image = image.copy()  # old programs write 8 bits of the 16, of which Pillow takes the upper ones
+            self.image.putpalette(np.reshape(color_map, (3, -1)).T.astype(np.uint8).tobytes())
         self.depths = header.depths if header is not None else ()
         if min(self.depths, default=8) < 8 and self.image.mode in ("L", "LA", "RGB", "RGBA"):
             self.image = self.image.point([level for depth in self.depths for level in _filled_up(depth)])

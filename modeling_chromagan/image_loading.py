@@ -192,9 +192,8 @@ def decode_image(image: Image.Image, name: str, max_pixels: int, short_side: int
 def loaded(picture: StoredPicture) -> LoadedImage:
     """Luminance and opacity of a decoded picture."""
     gray, was_color = picture.luminance()
-    alpha, file_format = picture.alpha(), picture.image.format or "PIL"
-    notes = tuple(dict.fromkeys(picture.notes))
-    return LoadedImage(picture.name, gray, alpha, file_format, was_color, notes, picture.stored, picture.profile)
+    alpha, notes = picture.alpha(), tuple(dict.fromkeys(picture.notes))
+    return LoadedImage(picture.name, gray, alpha, picture.format, was_color, notes, picture.stored, picture.profile)
 
 
 def _read(

@@ -5,6 +5,7 @@ import struct
 
 import numpy as np
 import pytest
+import tifffile
 from encoded_pictures import (
     HEIGHT,
     SHAPE,
@@ -228,6 +229,16 @@ def test_alpha_is_kept():
             assert_is(loaded, gray)
             np.testing.assert_array_equal(loaded.alpha, alpha)
     assert load_image(picture.convert("RGBa")).alpha.shape == SHAPE  # premultiplied
+
+
+@pytest.mark.parametrize("factor", [1, 256, 257])
+def test_the_palette_of_a_tiff_may_have_8_bits_where_16_are_meant(factor):
+    """As libtiff, ImageMagick and libvips read it; else it is a black picture."""
+    gray = random_gray()
+    content = io.BytesIO()
+    color_map = np.stack([np.arange(256, dtype=np.uint16) * factor] * 3)
+    tifffile.imwrite(content, gray, photometric="palette", colormap=color_map, metadata=None)
+    assert_is(load_image(content.getvalue()), gray)
 
 
 def test_alpha_of_palette_pictures():

@@ -50,6 +50,7 @@ def test_a_mask_of_1_bit_leaves_gray_its_8():
     loaded = load_image(bytes(content))
     np.testing.assert_array_equal(loaded.gray, gray)
     np.testing.assert_array_equal(loaded.alpha, 255 * mask)
+    assert loaded.format == "JPEG2000"
 
 
 def test_gray_opacity_and_colors_are_read():
