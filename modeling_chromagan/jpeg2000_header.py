@@ -1,10 +1,12 @@
-"""What a JPEG 2000 file says about its samples and Pillow does not pass on: depth, color space, profile."""
+"""What a JPEG 2000 file says and Pillow does not pass on: depth, color space, profile, all of its comments."""
 
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import IO
 
 CODESTREAM = b"\xff\x4f\xff\x51"  # start of codestream, then of its size marker (ISO 15444-1, Annex A)
+COMMENT, FIRST_TILE = b"\xff\x64", b"\xff\x90"  # further markers, of which the second ends the header
 LAB = 14  # an enumerated color space of ISO 15444-2
 
 
@@ -16,12 +18,14 @@ class Jpeg2000Header:
     complete: whether the codestream's end is there; OpenJPEG does not miss the last bytes.
     profile: ICC bytes, b"" for none.
     space: enumerated color space, 0 for none.
+    comments: in the codestream's header, each in an encoding of its own.
     """
 
     depths: tuple[int, ...]
     complete: bool
     profile: bytes = b""
     space: int = 0
+    comments: tuple[bytes, ...] = ()
 
 
 def jpeg2000_header(stream: IO[bytes]) -> Jpeg2000Header:
@@ -35,7 +39,8 @@ def jpeg2000_header(stream: IO[bytes]) -> Jpeg2000Header:
     try:
         stream.seek(0)
         if stream.read(4) == CODESTREAM:
-            return Jpeg2000Header(_depths(stream), _ends(stream, None))
+            depths, comments = _depths(stream), tuple(_comments(stream))
+            return Jpeg2000Header(depths, _ends(stream, None), comments=comments)
         stream.seek(0)
         profile, space = b"", 0
         while True:
@@ -44,7 +49,8 @@ def jpeg2000_header(stream: IO[bytes]) -> Jpeg2000Header:
                 if stream.read(4) != CODESTREAM:
                     raise ValueError("no codestream")
                 end = stream.tell() - 4 + length if length > 0 else None
-                return Jpeg2000Header(_depths(stream), _ends(stream, end), profile, space)
+                depths, comments = _depths(stream), tuple(_comments(stream))
+                return Jpeg2000Header(depths, _ends(stream, end), profile, space, comments)
             if kind == b"colr":
                 content = stream.read(length)
                 if content[:1] == b"\1" and not space:
@@ -74,6 +80,14 @@ def _depths(stream: IO[bytes]) -> tuple[int, ...]:
     if len(components) < 3 * count:
         raise struct.error("ends too early")
     return tuple((depth & 0x7F) + 1 for depth in components[::3])
+
+
+def _comments(stream: IO[bytes]) -> Iterator[bytes]:
+    """Of the markers that follow that of the size: COM, A.9.2."""
+    while len(head := stream.read(4)) == 4 and head[:2] != FIRST_TILE:
+        content = stream.read(max(int.from_bytes(head[2:]) - 2, 0))
+        if head[:2] == COMMENT:
+            yield content[2:]
 
 
 def _ends(stream: IO[bytes], end: int | None) -> bool:

@@ -11,6 +11,7 @@ from typing import IO, Any
 
 from PIL import Image
 
+from ..jpeg2000_header import jpeg2000_header
 from .exif_block import MAKER_NOTE, MOVABLE_NOTES, read_block
 from .found_metadata import STORAGE, FoundMetadata
 from .metadata import Metadata, TextEntry
@@ -19,7 +20,7 @@ from .resolution import per_meter, resolution_of
 from .xmp import Packet, joined
 
 XMP_TAG, IPTC_TAG, PHOTOSHOP_TAG = 700, 33723, 34377
-ENCODER_COMMENT = re.compile(rb"(Created by OpenJPEG|Kakadu)")
+ENCODER_COMMENT = re.compile(rb"(Created by OpenJPEG|Kakadu|Kdu-)")
 
 EXIF_UUID = b"JpgTiffExif->JP2"
 XMP_UUID = bytes.fromhex("be7acfcb97a942e89c71999491e3afac")
@@ -193,9 +194,8 @@ def _read_gif(found: FoundMetadata, image: Any, file: Any) -> None:
 
 
 def _read_jpeg_2000(found: FoundMetadata, image: Any, file: Any) -> None:
-    comment = image.info.get("comment", b"")
-    if comment and not ENCODER_COMMENT.match(comment):
-        found.comments = (comment,)
+    comments = jpeg2000_header(file).comments
+    found.comments = tuple(comment for comment in comments if comment and not ENCODER_COMMENT.match(comment))
     _read_boxes(found, file)
 
 

@@ -333,6 +333,11 @@ def test_comments_are_read():
     assert read_metadata(opened(made.jpeg((0xFE, b"one"), (0xFE, b"two\0")))).comments == (b"one", b"two\0")
     assert read_metadata(opened(made.encoded("GIF", comment=b"three"))).comments == (b"three",)
     assert read_metadata(opened(made.encoded("JPEG2000", comment="four"))).comments == (b"four",)
+    content = made.encoded("JPEG2000", comment="four")
+    further = b"\xff\x64\0\x08\0\1f\xfcnf"
+    start = content.index(b"\xff\x90")
+    content = content[:start] + further + content[start:]
+    assert read_metadata(opened(content)).comments == (b"four", b"f\xfcnf")
     assert read_metadata(opened(made.encoded("JPEG2000"))).comments == ()  # what OpenJPEG says of itself
 
 
