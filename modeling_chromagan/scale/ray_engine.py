@@ -49,7 +49,7 @@ def run_on_ray(
         least, most = (min(number, blocks) for number in workers)
         actors = ray.data.ActorPoolStrategy(min_size=least, max_size=most, max_tasks_in_flight_per_actor=1)
         done = ray.data.from_items(list(indices), override_num_blocks=blocks).map_batches(
-            worker, fn_constructor_args=(work,), batch_size=1, compute=actors, num_cpus=1, num_gpus=gpus_per_worker
+            worker, fn_constructor_args=(work,), batch_size=None, compute=actors, num_cpus=1, num_gpus=gpus_per_worker
         )
         for row in done.iter_rows():
             result = pickle.loads(row["done"])
