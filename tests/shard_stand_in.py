@@ -1,13 +1,15 @@
-"""A stand-in for the model, and a program that works off a plan with it, to be killed by tests.
+"""A stand-in for the model, with which tests work off plans, in processes that they kill.
 
 The first word of an input says what happens at it: "slow" takes a moment, "damaged" is not readable, "kill" ends the
 process. Results are written as those of the model are; their pixels are the input's SHA-256.
 """
 
+import functools
 import os
 import signal
-import sys
 import time
+import traceback
+import warnings
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -17,19 +19,20 @@ from modeling_chromagan.archive.engine import PICTURE_ERRORS  # noqa: F401  (loa
 from modeling_chromagan.archive.manifest import Output
 from modeling_chromagan.archive.pages import ColoredPage
 from modeling_chromagan.archive.run_settings import RunSettings
-from modeling_chromagan.errors import ImageLoadError, UserError
-from modeling_chromagan.scale.shards import Work, run_shards, select_shards
-
-LOG = "SHARD_STAND_IN_LOG"  # names a file that gets a line for every input that is begun
+from modeling_chromagan.errors import ImageLoadError
+from modeling_chromagan.scale.shards import Work
 
 
 class Painter:
-    """Makes a picture of any file."""
+    """Makes a picture of any file; `log` is a file that gets a line for every input that is begun."""
+
+    def __init__(self, log: Path | None = None):
+        self.log = log
 
     def colorize(self, source, *, called, output, compare, keep, write):
         word = source.content.split()[0]
-        if log := os.environ.get(LOG):
-            with open(log, "a") as file:
+        if self.log:
+            with open(self.log, "a") as file:
                 file.write(f"{output} {os.getpid()}\n")
         if word == b"damaged":
             raise ImageLoadError(called, "damaged")
@@ -47,10 +50,11 @@ class Painter:
         yield page
 
 
-def make_work(out: str, **changes) -> Work:
+def make_work(out: str, log: Path | None = None, **changes) -> Work:
     """What workers do, with the stand-in."""
+    load = functools.partial(Painter, log)
     return Work(
-        **{"out": str(out), "settings": RunSettings(), "model": "stand-in", "weights": "w", "load": Painter, **changes}
+        **{"out": str(out), "settings": RunSettings(), "model": "stand-in", "weights": "w", "load": load, **changes}
     )
 
 
@@ -61,24 +65,27 @@ def write_inputs(folder: Path, count: int, words: dict[int, str] | None = None, 
         (folder / f"{number:03}.png").write_text(f"{(words or {}).get(number, word)} {number}")
 
 
-def main() -> int:
-    """OUT, and a share I/N or "ray": prints what became of each picture."""
-    out, share = sys.argv[1:]
-    try:
-        if share == "ray":
-            from modeling_chromagan.scale.ray_engine import run_on_ray
-
-            indices = select_shards(out)
-            results = run_on_ray(make_work(out), indices, address="local", workers=(2, 2), gpus_per_worker=0)
-        else:
-            results = run_shards(make_work(out), select_shards(out, share))
-        for done in results:
-            print(f"{done.task.name}: {done.status}" if hasattr(done, "task") else f"left: {done}", flush=True)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    return 0
+def begin(function, *arguments) -> int:
+    """Starts a process that calls a function, and says what goes wrong; gives its number."""
+    process = os.fork()
+    if process == 0:
+        code = 1
+        try:
+            warnings.simplefilter("ignore")  # as in a program
+            function(*arguments)
+            code = 0
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            os._exit(code)
+    return process
 
 
-if __name__ == "__main__":
-    sys.exit(main())
+def end(process: int) -> int:
+    """Waits for a process; gives its exit code, negative for a signal."""
+    return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
+
+
+def has_ended(process: int) -> bool:
+    """Whether `end` would not wait."""
+    return os.waitid(os.P_PID, process, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None

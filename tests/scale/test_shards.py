@@ -11,8 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import shard_stand_in
-from shard_stand_in import Painter, make_work, write_inputs
+from shard_stand_in import Painter, begin, end, has_ended, make_work, write_inputs
 
 from modeling_chromagan.archive.manifest import Manifest, Record, read_all
 from modeling_chromagan.archive.run_settings import RunSettings
@@ -36,9 +35,9 @@ def planned(tmp_path):
     return planned
 
 
-def run(out, share="1/1", **changes):
+def run(out, log=None, share="1/1", **changes):
     """Status of each result, by name; lines of shards that are left to others."""
-    done = list(run_shards(make_work(out, **changes), select_shards(out, share)))
+    done = list(run_shards(make_work(out, log, **changes), select_shards(out, share)))
     left = [str(item) for item in done if isinstance(item, ShardError)]
     return {item.task.name: item.status for item in done if not isinstance(item, ShardError)}, left
 
@@ -50,28 +49,6 @@ def contents(out):
     return records, results
 
 
-def begin(out, log):
-    """Starts a process that works off a plan; gives its number."""
-    process = os.fork()
-    if process == 0:
-        os.environ[shard_stand_in.LOG] = str(log)
-        try:
-            run(out)
-            os._exit(0)
-        finally:
-            os._exit(1)
-    return process
-
-
-def end(process):
-    """Waits for a process; gives its exit code, negative for a signal."""
-    return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
-
-
-def has_ended(process):
-    return os.waitid(os.P_PID, process, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
-
-
 def leftovers(out):
     return sorted(path.name for path in Path(out).iterdir() if path.suffix != ".png" and path.name != ".chromagan")
 
@@ -79,7 +56,7 @@ def leftovers(out):
 def test_shares_are_disjoint_and_make_the_whole(planned):
     out = planned(count=20, per_shard=3)
     assert [list(select_shards(out, f"{share}/3")) for share in (1, 2, 3)] == [[0, 3, 6], [1, 4], [2, 5]]
-    made = [run(out, f"{share}/3")[0] for share in (3, 1, 2)]
+    made = [run(out, share=f"{share}/3")[0] for share in (3, 1, 2)]
     assert sorted(name for share in made for name in share) == [f"{number:03}.png" for number in range(20)]
     assert {status for share in made for status in share.values()} == {"colorized"}
     assert set(run(out)[0].values()) == {"kept"}
@@ -185,7 +162,7 @@ def test_a_shard_that_the_server_refuses_costs_that_shard_alone(planned, memory,
 
 def test_results_behind_a_url_are_the_same_as_here(planned, memory):
     here, there = planned(), planned(out="memory://bucket/out")
-    assert run(there, "1/2")[0].keys() | run(there, "2/2")[0].keys() == run(here)[0].keys()
+    assert run(there, share="1/2")[0].keys() | run(there, share="2/2")[0].keys() == run(here)[0].keys()
     records, results = contents(here)
     assert {record.name: replace(record, seconds=0.0) for record in open_store(there).read_all()} == records
     assert {name: memory.cat_file(f"/bucket/out/{name}") for name in results} == results
@@ -238,7 +215,7 @@ def test_a_worker_answers_a_row_for_each_shard(planned):
 def test_a_file_that_ends_its_process_is_tried_five_times_and_the_others_are_done(planned, tmp_path):
     out = planned(words={4: "kill"})
     log = tmp_path / "log"
-    assert [end(begin(out, log)) for _ in range(6)] == [-signal.SIGKILL] * 5 + [0]
+    assert [end(begin(run, out, log)) for _ in range(6)] == [-signal.SIGKILL] * 5 + [0]
     tries = Counter(line.split()[0] for line in log.read_text().splitlines())
     assert tries.pop("004.png") == 5
     assert set(tries.values()) == {1}
@@ -258,7 +235,7 @@ def test_kills_at_random_moments_lose_nothing(planned, tmp_path, rounds):
     moments = random.Random(0)
     for number in range(rounds):
         before, begun = len(log.read_text().splitlines()), number % 3
-        process = begin(out, log)
+        process = begin(run, out, log)
         # After so many pictures, and not seconds: a slow machine would kill a process five times at the same one.
         while len(log.read_text().splitlines()) < before + begun and not has_ended(process):
             time.sleep(0.005)
@@ -267,7 +244,7 @@ def test_kills_at_random_moments_lose_nothing(planned, tmp_path, rounds):
         end(process)
         for path in Path(out).glob("*.png"):  # whole at every moment
             assert path.read_bytes().endswith(b"IEND\xaeB`\x82")
-    assert end(begin(out, log)) == 0
+    assert end(begin(run, out, log)) == 0
     undisturbed = str(tmp_path / "undisturbed")
     make_plan_of_shards([str(tmp_path / "in")], undisturbed, None, 5)
     run(undisturbed)
