@@ -241,6 +241,23 @@ def evaluated_run(finished_run, small_data, tmp_path_factory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def packaged_graphs(tmp_path_factory) -> dict[str, Path]:
+    """The packaged weights as ONNX graphs of both precisions, exported by whichever process comes first."""
+    from filelock import FileLock
+
+    from modeling_chromagan import PACKAGED_WEIGHTS
+    from modeling_chromagan.publishing.onnx_export import FILES, export_graphs
+
+    temporary = tmp_path_factory.getbasetemp()
+    folder = (temporary.parent if "PYTEST_XDIST_WORKER" in os.environ else temporary) / "packaged-graphs"
+    with FileLock(folder.with_suffix(".lock")):
+        if not folder.exists():
+            export_graphs(PACKAGED_WEIGHTS, folder.with_suffix(".partial"))
+            folder.with_suffix(".partial").rename(folder)
+    return {precision: folder / name for precision, name in FILES.items()}
+
+
 @pytest.fixture
 def quick_release(monkeypatch, tmp_path) -> Path:
     """Lets releases be built without ONNX graphs, and with one small example, whose folder it gives."""

@@ -119,13 +119,6 @@ def foreign(monkeypatch, tmp_path) -> Path:
     return save(ChromaGANGenerator(ChromaGANConfig(architecture="foreign")), tmp_path / "foreign")
 
 
-@pytest.fixture(scope="module")
-def packaged(tmp_path_factory) -> dict[str, Path]:
-    """The packaged weights in both precisions."""
-    folder = tmp_path_factory.mktemp("onnx")
-    return {graph.precision: graph.path for graph in onnx_export.export_graphs(PACKAGED_WEIGHTS, folder)}
-
-
 @pytest.mark.parametrize("name", GENERATORS)
 @pytest.mark.usefixtures("extractors")
 def test_what_is_exported_pads_and_answers_as_the_package(name):
@@ -276,27 +269,27 @@ def test_every_generator_answers_as_in_pytorch(name, encoding, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("precision", "ab", "logits"), [("float32", 1e-3, 1e-3), ("float16", 0.5, 0.5)])
-def test_packaged_weights_answer_as_in_pytorch(packaged, precision, ab, logits):
+def test_packaged_weights_answer_as_in_pytorch(packaged_graphs, precision, ab, logits):
     generator = load_generator(PACKAGED_WEIGHTS)
     for name, (height, width) in zip(PICTURES, ODD_SIZES, strict=True):
         with Image.open(ROOT / "examples" / name) as picture:
             gray = np.asarray(picture.convert("L").resize((width, height)), np.float32) / 255
-        check(packaged[precision], generator, gray[None, None], ab, logits)
+        check(packaged_graphs[precision], generator, gray[None, None], ab, logits)
     for size in DRAWN_SIZES:
-        check(packaged[precision], generator, grays(2, *size), ab, logits)
+        check(packaged_graphs[precision], generator, grays(2, *size), ab, logits)
 
 
 @pytest.mark.slow
-def test_packaged_float16_file_is_small(packaged):
-    assert packaged["float16"].stat().st_size <= 26_000_000
-    assert packaged["float32"].stat().st_size <= 50_000_000
+def test_packaged_float16_file_is_small(packaged_graphs):
+    assert packaged_graphs["float16"].stat().st_size <= 26_000_000
+    assert packaged_graphs["float32"].stat().st_size <= 50_000_000
 
 
 @pytest.mark.slow
-def test_lines_of_the_page_give_the_picture_of_the_package(packaged, tmp_path):
+def test_lines_of_the_page_give_the_picture_of_the_package(packaged_graphs, tmp_path):
     (block,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "onnx.md").read_text(encoding="utf-8"), re.DOTALL)
     (tmp_path / "examples").symlink_to(ROOT / "examples")
-    (tmp_path / "onnx").symlink_to(packaged["float32"].parent)
+    (tmp_path / "onnx").symlink_to(packaged_graphs["float32"].parent)
     without_package = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     done = subprocess.run([sys.executable, "-c", block], cwd=tmp_path, env=without_package, capture_output=True)
     assert (done.returncode, done.stderr) == (0, b"")
