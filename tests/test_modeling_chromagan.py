@@ -25,6 +25,7 @@ from modeling_chromagan import (
     CriticOutput,
 )
 from modeling_chromagan.errors import UserError, WeightsError
+from modeling_chromagan.trunk_efficientnet_lite import VARIANTS
 
 pytestmark = pytest.mark.usefixtures("extractors")
 
@@ -458,17 +459,17 @@ def test_the_critic_refuses_activation_checkpointing():
 @pytest.mark.slow
 @pytest.mark.skipif(not shutil.which("g++"), reason="the compiler behind torch.compile needs g++")
 @pytest.mark.filterwarnings("ignore:.*torch.jit.*:DeprecationWarning")  # torch's own imports
-@pytest.mark.parametrize("kind", ["chromagan_lite", "chromagan"])  # the others have the test below
-def test_compiled_in_one_graph_it_gives_the_same(kind):
-    model = build(kind)
+def test_compiled_in_one_graph_it_gives_the_same(monkeypatch):
+    """With half of the blocks, since each is compiled; the other generators have the test below."""
+    monkeypatch.setitem(VARIANTS, "lite0", (1.0, 0.5))
+    model = build("chromagan_lite")
     batch = torch.rand(2, 1, 33, 47, generator=torch.Generator().manual_seed(2))
     torch._dynamo.reset()
     compiled = torch.compile(model, fullgraph=True)
     with torch.no_grad():
         ours, theirs = compiled(batch), model(batch)
     torch.testing.assert_close(ours.reconstruction, theirs.reconstruction, atol=1e-5, rtol=1e-4)
-    if theirs.logits is not None:
-        torch.testing.assert_close(ours.logits, theirs.logits, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(ours.logits, theirs.logits, atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.slow
