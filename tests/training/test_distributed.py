@@ -14,7 +14,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 DEBUG = ROOT / "recipes" / "debug.yaml"
-STEPS = 20
+STEPS = 8
 WARM_UP = 30  # steps in one process, after which Adam divides by more than the first gradients
 
 
@@ -68,15 +68,18 @@ def settings(pictures: Path, output: Path, steps: int) -> list[str]:
     ]
 
 
-def train(gradients: Path, *arguments: str, processes: int = 1) -> None:
+def train(folder: Path, processes: int, *trainings: dict) -> None:
+    """Trainings one after the other, in processes that are started once: imports take longer than steps."""
+    file = folder / f"{processes}.json"
+    file.write_text(json.dumps(trainings), encoding="utf-8")
     command = [sys.executable]
     if processes > 1:
         command += ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes)]
-    command += [str(ROOT / "tests" / "training" / "two_processes.py"), str(gradients), *arguments]
+    command += [str(ROOT / "tests" / "training" / "two_processes.py"), str(file)]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=900, env=environment)
     assert done.returncode == 0, done.stderr[-3000:]
-    assert f"{processes} process(es) on cpu" in done.stdout
+    assert done.stdout.count(f"{processes} process(es) on cpu") == len(trainings)
 
 
 def losses_after(folder: Path, step: int) -> dict[tuple[int, str], float]:
@@ -112,19 +115,18 @@ def test_two_processes_do_what_one_does_and_plain_batch_norm_does_not(pictures, 
     square root of that; how many, depends on the instructions of the machine.
     """
     start = tmp_path / "start"
-    train(tmp_path / "unused.safetensors", *settings(pictures, start, WARM_UP))
-    resumed = {}
-    for name, processes, options in (
-        ("one64", 1, ["float64"]),
-        ("two64", 2, ["float64"]),
-        ("plain64", 2, ["float64", "plain"]),
-        ("one", 1, []),
-        ("two", 2, []),
-    ):
-        folder = tmp_path / name
-        arguments = [*settings(pictures, folder, WARM_UP + STEPS), *options, "--resume", str(start)]
-        train(tmp_path / f"{name}.safetensors", *arguments, processes=processes)
-        resumed[name] = losses_after(folder, WARM_UP + 1)
+
+    def training(name: str, precision: str = "float32", plain: bool = False) -> dict:
+        arguments = [*settings(pictures, tmp_path / name, WARM_UP + STEPS), "--resume", str(start)]
+        gradients = str(tmp_path / f"{name}.safetensors")
+        return {"gradients": gradients, "arguments": arguments, "plain": plain, "float64": precision == "float64"}
+
+    first = training("start") | {"arguments": settings(pictures, start, WARM_UP)}
+    train(tmp_path, 1, first, training("one"), training("one64", "float64"))
+    train(tmp_path, 2, training("two"), training("two64", "float64"), training("plain64", "float64", plain=True))
+    resumed = {
+        name: losses_after(tmp_path / name, WARM_UP + 1) for name in ("one64", "two64", "plain64", "one", "two")
+    }
     assert len({step for step, _ in resumed["one"]}) == STEPS
 
     def gradients(ours, theirs):
@@ -132,13 +134,13 @@ def test_two_processes_do_what_one_does_and_plain_batch_norm_does_not(pictures, 
 
     reports = [json.loads((tmp_path / name / "data_report.json").read_text()) for name in ("one64", "two64")]
     assert reports[0] == reports[1]
-    assert reports[0]["rejected"]["pictures"]["grayscale"] > 5
+    assert reports[0]["rejected"]["pictures"]["grayscale"] > 2
 
     assert gradients("two64", "one64") < 1e-5
     assert worst(resumed["two64"], resumed["one64"]) < 1e-5
-    assert gradients("plain64", "one64") > 1e-2
+    assert gradients("plain64", "one64") > 0.5
     assert worst(resumed["plain64"], resumed["one64"]) > 1e-3
-    assert gradients("two", "one") < 1e-2
+    assert gradients("two", "one") < 0.2
     first = [{key: loss for key, loss in resumed[name].items() if key[0] == WARM_UP + 2} for name in ("two", "one")]
     assert len(first[0]) > 3
     assert worst(*first) < 1e-5  # later ones grow apart, as those of every game of two networks do

@@ -1,14 +1,19 @@
 """Run by test_distributed.py under torchrun and alone: train.py, with the first gradients of both networks saved.
 
-    two_processes.py GRADIENTS.safetensors [plain] [float64] TRAIN_ARGUMENTS...
+    two_processes.py TRAININGS.json
 
-`plain` leaves batch norm to each process: the control, which must not agree. `float64` is the precision of both
-networks: in float32 the rounding of two orders of summation turns a few ReLUs the other way.
+The file is a list of trainings, which follow each other in the same processes: where `gradients` go, the `arguments`
+of train.py, and whether it is `plain` and in `float64`. `plain` leaves batch norm to each process: the control, which
+must not agree. `float64` is the precision of both networks: in float32 the rounding of two orders of summation turns a
+few ReLUs the other way.
 """
 
+import json
 import sys
 from pathlib import Path
 
+import accelerate
+import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
@@ -62,18 +67,28 @@ class Critic64(networks.ChromaGANCritic):
         self.double()
 
 
-if __name__ == "__main__":
-    target, *arguments = sys.argv[1:]
-    if "plain" in arguments:
-        networks.use_global_batch_norm = lambda network: None
-        arguments.remove("plain")
-    if "float64" in arguments:
-        networks.ChromaGANGenerator, networks.ChromaGANCritic = Generator64, Critic64
-        checkpoint.load_file = double_file
-        checkpoint.check_state = lambda saved, optimizer: None  # the optimizer brings its states to its own precision
-        arguments.remove("float64")
-    training_step.TrainingStep.descend = descend
-    code = train.main(arguments)
+def run(gradients, arguments, plain, float64):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(training_step.TrainingStep, "descend", descend)
+        if plain:
+            patch.setattr(networks, "use_global_batch_norm", lambda network: None)
+        if float64:
+            patch.setattr(networks, "ChromaGANGenerator", Generator64)
+            patch.setattr(networks, "ChromaGANCritic", Critic64)
+            patch.setattr(checkpoint, "load_file", double_file)
+            # The optimizer brings its states to its own precision.
+            patch.setattr(checkpoint, "check_state", lambda saved, optimizer: None)
+        seen.clear()
+        code = train.main(arguments)
+    if code:
+        sys.exit(code)
     if not torch.distributed.is_initialized() or torch.distributed.get_rank() == 0:
-        save_file({f"{name}.{key}": value for name, grads in seen.items() for key, value in grads.items()}, target)
-    sys.exit(code)
+        save_file({f"{name}.{key}": value for name, grads in seen.items() for key, value in grads.items()}, gradients)
+
+
+if __name__ == "__main__":
+    accelerate.PartialState.destroy_process_group = lambda self, group=None: None  # the next training needs it
+    for training in json.loads(Path(sys.argv[1]).read_text(encoding="utf-8")):
+        run(**training)
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
