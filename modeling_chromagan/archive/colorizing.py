@@ -218,7 +218,7 @@ class FileRun:
         if self.provenance is not None:
             metadata = add_provenance(metadata, self.provenance)
         metadata, lost = for_format(metadata, self.format, (pixels.shape[1], pixels.shape[0]))
-        self.note(*page.metadata.notes, *metadata.notes, *lost)
+        self.note(*page.metadata.notes, *metadata.notes, *(f"left out: {what}" for what in lost))
         return ColoredPage(pixels, metadata, page.duration, profile)
 
     def compared(self, page: Page, prepared: Any, reconstruction: torch.Tensor | None) -> ColoredPage:

@@ -105,7 +105,7 @@ class _Target:
             if self.format == "png":  # as ImageMagick writes and others read it: nothing is lost
                 text, iptc = (*text, raw_profile("iptc", wrapped_resource(IPTC_RESOURCE, iptc))), b""
             elif homeless:
-                self.lost.append(f"IPTC: {_count(homeless, 'field')} that XMP has no place for")
+                self.lost.append(f"IPTC: {_count(homeless, 'field')} that XMP has no place for or says otherwise")
             iptc = b""
         if self.format == "png":
             return (*text, *(text_entry("Comment", decoded(comment)) for comment in comments)), (), iptc

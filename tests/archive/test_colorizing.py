@@ -244,6 +244,13 @@ def test_a_source_type_that_gives_way_is_said(colorize, tmp_path):
     assert colorize(tmp_path / "a.jpg", "a.tif", provenance=False).notes == ()
 
 
+def test_what_a_format_cannot_say_is_named_as_left_out(colorize, tmp_path):
+    write_picture(tmp_path / "a.tif", tiffinfo={282: 2.0, 283: 1.0, 296: 1})
+    assert colorize(tmp_path / "a.tif", "a.webp").notes == (
+        "left out: resolution: WebP has no place for the mere shape of pixels",
+    )
+
+
 def test_a_large_file_that_changes_under_the_reader_leaves_no_result(colorize, tmp_path, monkeypatch):
     write_picture(tmp_path / "a.png")
     monkeypatch.setattr(local_store, "READ_WHOLE", 10)
