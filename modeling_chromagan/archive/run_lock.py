@@ -62,7 +62,8 @@ def locked_file(path: Path, busy: Callable[[], UserError], *, shared: bool = Fal
             time.sleep(0.05)
         yield descriptor
     finally:
-        os.close(descriptor)
+        with contextlib.suppress(OSError):  # a network share that is full says so now; the lock is given back
+            os.close(descriptor)
 
 
 def running(out: Path) -> str:

@@ -72,3 +72,15 @@ def test_a_place_for_the_manifest_that_cannot_be_written_is_a_setting(tmp_path):
     (tmp_path / ".chromagan").touch()
     with pytest.raises(SettingError, match="cannot be written"), lock_run(tmp_path):
         pass
+
+
+def test_a_full_disk_that_is_noticed_when_the_lock_is_given_back_fails_nothing(tmp_path, monkeypatch):
+    close = os.close
+
+    def full(descriptor):
+        close(descriptor)
+        raise OSError(errno.EDQUOT, "Disk quota exceeded")
+
+    with monkeypatch.context() as patch, lock_run(tmp_path):
+        patch.setattr(run_lock.os, "close", full)
+    assert running(tmp_path) == ""
