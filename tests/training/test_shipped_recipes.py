@@ -6,6 +6,7 @@ core. At its own width every recipe takes a step of each phase in `test_steps_st
 """
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -16,6 +17,7 @@ import pytest
 import torch
 import yaml
 from conftest import ROOT
+from filelock import FileLock
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
@@ -42,7 +44,11 @@ def pictures(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory) -> Path:
-    return tmp_path_factory.mktemp("runs")
+    """Where each recipe is trained once, by whichever of the tests' processes comes first."""
+    temporary = tmp_path_factory.getbasetemp()
+    folder = (temporary.parent if "PYTEST_XDIST_WORKER" in os.environ else temporary) / "recipes"
+    folder.mkdir(exist_ok=True)
+    return folder
 
 
 def random_weights(name: str, runs: Path) -> str:
@@ -51,11 +57,12 @@ def random_weights(name: str, runs: Path) -> str:
     if variant is None:
         return "null"
     folder = runs / "weights" / variant[0]
-    if not folder.is_dir():
-        folder.mkdir(parents=True)
-        classifier = EfficientNetLiteClassifier(variant[0])
-        tensors = {key.removeprefix("trunk."): tensor for key, tensor in classifier.state_dict().items()}
-        save_file(tensors, folder / "model.safetensors")
+    with FileLock(runs / "weights.lock"):
+        if not folder.is_dir():
+            folder.mkdir(parents=True)
+            classifier = EfficientNetLiteClassifier(variant[0])
+            tensors = {key.removeprefix("trunk."): tensor for key, tensor in classifier.state_dict().items()}
+            save_file(tensors, folder / "model.safetensors")
     return str(folder)
 
 
@@ -92,13 +99,16 @@ def overrides(name: str, pictures: Path, runs: Path) -> list[str]:
     return [*settings, "device=cpu", "threads=1", f"output={runs / name}", "log_every=1"]
 
 
-def run(name: str, pictures: Path, runs: Path, *settings: str) -> None:
-    """Runs a shipped recipe, after the one from whose run it goes on, if there is one."""
+def run(name: str, pictures: Path, runs: Path) -> Path:
+    """The folder of a shipped recipe's run, and before it, if it goes on from that of another, the other's."""
     path = RECIPES[0].parent / f"{name}.yaml"
     before = Path(yaml.safe_load(path.read_text(encoding="utf-8")).get("init_from", ""))
-    if before.parent.name == "runs" and not (runs / before.name).is_dir():
+    if before.parent.name == "runs":
         run(before.name, pictures, runs)
-    assert train.main([str(path), *overrides(name, pictures, runs), *settings]) == 0
+    with FileLock(runs / f"{name}.lock"):
+        if not (runs / name / "model").is_dir():
+            assert train.main([str(path), *overrides(name, pictures, runs)]) == 0
+    return runs / name
 
 
 @pytest.mark.slow
@@ -108,19 +118,19 @@ def test_recipe_trains_and_its_model_colorizes(name, pictures, runs):
         pytest.importorskip(
             "timm", reason="timm is not installed: pip install 'chromagan[inception]'", exc_type=Exception
         )
-    run(name, pictures, runs)
-    lines = [json.loads(line) for line in (runs / name / "log.jsonl").read_text(encoding="utf-8").splitlines()]
+    folder = run(name, pictures, runs)
+    lines = [json.loads(line) for line in (folder / "log.jsonl").read_text(encoding="utf-8").splitlines()]
     totals = [line["total"] for line in lines if "total" in line]
     recipe = yaml.safe_load((RECIPES[0].parent / f"{name}.yaml").read_text(encoding="utf-8"))
     assert len(totals) == 2 * len(recipe["phases"])
     assert np.isfinite(totals).all()
-    picture = ChromaGANPipeline.from_pretrained(runs / name / "model")(str(pictures / "class0" / "00.png"))
+    picture = ChromaGANPipeline.from_pretrained(folder / "model")(str(pictures / "class0" / "00.png"))
     assert picture.size == (96, 80)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["labnet", "chromagan_lite"])
-def test_a_recipe_resumes_where_it_was(name, pictures, runs):
+def test_a_recipe_resumes_where_it_was(name, pictures, runs, tmp_path):
     settings = [*overrides(name, pictures, runs), "ema_decay=0"]
     path = RECIPES[0].parent / f"{name}.yaml"
     phases = yaml.safe_load(path.read_text(encoding="utf-8"))["phases"]
@@ -130,13 +140,13 @@ def test_a_recipe_resumes_where_it_was(name, pictures, runs):
     if name == "chromagan_lite":  # narrower, and shallower
         weights = random_weights("efficientnet-lite0", runs)
         settings += ["model.trunk=lite0", "model.decoder_widths=[32, 32, 32, 32, 32]", f"backbone_weights={weights}"]
-    assert train.main([str(path), *settings, f"phases.{last}.steps=4", f"output={runs / name / 'whole'}"]) == 0
+    assert train.main([str(path), *settings, f"phases.{last}.steps=4", f"output={tmp_path / 'whole'}"]) == 0
     for steps in (2, 4):
-        parts = f"output={runs / name / 'parts'}"
+        parts = f"output={tmp_path / 'parts'}"
         assert train.main([str(path), *settings, parts, f"phases.{last}.steps={steps}"]) == 0
     for network in ("generator", "critic"):
         whole, parts = (
-            load_file(list_checkpoints(runs / name / run)[-1] / f"{network}.safetensors") for run in ("whole", "parts")
+            load_file(list_checkpoints(tmp_path / run)[-1] / f"{network}.safetensors") for run in ("whole", "parts")
         )
         assert all(torch.equal(whole[key], parts[key]) for key in whole), network
 
@@ -154,11 +164,10 @@ def test_steps_stay_on_the_networks_device(tmp_path):
 
 
 @pytest.mark.slow
-def test_models_of_all_families_are_measured_side_by_side(pictures, runs, capsys):
-    models = [str(path / "model") for path in sorted(runs.iterdir()) if (path / "model").is_dir()]
-    if len(models) < 5:
-        pytest.skip("the recipes were not trained in this run")
+def test_models_of_all_families_are_measured_side_by_side(pictures, runs, tmp_path):
+    names = [path.stem for path in RECIPES if path.stem not in NEEDS_TIMM]
+    models = [str(run(name, pictures, runs) / "model") for name in names]
     command = ["--model", *models, "--data", str(pictures), "--split", "train", "--classifier", "none"]
-    assert cli.main(["evaluate", *command, "--protocol", "stretch256", "--output", str(runs / "measured")]) == 0
-    table = (runs / "measured" / "results.md").read_text(encoding="utf-8")
-    assert table.index("grey (ab = 0)") < min(table.index(Path(model).parent.name) for model in models)
+    assert cli.main(["evaluate", *command, "--protocol", "stretch256", "--output", str(tmp_path)]) == 0
+    table = (tmp_path / "results.md").read_text(encoding="utf-8")
+    assert table.index("grey (ab = 0)") < min(table.index(name) for name in names)
