@@ -70,7 +70,7 @@ def decide(
         return Decision(False, "already in color")
     edited = frozenset(output for output in there if output not in made or hash_of(output) != made[output])
     keep = edited if changes else there
-    remark = f"{min(edited)} was edited since it was made, and is kept" if edited and changes else ""
+    remark = f"the result {min(edited)} was edited since it was made, and is kept" if edited and changes else ""
     if missing := [output for output in outputs if output not in keep]:
         return Decision(True, changes[0] if changes else f"{missing[0]} is gone", keep, remark)
     return Decision(False, "was edited since it was made" if edited else "same as before", keep, remark)

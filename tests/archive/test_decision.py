@@ -49,7 +49,7 @@ def test_what_changed_is_made_again_but_an_edited_result_is_kept(change, reason)
     assert (decision.work, decision.reason, decision.keep) == (True, reason, frozenset())
     decision = decided(MADE, {"a.png": "edited"}, **change)
     assert (decision.work, decision.reason) == (False, "was edited since it was made")
-    assert decision.remark == "a.png was edited since it was made, and is kept"
+    assert decision.remark == "the result a.png was edited since it was made, and is kept"
     assert decided(MADE, {"a.png": "edited"}, overwrite=True, **change).work
 
 
@@ -82,7 +82,7 @@ def test_a_comparison_that_is_missing_is_made_without_touching_the_result():
         assert (decision.work, decision.keep) == (True, {"a.png"})
     both = decided(MADE, {"a.png": "edited"}, compare=True, now="other")
     assert (both.work, both.keep) == (True, {"a.png"})
-    assert both.remark == "a.png was edited since it was made, and is kept"
+    assert both.remark == "the result a.png was edited since it was made, and is kept"
 
 
 def test_a_page_in_a_file_of_its_own_is_part_of_the_result():
