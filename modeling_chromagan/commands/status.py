@@ -156,7 +156,8 @@ class Status:
         """How to go on."""
         counts = self.summary.counts
         if counts["failed"] or counts["crashed"]:
-            yield "to go on: chromagan colorize --retry-failed tries again what failed or crashed, and nothing else"
+            retry = "--retry-failed" if self.planned is None else f"--plan {self.out} --retry-failed"
+            yield f"to go on: chromagan colorize {retry} tries again what failed or crashed, and nothing else"
         if (counts["started"] and not self.running) or self.results["gone"] or self.inputs["changed"]:
             yield "to go on: the same chromagan colorize again makes what is unfinished, gone or no longer up to date"
         if counts["unread"]:

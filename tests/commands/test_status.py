@@ -128,6 +128,9 @@ def test_what_of_a_plan_is_not_begun_is_left(tmp_path, status, capsys):
     assert cli.main(["plan", str(tmp_path / "in" / "plan"), "-o", str(out), "--quiet"]) == 0
     code, lines, _ = status(out)
     assert (code, lines[1]) == (1, "2 planned, 1 of them not begun")
+    Manifest(out / ".chromagan" / "shards" / "00001.jsonl").add(Record("b.png", "failed", "b.png", reason="damaged"))
+    retry = f"chromagan colorize --plan {out} --retry-failed tries again what failed or crashed, and nothing else"
+    assert f"to go on: {retry}" in status(out)[1]
 
 
 def test_results_behind_a_url_are_counted_and_verified(tmp_path, status):
