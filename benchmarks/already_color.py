@@ -1,19 +1,22 @@
 """How often a toned gray picture is taken for a color one, and a color one for gray; and the weights that decide it.
 
-    python benchmarks/already_color.py FOLDER_OR_PARQUET ... [--pictures 2000] [--fit]
+    python benchmarks/already_color.py FOLDER_OR_PARQUET ... [--pictures 2000] [--color FOLDER] [--gray FOLDER] [--fit]
 
-Takes color photographs from folders and parquet files (column `image`). Every one becomes two color pictures, as it is
-and faded as dyes fade (each by itself, sometimes stretched or stained afterwards), and two gray ones: toned by a known
-process or at random, and in most cases damaged as scans of archives are (see `DAMAGE`). The even-numbered photographs
-are what `--fit` fits to, so that the printed rates of the odd-numbered ones are held out from it. Color pictures of a
-mean Lab chroma below 5 are counted apart: they are nearly gray.
+Takes color photographs from folders and parquet files (column `image`). Every one becomes three color pictures, as it
+is, faded as dyes of prints fade (each by itself, sometimes stretched or stained afterwards) and as an old slide, and
+two gray ones: toned by a known process or at random, and most of them damaged as scans of archives are (`DAMAGE`). The
+even-numbered photographs of a source are what `--fit` fits to, so that the printed rates of the odd-numbered ones are
+held out from it. Color pictures of a mean Lab chroma below 5 are counted apart: they are nearly gray. `--color` and
+`--gray` name folders of real scans, which are measured and never fitted to.
 """
 
 import argparse
 import io
+import os
 import sys
 from collections import defaultdict
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -28,9 +31,13 @@ from modeling_chromagan.color import rgb8_to_lab
 from modeling_chromagan.color_profiles import linear_to_srgb, srgb_to_linear
 from modeling_chromagan.image_loading import load_color
 
-FALSE_COLOR = 0.025  # of the gray pictures fitted to, at which the bias is set; real ones are seldom so damaged
+FALSE_COLOR = 0.021  # of the gray pictures fitted to, at which the bias is set; real ones are seldom so damaged
 NEARLY_GRAY = 0.3  # how much a color picture that is nearly gray counts in the fit
 LUMINANCE = np.array((0.2126, 0.7152, 0.0722))
+# Scans have many more pixels than these photographs: so much of their noise, shifts and compression is left in a copy.
+FINENESS = (1, 0.5, 0.25)
+# What the cyan, magenta and yellow dye of a slide take from red, green and blue light: side absorptions, too.
+DYES = np.array(((1.0, 0.2, 0.1), (0.12, 1.0, 0.3), (0.02, 0.1, 1.0)))
 TONES = {  # sRGB of black, of white, exponents of the three channels
     "neutral": ((0, 0, 0), (1, 1, 1), (1, 1, 1)),
     "sepia": ((0.10, 0.06, 0.03), (1.0, 0.93, 0.78), (0.85, 1.0, 1.2)),
@@ -39,6 +46,7 @@ TONES = {  # sRGB of black, of white, exponents of the three channels
     "selenium": ((0.10, 0.04, 0.08), (0.98, 0.96, 0.92), (0.95, 1.05, 1.0)),
     "gold": ((0.05, 0.06, 0.10), (0.98, 0.95, 0.88), (1.05, 1.0, 0.92)),
     "cyanotype": ((0.02, 0.10, 0.25), (0.92, 0.96, 0.97), (1.6, 1.1, 0.75)),
+    "deep cyanotype": ((-0.08, 0.03, 0.40), (0.92, 0.95, 0.98), (1.8, 1.3, 0.8)),
     "blue": ((0.0, 0.05, 0.2), (0.8, 0.92, 1.0), (1.5, 1.0, 0.7)),
     "green": ((0.05, 0.10, 0.05), (0.9, 0.97, 0.85), (1.05, 0.95, 1.05)),
     "yellowed": ((0.08, 0.07, 0.06), (0.93, 0.86, 0.68), (1.0, 1.0, 1.0)),
@@ -89,7 +97,9 @@ def clouds(random: np.random.Generator, height: int, width: int, count: int) -> 
     return (field / field.max())[..., None]
 
 
-def gray_scan(random: np.random.Generator, picture: Image.Image) -> tuple[Image.Image, str, list[str]]:
+def gray_scan(
+    random: np.random.Generator, picture: Image.Image, fineness: float
+) -> tuple[Image.Image, str, list[str]]:
     """The photograph in gray, toned and damaged; the tone; the kinds of damage."""
     gray = linear_to_srgb(srgb_to_linear(np.asarray(picture) / 255) @ LUMINANCE)
     if random.random() < 0.4:
@@ -143,17 +153,18 @@ def gray_scan(random: np.random.Generator, picture: Image.Image) -> tuple[Image.
             ImageDraw.Draw(scan).rectangle(box, fill=PATCHES[patch % len(PATCHES)])
         image = scan
     if "noise" in damage:
-        noisy = np.asarray(image) + random.normal(0, random.uniform(1, 4), (image.height, image.width, 3))
+        noise = fineness * random.uniform(1, 4)
+        noisy = np.asarray(image) + random.normal(0, noise, (image.height, image.width, 3))
         image = Image.fromarray(np.rint(np.clip(noisy, 0, 255)).astype(np.uint8))
     if "misregistered" in damage:
         red, green, blue = image.split()
-        shift = (1, 0, random.uniform(-0.35, 0.35), 0, 1, random.uniform(-0.3, 0.3))
+        shift = (1, 0, fineness * random.uniform(-0.35, 0.35), 0, 1, fineness * random.uniform(-0.3, 0.3))
         red = red.transform(red.size, Image.Transform.AFFINE, shift, Image.Resampling.BILINEAR)
         image = Image.merge("RGB", (red, green, blue))
-    return jpeg(random, image), tone, damage
+    return jpeg(random, image, fineness), tone, damage
 
 
-def faded(random: np.random.Generator, picture: Image.Image) -> Image.Image:
+def faded(random: np.random.Generator, picture: Image.Image, fineness: float) -> Image.Image:
     """The photograph as its dyes fade: the density of each falls to a share, white yellows."""
     density = -np.log10(np.clip(srgb_to_linear(np.asarray(picture) / 255), 1 / 512, 1))
     shares = random.permutation((random.uniform(0.45, 1), random.uniform(0.6, 1), random.uniform(0.5, 1)))
@@ -165,33 +176,53 @@ def faded(random: np.random.Generator, picture: Image.Image) -> Image.Image:
     if random.random() < 0.3:
         stain = random.uniform(0.05, 0.2) * np.array((0.2, 0.5, 1))
         colors = colors * 10 ** (-clouds(random, *colors.shape[:2], 2) * stain)
-    return jpeg(random, Image.fromarray(np.rint(np.clip(colors, 0, 1) * 255).astype(np.uint8)))
+    return jpeg(random, Image.fromarray(np.rint(np.clip(colors, 0, 1) * 255).astype(np.uint8)), fineness)
 
 
-def jpeg(random: np.random.Generator, picture: Image.Image) -> Image.Image:
+def old_slide(random: np.random.Generator, picture: Image.Image, fineness: float) -> Image.Image:
+    """The photograph as a slide of low or high contrast, dark, of which most of the yellow dye may be gone.
+
+    What no dye colors any more is not clear, and stray light of the scanner is bluish in the shadows.
+    """
+    density = -np.log10(np.clip(srgb_to_linear(np.asarray(picture) / 255), 1e-3, 1))
+    density = density * random.uniform(1, 1.7) + random.uniform(0, 0.5)
+    gray = density.mean(axis=2, keepdims=True)
+    dyes = (gray + (density - gray) * random.uniform(0.3, 1)) @ np.linalg.inv(DYES)
+    shares = random.uniform((0.4, 0.4, 0.2), (1, 1, 0.9))
+    if random.random() < 0.4:
+        shares = random.permutation(shares)
+    density = np.minimum((dyes * shares) @ DYES, random.uniform(1.7, 3)) + np.abs(random.normal(0, 0.05, 3))
+    light = 10 ** (random.normal(0, 0.03, 3) - density)
+    light = light / np.quantile(light, 0.98) * random.uniform(0.1, 0.7)
+    light = light + random.uniform(0, 0.01) * np.array((0.8, 0.8, 2)) * random.uniform(0.7, 1.3, 3)
+    colors = linear_to_srgb(np.clip(light, 0, 1))
+    return jpeg(random, Image.fromarray(np.rint(colors * 255).astype(np.uint8)), fineness)
+
+
+def jpeg(random: np.random.Generator, picture: Image.Image, fineness: float) -> Image.Image:
     """Four out of five through a JPEG file."""
     if random.random() < 0.2:
         return picture
-    buffer = io.BytesIO()
-    picture.save(buffer, "JPEG", quality=int(random.integers(40, 95)), subsampling=int(random.choice((0, 2))))
+    buffer, lost = io.BytesIO(), fineness * random.uniform(5, 60)
+    subsampling = int(random.choice((0, 2))) if fineness == 1 else 0
+    picture.save(buffer, "JPEG", quality=int(100 - lost), subsampling=subsampling)
     return load_color(buffer.getvalue())
 
 
-def photographs(sources: list[Path], limit: int) -> Iterator[Image.Image]:
-    """At most `limit` of each source."""
-    for source in sources:
-        if source.is_dir():
-            for path in sorted(source.iterdir())[:limit]:
-                if path.suffix.lower() in (".jpg", ".jpeg", ".png"):
-                    yield load_color(path)
-            continue
-        left = limit
-        for batch in pq.ParquetFile(source).iter_batches(min(200, limit), columns=["image"]):
-            for value in batch.column("image").to_pylist()[:left]:
-                yield load_color(value["bytes"])
-            left -= len(batch)
-            if left <= 0:
-                break
+def photographs(sources: list[Path], limit: int) -> Iterator[tuple[tuple[int, int], Path | bytes]]:
+    """At most `limit` of each source: number of the source and within it, file."""
+    for source, path in enumerate(sources):
+        if path.is_dir():
+            files = pictures_of(path)
+        else:
+            batches = pq.ParquetFile(path).iter_batches(min(200, limit), columns=["image"])
+            files = (value["bytes"] for batch in batches for value in batch.column("image").to_pylist())
+        for number, file in zip(range(limit), files):  # noqa: B905 - as many as there are
+            yield (source, number), file
+
+
+def pictures_of(folder: Path) -> list[Path]:
+    return [path for path in sorted(folder.iterdir()) if path.suffix.lower() in (".jpg", ".jpeg", ".png")]
 
 
 def mean_chroma(picture: Image.Image) -> float:
@@ -219,40 +250,60 @@ def fit(features: np.ndarray, is_color: np.ndarray, nearly_gray: np.ndarray) -> 
     return found, -float(np.quantile((features @ found)[~is_color], 1 - FALSE_COLOR))
 
 
+def examples(numbers: tuple[int, int], file: Path | bytes) -> list[tuple[bool, bool, bool, list[str], np.ndarray]]:
+    """What becomes of a photograph: whether held out, in color, nearly gray; names of its kinds; `color_features`."""
+    random, picture = np.random.default_rng((7, *numbers)), load_color(file)
+    held_out, chroma, fineness = numbers[1] % 2 == 1, mean_chroma(picture), random.choice(FINENESS)
+    kind = "nearly gray" if chroma < 5 else "muted (mean chroma 5 to 8)" if chroma < 8 else "colored"
+    made = []
+    for way, result in (
+        ("as it is", jpeg(random, picture, fineness)),
+        ("faded", faded(random, picture, fineness)),
+        ("old slide", old_slide(random, picture, fineness)),
+    ):
+        names = [f"{way}, {kind}", f"all {kind}"] + [f"all {way}", "all in color"] * (chroma >= 5)
+        made.append((held_out, True, chroma < 5, names, color_features(result)))
+    for _ in range(2):
+        result, tone, damage = gray_scan(random, picture, fineness)
+        count = f"gray, {len(damage)} kinds of damage" if len(damage) < 3 else "gray, 3 and more kinds of damage"
+        names = ["all gray", count, f"gray, {tone}", *(f"gray, {name}" for name in damage)]
+        made.append((held_out, False, False, names, color_features(result)))
+    return made
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("sources", nargs="+", type=Path, metavar="FOLDER_OR_PARQUET")
     parser.add_argument("--pictures", type=int, default=2000, help="most of one source")
+    parser.add_argument("--color", type=Path, action="append", default=[], metavar="FOLDER", help="real color scans")
+    parser.add_argument("--gray", type=Path, action="append", default=[], metavar="FOLDER", help="real gray scans")
+    parser.add_argument("--workers", type=int, default=os.cpu_count())
     parser.add_argument("--fit", action="store_true", help="fit the weights to the even-numbered photographs")
     options = parser.parse_args()
-    random, rows, features = np.random.default_rng(7), [], []
-    for number, picture in enumerate(photographs(options.sources, options.pictures)):
-        chroma = mean_chroma(picture)
-        kind = "nearly gray" if chroma < 5 else "muted (mean chroma 5 to 8)" if chroma < 8 else "colored"
-        pairs = [(jpeg(random, picture), f"as it is, {kind}"), (faded(random, picture), f"faded, {kind}")]
-        for result, name in pairs:
-            rows.append((number, True, [name, f"all {kind}"] + ["all in color"] * (chroma >= 5), chroma < 5))
-            features.append(color_features(result))
-        for _ in range(2):
-            result, tone, damage = gray_scan(random, picture)
-            count = f"gray, {len(damage)} kinds of damage" if len(damage) < 3 else "gray, 3 and more kinds of damage"
-            names = ["all gray", count, f"gray, {tone}", *(f"gray, {name}" for name in damage)]
-            rows.append((number, False, names, False))
-            features.append(color_features(result))
-    if len(rows) < 8:
+    with ProcessPoolExecutor(options.workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        found = list(
+            pool.map(examples, *zip(*photographs(options.sources, options.pictures), strict=True), chunksize=8)
+        )
+    rows = [row for made in found for row in made]
+    if len(found) < 2:
         sys.exit(f"{', '.join(map(str, options.sources))}: no two photographs; accepted: JPEG, PNG, parquet")
-    table, is_color = np.array(features), np.array([row[1] for row in rows])
-    held_out, nearly_gray = np.array([row[0] % 2 for row in rows], bool), np.array([row[3] for row in rows])
+    held_out, is_color, nearly_gray = (np.array([row[column] for row in rows]) for column in range(3))
+    table = np.array([row[4] for row in rows])
     weights, bias = np.array(WEIGHTS), BIAS
     if options.fit:
         weights, bias = fit(table[~held_out], is_color[~held_out], nearly_gray[~held_out])
         print(f"WEIGHTS = {tuple(weights.tolist())}\nBIAS = {bias:.2f}")
     wrong = (table @ weights + bias > 0) != is_color
     rates = defaultdict(list)
-    for row, held, mistaken in zip(rows, held_out, wrong, strict=True):
-        for name in row[2]:
-            if held:
+    for row, mistaken in zip(rows, wrong, strict=True):
+        for name in row[3]:
+            if row[0]:
                 rates[name].append(mistaken)
+    for folders, real_color in ((options.color, True), (options.gray, False)):
+        for folder in folders:
+            for path in pictures_of(folder):
+                mistaken = (color_features(load_color(path)) @ weights + bias > 0) != real_color
+                rates[f"real {'color' if real_color else 'gray'}, {folder.name}"].append(mistaken)
     for name, mistakes in sorted(rates.items()):
         print(f"{name:44} {len(mistakes):6} {np.mean(mistakes):8.2%} wrong")
 

@@ -5,7 +5,8 @@ yellowed or silver has tarnished. So curves of a and b over lightness and a smoo
 robustly, so that stamps, spots and pencil marks do not bend them, and what remains is judged: how much it is, in one
 direction of color or in two, how far it changes where lightness does, as at the edges of things, how far above the
 noise; and what tone it would need: how strong, how bent, and whether of a color that gray photographs are toned in.
-The edges of the picture, where mounts and color targets are, do not count.
+In dark pictures, as underexposed slides are, the same colors have less chroma, so how dark its brightest parts are
+counts too. The edges of the picture, where mounts and color targets are, do not count.
 """
 
 import math
@@ -24,13 +25,16 @@ APART, EQUAL = (3, 6), 3.0  # pixels between two that are compared, and levels o
 ACROSS, SHARPEST = 5, 0.2  # pixels between two on both sides of an edge; share of the pairs that is taken for edges
 REPETITIONS, USUAL = 5, 2.5  # of the robust fit; chroma from which a pixel begins to weigh less
 BRIGHTEST, NOISIEST = 15.0, 5.0  # chroma to which remainders and their noise are cut, so that spots do not decide
-# Hue of sepia in the plane of a and b; opposite lies the blue of cyanotypes, on either side purple and green.
+# Hue of sepia in the plane of a and b; opposite lies the blue of cyanotypes.
 SEPIA = math.radians(72)
+PURPLE = np.array((math.sin(SEPIA), -math.cos(SEPIA)))  # at right angles to both in (a, b); opposite lies green
+BRIGHT = 0.98  # quantile of lightness that is taken for the picture's white
+STRONG = 30.0  # chroma that no cast of fading dyes reaches, but the blue of cyanotypes does
 
 # Of the logarithms that `color_features` gives, as `benchmarks/already_color.py --fit` prints them for photographs in
-# color, as they are and faded, and for the same in gray, toned and damaged.
-WEIGHTS = (1.42, 3.86, 1.64, 4.34, -5.14, -3.23, 2.16, 0.94, 1.39, -2.33)
-BIAS = 4.6
+# color, as they are, faded and as old slides, and for the same in gray, toned and damaged.
+WEIGHTS = (-0.42, 2.66, 0.87, 4.05, -4.55, -2.76, -5.46, 1.79, 1.12, 1.0, 4.64)
+BIAS = 20.16
 
 
 def shows_color(colors: Image.Image | np.ndarray) -> bool:
@@ -42,13 +46,14 @@ def shows_color(colors: Image.Image | np.ndarray) -> bool:
 
 
 def color_features(colors: Image.Image | np.ndarray) -> np.ndarray:
-    """What the decision rests on: logarithms of ten amounts of Lab chroma, (10,).
+    """What the decision rests on: logarithms of eleven amounts, all but the last of Lab chroma, (11,).
 
     Of what remains of the color, averaged over 7 x 7 pixels: its 80th percentile, its two principal deviations. Of the
     same averaged over 3 x 3: how far it changes across edges, at the median; what that averaging took away. Of the
-    curve over lightness: its largest chroma, and its sharpest bend, since no toning goes from one color to another
-    within a few levels. How far the mean color lies off the line from sepia to cyanotype. Of pixels near one another
-    and of one lightness: how far their colors are apart, at the median and the 90th percentile.
+    curve over lightness: its largest chroma, the same where it is above STRONG, and its sharpest bend, since no toning
+    goes from one color to another within a few levels. How far the mean color lies off the line from sepia to
+    cyanotype. Of pixels near one another and of one lightness: how far their colors are apart, at the median, between
+    green and purple alone, where paper and silver hardly change. How dark the brightest parts are.
     """
     picture = Image.fromarray(colors) if isinstance(colors, np.ndarray) else colors
     factor = math.ceil(max(picture.size) / SIDE)
@@ -62,16 +67,19 @@ def color_features(colors: Image.Image | np.ndarray) -> np.ndarray:
     planes = remainder.T.reshape(2, *lab.shape[1:])
     smooth, smoother = _averaged(planes, NEAR), _averaged(planes, WIDE)
     deviations = np.linalg.eigvalsh(np.cov(np.clip(smoother.reshape(2, -1), -BRIGHTEST, BRIGHTEST), bias=True))
-    a, b = lab[1:].mean(axis=(1, 2))
+    strongest = np.hypot(*tone.T).max(initial=0) + 0.5
     amounts = (
         np.quantile(np.hypot(*smoother), 0.8) + 0.05,
         *(np.sqrt(np.maximum(deviations, 0)) + 0.1),
         np.median(_changes_across_edges(smooth, _averaged(lab[:1], NEAR)[0])) + 0.05,
         np.sqrt(np.square(np.minimum(np.hypot(*(planes - smooth)), NOISIEST)).mean()) + 0.05,
-        np.hypot(*tone.T).max(initial=0) + 0.5,
+        strongest,
+        max(strongest, STRONG),
         np.hypot(*np.diff(tone, 2, axis=0).T).max(initial=0) + 0.5,
-        abs(b * math.cos(SEPIA) - a * math.sin(SEPIA)) + 1,
-        *(np.quantile(_equals_apart(lab), (0.5, 0.9)) + 0.05),
+        abs(PURPLE @ lab[1:].mean(axis=(1, 2))) + 1,
+        np.median(_equals_apart(lab)) + 0.05,
+        # The exposure by which the brightest become white multiplies chroma by this.
+        116 / (np.quantile(lab[0], BRIGHT) + 16),
     )
     return np.log(amounts)
 
@@ -120,11 +128,11 @@ def _changes_across_edges(ab: np.ndarray, lightness: np.ndarray) -> np.ndarray:
 
 
 def _equals_apart(lab: np.ndarray) -> np.ndarray:
-    """Differences of ab between pixels a few apart, across and down, whose lightness is the same; at least one."""
+    """Differences from green to purple between pixels a few apart, across and down, of one lightness; at least one."""
     found = [np.zeros(1)]
     for apart in APART:
         for axis in (1, 2):
             ordered = np.moveaxis(lab, axis, 1)
             change = ordered[:, apart:] - ordered[:, :-apart]
-            found.append(np.hypot(*change[1:])[np.abs(change[0]) < EQUAL])
+            found.append(np.abs(PURPLE @ change[1:, np.abs(change[0]) < EQUAL]))
     return np.concatenate(found)

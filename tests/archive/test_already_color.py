@@ -9,7 +9,7 @@ from modeling_chromagan.archive.already_color import WEIGHTS, color_features, sh
 from modeling_chromagan.image_loading import load_color
 
 SIZE = (240, 180)
-OFF_THE_LINE = 7  # of the features: how far the mean color lies off the line from sepia to cyanotype
+OFF_THE_LINE = 8  # of the features: how far the mean color lies off the line from sepia to cyanotype
 
 
 def photograph(seed=0) -> np.ndarray:
@@ -48,10 +48,10 @@ def test_a_tone_that_turns_within_few_levels_speaks_for_colors():
     evidence = []
     for width in (0.2, 0.1, 0.03, 0.01):
         share = 1 / (1 + np.exp((0.5 - gray[..., None]) / width))
-        turning = gray[..., None] * ((1 - share) * (0.45, 0.6, 1.0) + share * (1.0, 0.8, 0.5))
+        turning = gray[..., None] * ((1 - share) * (0.6, 0.75, 1.0) + share * (1.0, 0.8, 0.5))
         evidence.append(np.dot(WEIGHTS, color_features(picture(turning))))
     assert evidence == sorted(evidence)
-    assert evidence[-1] > evidence[0] + 6
+    assert evidence[-1] > evidence[0] + 3
 
 
 def test_colors_that_change_where_lightness_does_speak_for_colors():
@@ -74,6 +74,16 @@ def test_a_cast_of_purple_or_green_speaks_for_colors():
     )
     assert min(purple, green) > max(sepia_brown, blue) + 0.5
     assert WEIGHTS[OFF_THE_LINE] > 0
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_dark_slide_that_lost_its_yellow_is_in_color_and_a_cyanotype_is_not(seed):
+    colors = photograph(seed)
+    gray = colors.mean(axis=2, keepdims=True)
+    slide = 0.25 * (gray + 0.07 * (colors - gray)) * (0.9, 0.75, 1.0) + (0.02, 0.03, 0.1)
+    assert shows_color(picture(slide))
+    cyanotype = (-0.4, 0.03, 0.4) + (1.32, 0.92, 0.58) * gray ** (1.8, 1.3, 0.8)
+    assert not shows_color(picture(cyanotype))
 
 
 @pytest.mark.parametrize("seed", range(4))
