@@ -79,7 +79,11 @@ class _CheckedFile(io.RawIOBase):
 
     def close(self) -> None:
         super().close()
-        self.file.close()
+        try:
+            self.file.close()
+        except OSError:
+            if not self.abandoned:  # or it would hide why that is so
+                raise
 
 
 @contextlib.contextmanager

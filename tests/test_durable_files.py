@@ -362,3 +362,25 @@ def test_a_folder_is_filled_when_all_files_are_whole(tmp_path):
     with filling(folder) as partial:
         (partial / "b").write_text("two")
     assert {path.name: path.read_text() for path in folder.iterdir()} == {"a": "one", "b": "two"}
+
+
+def test_a_share_that_is_full_when_a_file_is_closed_hides_no_other_error(tmp_path, monkeypatch):
+    class Full(io.FileIO):
+        def close(self):
+            was_open = not self.closed
+            super().close()
+            if was_open:
+                raise OSError(errno.EDQUOT, "Disk quota exceeded")
+
+    def write(error):
+        with replacing(tmp_path / "a") as file:
+            file.write(b"a")
+            if error:
+                raise error
+
+    monkeypatch.setattr(durable_files.io, "FileIO", Full)
+    with pytest.raises(KeyError):
+        write(KeyError())
+    with pytest.raises(OSError, match="quota"):
+        write(None)
+    assert list(tmp_path.iterdir()) == []
