@@ -149,7 +149,13 @@ class Run:
                 write=self.store.write,
             )
         except AlreadyInColorError:
-            return self.end(task, decision, record, "already in color", seconds=round(time.perf_counter() - began, 3))
+            notes = tuple(
+                f"{output.name}, of an earlier run, is left where it is; remove it if it is of no use"
+                for output in record.outputs
+                if self.store.is_file(output.name)
+            )
+            seconds = round(time.perf_counter() - began, 3)
+            return self.end(task, decision, record, "already in color", notes=notes, seconds=seconds)
         except PICTURE_ERRORS as error:
             return self.end(task, decision, record, "failed", reason=describe(error, str(task.source)))
         except BaseException:  # an interruption, or a mistake of this program: no fault of the file

@@ -94,6 +94,18 @@ def test_a_second_run_does_what_changed_and_nothing_else(files, tmp_path):
     assert (made.notes, made.pictures, made.weights, made.model) == (("a note",), 1, "w", "m")
 
 
+def test_an_earlier_result_of_what_is_in_color_now_is_named(files, tmp_path):
+    go = files(a="a", b="color", c="c")
+    go()
+    files(a="color other", c="color other")
+    (tmp_path / "out" / "c.out").unlink()
+    assert go()[0] == [f"{name}.out: already in color" for name in "abc"]
+    records = Manifest(tmp_path / "out" / ".chromagan" / "manifest.jsonl").records
+    left = ("a.out, of an earlier run, is left where it is; remove it if it is of no use",)
+    assert [records[f"{name}.out"].notes for name in "abc"] == [left, (), ()]
+    assert (tmp_path / "out" / "a.out").read_text() == "a"
+
+
 def test_a_file_that_somebody_put_in_the_place_of_a_failure_is_kept(files, tmp_path):
     go = files(a="damaged", b="kill")
     with pytest.raises(KeyboardInterrupt):

@@ -33,6 +33,7 @@ def test_what_is_edited_gone_or_changed_is_found(tmp_path, monkeypatch):
     result.unlink()
     assert found() == ("gone", "edited", "not found")
     assert verify(replace(record, input_sha256=""), store).source == ""
+    assert verify(replace(record, status="already in color"), store).results == {}
 
 
 def test_what_cannot_be_read_is_neither_whole_nor_edited(tmp_path, monkeypatch):
