@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from PIL import Image, ImageDraw, ImageFont
 
 from ..color import rgb8_to_lab
+from ..errors import UserError
 from ..modeling_chromagan import ChromaGANGenerator
 from ..rgb_spaces import lab_to_rgb8
 from .colorizers import colorize, evaluation_mode
@@ -124,6 +125,9 @@ def _colored_pictures(evaluation: Evaluation, positions: Sequence[int]) -> dict[
     """Name of each measured picture, and what every row of the evaluation makes of it with the photograph behind.
 
     Reads and colors the pictures once more: none of them was kept.
+
+    Raises:
+        UserError: if some can no longer be read.
     """
     position_of = {evaluation.indices[position]: position for position in positions}
     drawn = {}
@@ -132,6 +136,8 @@ def _colored_pictures(evaluation: Evaluation, positions: Sequence[int]) -> dict[
         lab = rgb8_to_lab(rgb)
         colored = [result.rgb[0] for result in color_batch(evaluation.rows, rgb, lab)]
         drawn[position_of[picture.index]] = (picture.name, [thumbnail(rgb) for rgb in (*colored, picture.rgb)])
+    if missing := len(position_of) - len(drawn):
+        raise UserError(f"{evaluation.source.title}: {missing} of the pictures can no longer be read; no sheet made")
     return drawn
 
 

@@ -6,6 +6,7 @@ import torch
 from small_evaluation import PromptedGenerator, as_batch, photograph, tiny_config
 
 from modeling_chromagan.color import rgb8_to_lab
+from modeling_chromagan.errors import UserError
 from modeling_chromagan.evaluation.colorizers import GREY, load_colorizers
 from modeling_chromagan.evaluation.contact_sheet import comparison_sheet, evaluation_sheet, picture_grid, sample_grid
 from modeling_chromagan.evaluation.measurement import Evaluation
@@ -52,6 +53,9 @@ def test_contact_sheet_shows_the_worst_and_the_best(small_model, small_data):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("modeling_chromagan.evaluation.contact_sheet.captioned_sheet", keep)
         assert evaluation_sheet(evaluation) == [GREY, small_model.name, "photograph"]
+        patch.setattr("modeling_chromagan.evaluation.contact_sheet.read_pictures", lambda *of: iter(()))
+        with pytest.raises(UserError, match=f"^{small_data.name}, valid: {len(evaluation.indices)} of the pictures"):
+            evaluation_sheet(evaluation)  # for instance a drive that was unplugged since they were measured
     assert [len(rows) for rows in sections.values()] == [4, 4, 4, 4]
     scores = evaluation.rows[1].metrics.values["psnr"]
     (worst, *_), (best, *_) = (sections[f"{small_model.name}: {which}"] for which in ("worst by PSNR", "best"))
